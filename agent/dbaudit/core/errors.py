@@ -1,0 +1,144 @@
+"""Errors of dbaudit: one enumeration of codes, and exception classes grouped by what to do next."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class ErrorCode(StrEnum):
+    """Every code that the API, the command line and a diagnosis can show. Codes never change their meaning."""
+
+    # requests
+    INVALID_JSON = "invalid_json"
+    VALIDATION_FAILED = "validation_failed"
+    UNAUTHORIZED = "unauthorized"
+    FORBIDDEN = "forbidden"
+    NOT_FOUND = "not_found"
+    METHOD_NOT_ALLOWED = "method_not_allowed"
+    NOT_ACCEPTABLE = "not_acceptable"
+    DATABASE_EXISTS = "database_exists"
+    CONFLICT = "conflict"
+    PAYLOAD_TOO_LARGE = "payload_too_large"
+    UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
+    CONNECTION_TEST_FAILED = "connection_test_failed"
+    RATE_LIMIT_EXCEEDED = "rate_limit_exceeded"
+    INTERNAL_ERROR = "internal_error"
+    NO_AGENT_AVAILABLE = "no_agent_available"
+    SHUTTING_DOWN = "shutting_down"
+
+    # reaching a monitored database
+    HOST_NOT_FOUND = "host_not_found"
+    CONNECTION_REFUSED = "connection_refused"
+    CONNECTION_TIMEOUT = "connection_timeout"
+    CONNECTION_LOST = "connection_lost"
+    STATEMENT_TIMEOUT = "statement_timeout"
+    AUTHENTICATION_FAILED = "authentication_failed"
+    DATABASE_NOT_FOUND = "database_not_found"
+    TLS_FAILED = "tls_failed"
+    CERTIFICATE_INVALID = "certificate_invalid"
+    WRONG_PROTOCOL = "wrong_protocol"
+    SERVER_NOT_SUPPORTED = "server_not_supported"
+    SERVER_STARTING = "server_starting"
+    TOO_MANY_CONNECTIONS = "too_many_connections"
+    PERMISSION_MISSING = "permission_missing"
+    AUDIT_SOURCE_MISSING = "audit_source_missing"
+    CURSOR_INVALID = "cursor_invalid"
+    RECORD_INVALID = "record_invalid"
+
+    # engines and plugins
+    ENGINE_UNKNOWN = "engine_unknown"
+    ENGINE_FAILED = "engine_failed"
+    DRIVER_MISSING = "driver_missing"
+
+    # the installation itself
+    CONFIGURATION_INVALID = "configuration_invalid"
+    STATE_UNAVAILABLE = "state_unavailable"
+    STATE_NEWER_THAN_PROGRAM = "state_newer_than_program"
+    STATE_CHANGED_ELSEWHERE = "state_changed_elsewhere"
+    LEASE_LOST = "lease_lost"
+    ENCRYPTION_KEY_MISSING = "encryption_key_missing"
+    ENCRYPTION_KEY_INVALID = "encryption_key_invalid"
+    API_UNREACHABLE = "api_unreachable"
+
+
+@dataclass(frozen=True, slots=True)
+class FieldError:
+    """What is wrong with one field of a request or a configuration.
+
+    ``pointer`` is a JSON pointer (RFC 6901) into the body, or the name of a query parameter; ``message`` says
+    what is wrong and what would be right, and never repeats a secret."""
+
+    pointer: str
+    message: str
+
+
+class DbauditError(Exception):
+    """Base of every error raised on purpose.
+
+    ``code`` is stable; ``message`` is one clear line without secrets; ``details`` name fields; ``remedy`` is
+    the exact thing to do or to run, where one is known."""
+
+    def __init__(
+        self,
+        code: ErrorCode,
+        message: str,
+        *,
+        details: Sequence[FieldError] = (),
+        remedy: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.details = tuple(details)
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class ConfigurationError(DbauditError):
+    """Somebody has to change something (a password, a grant, a setting, a file) before a new try makes sense."""
+
+
+class TransientError(DbauditError):
+    """The same thing may work later: wait, and try again.
+
+    ``retry_after_seconds`` is what the other side asked for; None leaves the delay to the caller's back-off.
+    """
+
+    def __init__(
+        self,
+        code: ErrorCode,
+        message: str,
+        *,
+        details: Sequence[FieldError] = (),
+        remedy: str | None = None,
+        retry_after_seconds: float | None = None,
+    ) -> None:
+        super().__init__(code, message, details=details, remedy=remedy)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class RecordError(DbauditError):
+    """One native record cannot be understood: it is put aside, counted and shown, and the stream goes on."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(ErrorCode.RECORD_INVALID, message)
+
+
+class PluginError(DbauditError):
+    """An engine plugin broke its contract: a bug in the plugin, isolated from everything else."""
+
+    def __init__(self, message: str, *, remedy: str | None = None) -> None:
+        super().__init__(ErrorCode.ENGINE_FAILED, message, remedy=remedy)
+
+
+class RequestError(DbauditError):
+    """The caller of the API or of the state asked for something that cannot be done; nothing was changed."""
+
+
+def not_found(what: str, identifier: str) -> RequestError:
+    """The error for an unknown ``identifier`` of a kind of thing, such as ``not_found("database", "db_x")``."""
+    return RequestError(ErrorCode.NOT_FOUND, f"There is no {what} with the id {identifier!r}.")

@@ -1,0 +1,87 @@
+"""Audit events: what every engine's native records become."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+
+class EventType(StrEnum):
+    """The kinds of event. The first twelve are those of the product's documentation; the last is ours."""
+
+    QUERY = "database.query"
+    CONNECTION = "database.connection"
+    DISCONNECT = "database.disconnect"
+    THREAT_DETECTED = "security.threat_detected"
+    ANOMALY = "security.anomaly"
+    PRIVILEGE_ESCALATION = "security.privilege_escalation"
+    POLICY_VIOLATION = "policy.violation"
+    POLICY_MATCH = "policy.match"
+    SENSITIVE_ACCESS = "data.sensitive_access"
+    EXPORT = "data.export"
+    LOGIN_FAILED = "user.login_failed"
+    LOGIN_SUCCESS = "user.login_success"
+    GAP = "collector.gap"
+
+
+class Severity(StrEnum):
+    """How much an event matters."""
+
+    INFO = "info"
+    WARNING = "warning"
+    CRITICAL = "critical"
+
+
+class Outcome(StrEnum):
+    """Whether what was tried worked. None on an event: the source does not tell."""
+
+    SUCCESS = "success"
+    FAILURE = "failure"
+
+
+class AuditEvent(msgspec.Struct, gc=False):
+    """One event. An engine's decoder makes it; masking and hashing happen in the agent before it is stored.
+
+    ``key`` names the source record for ever (a position or a natural key) and makes a replay recognisable:
+    within one database the pair (``time_us``, ``key``) is unique. ``time_us`` is microseconds since the
+    epoch, UTC. ``database`` is the database within the server; ``objects`` are names of tables and the like;
+    ``detail`` holds what only this engine knows, as JSON values. Text fields are as the source gives them:
+    control characters and all."""
+
+    key: str
+    type: EventType
+    time_us: int
+    severity: Severity = Severity.INFO
+    outcome: Outcome | None = None
+    error_code: str | None = None
+    user: str | None = None
+    database: str | None = None
+    application: str | None = None
+    session_id: str | None = None
+    source_ip: str | None = None
+    source_port: int | None = None
+    source_host: str | None = None
+    operation: str | None = None
+    command_class: str | None = None
+    query: str | None = None
+    query_hash: str | None = None
+    duration_ms: float | None = None
+    rows_affected: int | None = None
+    objects: tuple[str, ...] | None = None
+    parameters: tuple[str | None, ...] | None = None
+    detail: dict[str, Any] | None = None
+
+
+def gap(key: str, time_us: int, reason: str, **detail: Any) -> AuditEvent:
+    """The event that says: between what was read and what is read next, the source lost records.
+
+    ``reason`` is one line for people; ``detail`` says what is known of the size (``lost_bytes``,
+    ``lost_records``, ``source`` ...), with None for what is not known. """ return AuditEvent(
+        key=key,
+        type=EventType.GAP,
+        time_us=time_us,
+        severity=Severity.WARNING,
+        detail={"reason": reason, **detail},
+    )
