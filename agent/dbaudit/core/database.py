@@ -90,7 +90,8 @@ class Database(msgspec.Struct, frozen=True, kw_only=True):
     audit_status: AuditStatus = AuditStatus.INITIALIZING
     connection_version: int = 1
     """Counts the changes of the connection fields, so that the result of a test of an older declaration is
-    ignored."""
+    ignored.
+    """
     created_at_us: int = 0
     updated_at_us: int = 0
     last_event_at_us: int | None = None
@@ -102,7 +103,8 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     ``options`` are the engine's own audit options, valid by its schema; ``capture_results`` asks a test to
     warn where row counts cannot be told. ``connect_timeout_seconds`` bounds reaching the server and logging
     in; ``statement_timeout_seconds`` bounds every statement. ``application_name`` is what the agent calls
-    itself, so that its own activity can be left out."""
+    itself, so that its own activity can be left out.
+    """
 
     database_id: str
     host: str

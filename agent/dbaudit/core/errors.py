@@ -8,7 +8,7 @@ from enum import StrEnum
 
 
 class ErrorCode(StrEnum):
-    """Every code that the API, the command line and a diagnosis can show. Codes never change their meaning."""
+    """Every code that the API and the command line can show. Codes never change their meaning."""
 
     # requests
     INVALID_JSON = "invalid_json"
@@ -68,7 +68,8 @@ class FieldError:
     """What is wrong with one field of a request or a configuration.
 
     ``pointer`` is a JSON pointer (RFC 6901) into the body, or the name of a query parameter; ``message`` says
-    what is wrong and what would be right, and never repeats a secret."""
+    what is wrong and what would be right, and never repeats a secret.
+    """
 
     pointer: str
     message: str
@@ -78,7 +79,8 @@ class DbauditError(Exception):
     """Base of every error raised on purpose.
 
     ``code`` is stable; ``message`` is one clear line without secrets; ``details`` name fields; ``remedy`` is
-    the exact thing to do or to run, where one is known."""
+    the exact thing to do or to run, where one is known.
+    """
 
     def __init__(
         self,
@@ -99,7 +101,7 @@ class DbauditError(Exception):
 
 
 class ConfigurationError(DbauditError):
-    """Somebody has to change something (a password, a grant, a setting, a file) before a new try makes sense."""
+    """Somebody has to change something (a password, a grant, a file) before a new try makes sense."""
 
 
 class TransientError(DbauditError):
@@ -140,5 +142,5 @@ class RequestError(DbauditError):
 
 
 def not_found(what: str, identifier: str) -> RequestError:
-    """The error for an unknown ``identifier`` of a kind of thing, such as ``not_found("database", "db_x")``."""
+    """The error for an unknown ``identifier``, such as ``not_found("database", "db_x")``."""
     return RequestError(ErrorCode.NOT_FOUND, f"There is no {what} with the id {identifier!r}.")

@@ -48,7 +48,8 @@ class AuditEvent(msgspec.Struct, gc=False):
     within one database the pair (``time_us``, ``key``) is unique. ``time_us`` is microseconds since the
     epoch, UTC. ``database`` is the database within the server; ``objects`` are names of tables and the like;
     ``detail`` holds what only this engine knows, as JSON values. Text fields are as the source gives them:
-    control characters and all."""
+    control characters and all.
+    """
 
     key: str
     type: EventType
@@ -78,7 +79,9 @@ def gap(key: str, time_us: int, reason: str, **detail: Any) -> AuditEvent:
     """The event that says: between what was read and what is read next, the source lost records.
 
     ``reason`` is one line for people; ``detail`` says what is known of the size (``lost_bytes``,
-    ``lost_records``, ``source`` ...), with None for what is not known. """ return AuditEvent(
+    ``lost_records``, ``source`` ...), with None for what is not known.
+    """
+    return AuditEvent(
         key=key,
         type=EventType.GAP,
         time_us=time_us,

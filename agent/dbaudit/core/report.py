@@ -18,7 +18,8 @@ class DiagnosisStatus(StrEnum):
 
 class Diagnosis(msgspec.Struct, frozen=True):
     """One step of a test: a stable ``code``, what was found, and the ``remedy`` as the exact statement to
-    run."""
+    run.
+    """
 
     code: str
     status: DiagnosisStatus
@@ -31,7 +32,8 @@ class TestReport(msgspec.Struct, frozen=True, kw_only=True):
 
     ``reachable``: the server was reached and the log-in accepted. ``success``: and every right that
     collecting needs is there. ``latency_ms`` is the median of a few round trips of a trivial statement.
-    ``error_code`` and ``error`` say why the server was not reached."""
+    ``error_code`` and ``error`` say why the server was not reached.
+    """
 
     __test__ = False  # not a test class, whatever its name says to pytest
 

@@ -3,7 +3,8 @@ literals only.
 
 The lexical rules are those of the vendors' manuals (PostgreSQL manual, chapter 4.1, "Lexical Structure").
 Where a text can be read in two ways, as in ``'\\'`` with and without standard_conforming_strings, the reading
-that masks more wins."""
+that masks more wins.
+"""
 
 from __future__ import annotations
 
@@ -144,7 +145,8 @@ class Fingerprints:
 
     def of(self, masked: str) -> str:
         """16 hexadecimal digits: equal for statements that differ in literals, blanks, comments or list
-        lengths only."""
+        lengths only.
+        """
         known = self._known.get(masked)
         if known is None:
             if len(self._known) >= self._remembered:

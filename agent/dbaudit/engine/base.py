@@ -3,7 +3,8 @@
 Reading and decoding are two things. A session *reads*: it knows connections, files, offsets and the cursor,
 and cuts at record borders. The engine *decodes*: a pure function from native records to events, without any
 input or output, so that it can be tested with bytes alone, run in another process, and run again on records
-that were set aside."""
+that were set aside.
+"""
 
 from __future__ import annotations
 
@@ -22,12 +23,13 @@ from dbaudit.core.statements import Dialect
 
 API_VERSION = 1
 """The version of this plugin API. An engine declares the one it was written for; another one is refused by
-name."""
+name.
+"""
 
 Cursor = Mapping[str, Any]
 """Where reading goes on: JSON values owned by the engine, with the key ``v`` for the version of their form. A
-time stamp
-alone is never a cursor: stamps repeat, and records arrive late."""
+time stamp alone is never a cursor: stamps repeat, and records arrive late.
+"""
 
 
 class Capability(StrEnum):
@@ -45,7 +47,8 @@ class Capability(StrEnum):
 
 class DriverStatus(msgspec.Struct, frozen=True):
     """Whether the Python driver that the engine needs is installed: its ``name``, its ``version``, or the
-    ``problem``."""
+    ``problem``.
+    """
 
     name: str
     version: str | None = None
@@ -57,7 +60,8 @@ class Chunk(msgspec.Struct, frozen=True, kw_only=True):
 
     ``records`` are native records (or blocks of many) in the engine's own form, whole and in order;
     ``cursor`` is where the next read goes on; ``gaps`` are losses that the reader saw, made by
-    ``dbaudit.engine.gap``; ``more`` says that more is waiting already."""
+    ``dbaudit.engine.gap``; ``more`` says that more is waiting already.
+    """
 
     records: Sequence[Any]
     cursor: Cursor
@@ -67,7 +71,8 @@ class Chunk(msgspec.Struct, frozen=True, kw_only=True):
 
 class Rejected(msgspec.Struct, frozen=True):
     """A native record that could not be decoded: where it stood, its bytes, and why, in one line without its
-    content."""
+    content.
+    """
 
     position: str
     raw: bytes
@@ -86,7 +91,7 @@ class Session(ABC):
 
     @abstractmethod
     def test(self) -> TestReport:
-        """Find out what works and what is missing, each with its exact remedy. Changes nothing on the server."""
+        """Find out what works and what is missing, each with its exact remedy; changes nothing."""
 
     @abstractmethod
     def health(self) -> Health:
@@ -98,11 +103,13 @@ class Session(ABC):
 
         ``cursor`` None means that nothing was ever read of this database. Returns at once, with an empty
         chunk where nothing is waiting. Raises ConfigurationError, or TransientError when a later try may
-        work."""
+        work.
+        """
 
     def acknowledge(self, cursor: Cursor) -> None:  # noqa: B027  # most sources have nothing to do here
         """Everything before ``cursor`` is stored durably: a source that keeps records until told may drop
-        them."""
+        them.
+        """
 
     @abstractmethod
     def close(self) -> None:
@@ -119,7 +126,8 @@ class Session(ABC):
 
 class Engine(ABC):
     """One kind of database server. Stateless: everything about one database is in its ``Target`` and its
-    session."""
+    session.
+    """
 
     api_version: ClassVar[int] = API_VERSION
     type: ClassVar[str]
@@ -141,7 +149,8 @@ class Engine(ABC):
     @abstractmethod
     def driver_status(self) -> DriverStatus:
         """Whether the driver is installed. Must not raise, and must be the only place that imports it at
-        first."""
+        first.
+        """
 
     @abstractmethod
     def open(self, target: Target) -> Session:
@@ -154,4 +163,5 @@ class Engine(ABC):
     @abstractmethod
     def decode(self, records: Sequence[Any]) -> Decoded:
         """Turn native records, as ``Session.read`` gave them, into events. Pure: no input, no output, no
-        clock."""
+        clock.
+        """

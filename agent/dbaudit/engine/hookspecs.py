@@ -14,6 +14,6 @@ hookspec = pluggy.HookspecMarker("dbaudit")
 hookimpl = pluggy.HookimplMarker("dbaudit")
 
 
-@hookspec def dbaudit_engines() -> Iterable[Engine]:  # type: ignore[empty-body]  # pluggy takes a
-specification by its signature
+@hookspec
+def dbaudit_engines() -> Iterable[Engine]:  # type: ignore[empty-body]  # pluggy takes only the signature
     """Yield the engines of this plugin, each an instance of a subclass of ``dbaudit.engine.Engine``."""

@@ -52,9 +52,9 @@ class EngineRegistry:
         except KeyError:
             reasons = [f" {b.name} is broken: {b.reason}" for b in self.broken if b.name == engine_type]
             raise ConfigurationError(
-                ErrorCode.ENGINE_UNKNOWN, f"There is no engine {engine_type!r}; installed: {',
-                '.join(self.installed)}.{''.join(reasons)}", remedy=f"pip install 'dbaudit[{engine_type}]', or
-                the plugin that brings this engine.",
+                ErrorCode.ENGINE_UNKNOWN,
+                f"No engine {engine_type!r}; installed: {', '.join(self.installed)}.{''.join(reasons)}",
+                remedy=f"pip install 'dbaudit[{engine_type}]', or the plugin that brings this engine.",
             ) from None
 
     def driver_status(self, engine_type: str) -> DriverStatus:
@@ -70,10 +70,13 @@ def load_engines(found: Iterable[EntryPoint] | None = None) -> EngineRegistry:
     """Load every plugin of the entry-point group ``dbaudit``.
 
     Each entry point is loaded and called on its own: one that raises, yields something else than engines,
-    declares another API version or a name that is taken is listed as broken, and all others are used. """
-    plugins = pluggy.PluginManager("dbaudit") plugins.add_hookspecs(hookspecs) installed: dict[str,
-    InstalledEngine] = {} broken: list[BrokenPlugin] = [] candidates =
-    entry_points(group=hookspecs.ENTRY_POINT_GROUP) if found is None else found
+    declares another API version or a name that is taken is listed as broken, and all others are used.
+    """
+    plugins = pluggy.PluginManager("dbaudit")
+    plugins.add_hookspecs(hookspecs)
+    installed: dict[str, InstalledEngine] = {}
+    broken: list[BrokenPlugin] = []
+    candidates = entry_points(group=hookspecs.ENTRY_POINT_GROUP) if found is None else found
     # The built-in engines first, so that a name they hold cannot be taken from them.
     for entry in sorted(candidates, key=_built_in_first):
         name, version = _distribution(entry)
