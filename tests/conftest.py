@@ -26,7 +26,7 @@ def missing_engine_is_told() -> Iterator[None]:
 
 @pytest.fixture
 def postgres_server() -> Iterator[Callable[..., PostgresServer]]:
-    """Starts servers for one test: ``postgres_server(15, pgaudit=True, settings={...})`` as PostgresServer takes it."""
+    """Starts servers for one test: ``postgres_server(15, pgaudit=True)`` takes what PostgresServer takes."""
     with ExitStack() as running:
 
         def start(major: int = DEFAULT_MAJOR, **options: object) -> PostgresServer:
@@ -38,7 +38,7 @@ def postgres_server() -> Iterator[Callable[..., PostgresServer]]:
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
-    """A server with pgaudit that tests share: each makes databases and roles of its own, and none stops it."""
+    """A server with pgaudit that tests share: each makes databases and roles of its own."""
     with missing_engine_is_told(), PostgresServer(DEFAULT_MAJOR, pgaudit=True) as server:
         yield server
 

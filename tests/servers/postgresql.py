@@ -337,16 +337,16 @@ class PostgresServer:
 
     # -- connecting
 
-    def conninfo(self, user: str, password: str, database: str = "postgres", **options: str | int) -> str:
+    def conninfo(self, user: str, password: str, database: str = "postgres", **options: str) -> str:
         """A connection string of libpq for a user of this server; it holds the password."""
-        place: dict[str, str | int] = {"host": self.host, "port": self.port, "dbname": database}
+        place = {"host": self.host, "port": str(self.port), "dbname": database}
         return make_conninfo("", user=user, password=password, **(place | options))
 
     def client_certificate(self, user: str) -> Credential:
         """A certificate that Tls.CLIENT_CERTIFICATE takes for a user."""
         return self.authority.client(user)
 
-    def connect_admin(self, database: str = "postgres", **options: str | int) -> psycopg.Connection[Any]:
+    def connect_admin(self, database: str = "postgres", **options: str) -> psycopg.Connection[Any]:
         """A superuser's connection that commits each statement."""
         if self.tls is Tls.CLIENT_CERTIFICATE:
             options = {**self._admin_certificate(), **options}
