@@ -283,7 +283,7 @@ class PostgresServer:
         }
 
     def _start_on_a_free_port(self) -> None:
-        for _ in range(PORT_ATTEMPTS):
+        for _attempt in range(PORT_ATTEMPTS):
             self.port = _free_port()
             self._write_settings()
             try:
@@ -379,7 +379,7 @@ class PostgresServer:
     def current_log(self, destination: str = "csvlog") -> Path:
         """The file that the server writes now for csvlog, jsonlog or stderr."""
         for line in (self.data_directory / "current_logfiles").read_text().splitlines():
-            kind, _, path = line.partition(" ")
+            kind, path = line.split(" ", 1)
             if kind == destination:
                 return self.data_directory / path
         raise ServerFailedError(f"the server writes no {destination}")
