@@ -1,0 +1,26 @@
+# Copyright (c) 2026, The dbaudit authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# PRIVATE to this collection: it can change with every release.
+
+"""The options that every module of the collection has; their documentation is the fragment ``connection``."""
+
+from __future__ import annotations
+
+from typing import Any, Dict
+
+from ansible.module_utils.basic import env_fallback
+
+
+def argument_spec(**own: Any) -> Dict[str, Any]:
+    """The module's ``own`` options together with those of the connection to the API."""
+    return dict(
+        own,
+        api_url={"type": "str", "required": True, "fallback": (env_fallback, ["DBAUDIT_API_URL"])},
+        api_key={"type": "str", "required": True, "no_log": True, "fallback": (env_fallback, ["DBAUDIT_API_KEY"])},
+        validate_certs={"type": "bool", "default": True},
+        ca_path={"type": "path"},
+        timeout={"type": "int", "default": 30},
+        retries={"type": "int", "default": 3},
+    )

@@ -1,0 +1,194 @@
+# Copyright (c) 2026, The dbaudit authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# PRIVATE to this collection: it can change with every release.
+
+"""The connection to the API: one request at a time, with retries, and lists of many pages."""
+
+from __future__ import annotations
+
+import errno
+import http.client
+import json
+import socket
+import ssl
+import time
+from email.utils import parsedate_to_datetime
+from typing import Any, Dict, Iterator, Mapping, Optional
+from urllib.error import HTTPError, URLError
+from urllib.parse import urlencode, urlsplit
+
+from ansible.module_utils.urls import Request
+
+from ansible_collections.dbaudit.dbaudit.plugins.module_utils._errors import ApiError, ClientError
+
+PER_PAGE = 100
+FIRST_PAUSE_SECONDS = 0.5
+LONGEST_PAUSE_SECONDS = 60.0
+
+# The server says itself that it has not carried the request out: it may be sent again whatever it does.
+REFUSED = (429, 503)
+# A proxy says so, and cannot know what the server did.
+LOST_BY_PROXY = (502, 504)
+# The connection was never made, so that nothing was sent.
+NOT_CONNECTED = (errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EADDRNOTAVAIL)
+
+
+class Client:
+    """Sends requests to one API.
+
+    :param url: the base address, with or without the ending ``/v1``.
+    :param key: the API key.
+    :param validate_certs: whether the certificate of the API is verified.
+    :param ca_path: a file of PEM certificates to trust instead of the system's.
+    :param timeout_seconds: how long to wait for an answer.
+    :param retries: how often a request is sent again that was refused for the moment or got lost.
+    :raises ClientError: when one of them cannot be right.
+    """
+
+    def __init__(self, url: str, key: str, validate_certs: bool, ca_path: Optional[str], timeout_seconds: float, retries: int) -> None:
+        self._url = _base(url)
+        self._timeout_seconds = timeout_seconds
+        self._retries = retries
+        if not key.isascii() or not key.isprintable():
+            raise ClientError("api_key holds characters that no key has, such as a line break. Give the key alone.")
+        if ca_path is not None:
+            try:
+                ssl.create_default_context(cafile=ca_path)
+            except OSError as error:
+                raise ClientError("ca_path %s cannot be used as a file of PEM certificates: %s." % (ca_path, error)) from error
+        self._http = Request(
+            headers={"Accept": "application/json", "Authorization": "Bearer " + key},
+            http_agent="ansible-dbaudit",
+            validate_certs=validate_certs,
+            ca_path=ca_path,
+            follow_redirects="none",
+            use_netrc=False,
+        )
+
+    @classmethod
+    def of(cls, params: Mapping[str, Any]) -> Client:
+        """The client that a module's connection options describe."""
+        return cls(
+            params["api_url"], params["api_key"], params["validate_certs"], params["ca_path"], params["timeout"], params["retries"]
+        )
+
+    def items(self, path: str, query: Mapping[str, Any]) -> Iterator[Dict[str, Any]]:
+        """Every item of the list at ``path`` that fits ``query``, from all pages, each once.
+
+        :raises ClientError: as ``request``.
+        """
+        seen = set()
+        page = 1
+        while True:
+            answer = self.request("GET", path, dict(query, page=page, per_page=PER_PAGE))
+            for item in answer["data"]:
+                if item["id"] not in seen:
+                    seen.add(item["id"])
+                    yield item
+            if not answer["data"] or page * PER_PAGE >= answer["pagination"]["total"]:
+                return
+            page += 1
+
+    def request(self, method: str, path: str, query: Optional[Mapping[str, Any]] = None, body: Optional[Mapping[str, Any]] = None) -> Any:
+        """Sends one request and returns the JSON value of the answer, None for an empty one.
+
+        A request that may have been carried out is sent again only if carrying it out twice is the same as once.
+
+        :param path: below the base address, such as ``/v1/databases``.
+        :param query: parameters of the query; those that are None are left out.
+        :param body: sent as JSON.
+        :raises ApiError: the API refused.
+        :raises ClientError: no usable answer came.
+        """
+        given = {name: value for name, value in (query or {}).items() if value is not None}
+        harmless = method == "GET" or "dry_run" in given
+        repeatable = harmless or method != "POST"
+        attempt = 0
+        while True:
+            pause = FIRST_PAUSE_SECONDS * 2**attempt
+            try:
+                return self._send(method, path, given, body)
+            except HTTPError as error:
+                failure = _refusal(method, path, error)
+                again = error.code in REFUSED or (repeatable and error.code in LOST_BY_PROXY)
+                pause = _asked_pause(error, pause)
+            except (OSError, http.client.HTTPException) as error:
+                reason = _reason(error)
+                unsent = _unsent(error)
+                failure = self._silence(method, path, reason, unsent or harmless)
+                again = (unsent or repeatable) and not isinstance(reason, ssl.SSLCertVerificationError)
+            if not again or attempt >= self._retries or pause > LONGEST_PAUSE_SECONDS:
+                raise failure
+            time.sleep(pause)
+            attempt += 1
+
+    def _send(self, method: str, path: str, query: Mapping[str, Any], body: Optional[Mapping[str, Any]]) -> Any:
+        url = self._url + path + ("?" + urlencode(query) if query else "")
+        data = None if body is None else json.dumps(body).encode()
+        headers = {} if body is None else {"Content-Type": "application/json"}
+        with self._http.open(method, url, data=data, headers=headers, timeout=self._timeout_seconds) as response:
+            content = response.read()
+        try:
+            return json.loads(content) if content else None
+        except ValueError as error:
+            raise ClientError("There is no dbaudit API at %s: its answer to %s %s is not JSON." % (self._url, method, path)) from error
+
+    def _silence(self, method: str, path: str, reason: BaseException, undone: bool) -> ClientError:
+        if isinstance(reason, ssl.SSLCertVerificationError):
+            return ClientError(
+                "The certificate of %s cannot be trusted: %s. Give the certificate of its authority as ca_path." % (self._url, reason.verify_message)
+            )
+        what = "no answer came within %d seconds (option timeout)" % self._timeout_seconds if isinstance(reason, socket.timeout) else str(reason)
+        if undone:
+            return ClientError("The API at %s cannot be reached for %s %s: %s." % (self._url, method, path, what))
+        return ClientError(
+            "The connection to %s broke during %s %s: %s. Whether it was carried out is not known; running the task again finds out."
+            % (self._url, method, path, what)
+        )
+
+
+def _base(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        sound = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        sound = False
+    if not sound or "@" in parts.netloc or parts.query or parts.fragment:
+        raise ClientError("api_url must be the address of the API without user or query, such as https://audit.example.com:8443.")
+    base = url.rstrip("/")
+    return base[: -len("/v1")] if base.endswith("/v1") else base
+
+
+def _refusal(method: str, path: str, error: HTTPError) -> ClientError:
+    if 300 <= error.code < 400:
+        return ClientError("%s %s was redirected to %s. Give the address behind the redirection as api_url." % (method, path, error.url))
+    try:
+        answer = json.loads(error.read())["error"]
+        if not isinstance(answer, dict):
+            raise ValueError("not the API's form of an error")
+    except (ValueError, KeyError, TypeError, OSError, http.client.HTTPException):
+        answer = {"message": error.reason}
+    return ApiError("%s %s" % (method, path), error.code, answer)
+
+
+def _asked_pause(error: HTTPError, otherwise: float) -> float:
+    """The seconds that the header Retry-After (RFC 9110, 10.2.3) asks for, as a number or as a date."""
+    value = error.headers.get("Retry-After", "")
+    try:
+        return float(value) if value.isdigit() else max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
+    except (TypeError, ValueError):
+        return otherwise
+
+
+def _reason(error: BaseException) -> BaseException:
+    return error.reason if isinstance(error, URLError) and isinstance(error.reason, BaseException) else error
+
+
+def _unsent(error: BaseException) -> bool:
+    """Whether the connection was not even made; urllib packs what fails before the answer into URLError."""
+    reason = _reason(error)
+    return isinstance(error, URLError) and (
+        isinstance(reason, (socket.gaierror, ssl.SSLCertVerificationError)) or getattr(reason, "errno", None) in NOT_CONNECTED
+    )

@@ -1,0 +1,188 @@
+#!/usr/bin/python
+
+# Copyright (c) 2026, The dbaudit authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: database_info
+short_description: Read the databases whose activity is audited
+version_added: 0.1.0
+description:
+  - Returns the databases that are declared to dbaudit, all of them or those that fit every filter given.
+author:
+  - The dbaudit authors (@dbaudit)
+extends_documentation_fragment:
+  - dbaudit.dbaudit.connection
+  - dbaudit.dbaudit.attributes.info
+options:
+  id:
+    description:
+      - The identifier of one database, such as C(db_abc123). It takes no other filter beside it.
+    type: str
+  name:
+    description:
+      - The exact name of the database.
+    type: str
+  status:
+    description:
+      - The state of the connection.
+    type: str
+    choices: [connected, disconnected, pending, error]
+  type:
+    description:
+      - The engine, such as V(postgresql).
+    type: str
+  tags:
+    description:
+      - Tags that a database must all have.
+    type: list
+    elements: str
+  host:
+    description:
+      - The host name or IP address of the database server, as it was declared.
+    type: str
+  gather_status:
+    description:
+      - Whether to read the present status of each database too, with its collector and health checks. It takes one more request for each.
+    type: bool
+    default: false
+seealso:
+  - module: dbaudit.dbaudit.database
+"""
+
+EXAMPLES = r"""
+- name: Read every database of production that is in trouble
+  dbaudit.dbaudit.database_info:
+    api_url: https://audit.example.com:8443
+    api_key: "{{ lookup('ansible.builtin.env', 'DBAUDIT_API_KEY') }}"
+    status: error
+    tags:
+      - production
+  register: troubled
+
+- name: Fail when there is one
+  ansible.builtin.assert:
+    that: troubled.databases | length == 0
+    fail_msg: "Not audited: {{ troubled.databases | map(attribute='name') | join(', ') }}"
+
+- name: Read the health of one database
+  dbaudit.dbaudit.database_info:
+    api_url: https://audit.example.com:8443
+    api_key: "{{ lookup('ansible.builtin.env', 'DBAUDIT_API_KEY') }}"
+    name: shop
+    gather_status: true
+  register: shop
+
+- name: Show it
+  ansible.builtin.debug:
+    var: shop.databases[0].current_status.health_checks
+"""
+
+RETURN = r"""
+databases:
+  description:
+    - The databases that fit, without their secrets. Empty when there are none.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    id:
+      description: The identifier of the database.
+      type: str
+      sample: db_abc123
+    name:
+      description: The name of the database in dbaudit.
+      type: str
+      sample: shop
+    type:
+      description: The engine.
+      type: str
+      sample: postgresql
+    host:
+      description: The host of the database server.
+      type: str
+      sample: pg1.example.com
+    port:
+      description: The port of the database server.
+      type: int
+      sample: 5432
+    status:
+      description: The state of the connection, one of C(connected), C(disconnected), C(pending) and C(error).
+      type: str
+      sample: connected
+    audit_status:
+      description: The state of the collecting, one of C(active), C(paused) and C(initializing).
+      type: str
+      sample: active
+    created_at:
+      description: When the database was declared, in UTC.
+      type: str
+      sample: "2026-01-15T10:30:00Z"
+    last_event_at:
+      description: When its latest event happened, in UTC.
+      type: str
+      sample: "2026-01-20T14:22:15Z"
+    current_status:
+      description: The answer of C(GET /v1/databases/{id}/status).
+      returned: O(gather_status=true)
+      type: dict
+      sample:
+        id: db_abc123
+        connection_status: connected
+        audit_status: active
+        collector: {version: 0.1.0, uptime_seconds: 864000, events_per_second: 42.5}
+        health_checks: {connectivity: healthy, permissions: healthy, latency: healthy, disk_space: unknown}
+        last_event: {timestamp: "2026-01-20T15:30:45Z", type: database.query, user: app_user}
+"""
+
+from typing import Any, Dict, List, Mapping
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.dbaudit.dbaudit.plugins.module_utils._argspec import argument_spec
+from ansible_collections.dbaudit.dbaudit.plugins.module_utils._client import Client
+from ansible_collections.dbaudit.dbaudit.plugins.module_utils._database import DATABASES
+from ansible_collections.dbaudit.dbaudit.plugins.module_utils._errors import ClientError
+from ansible_collections.dbaudit.dbaudit.plugins.module_utils._resource import Resource
+
+FILTERS = {
+    "name": {"type": "str"},
+    "status": {"type": "str", "choices": ["connected", "disconnected", "pending", "error"]},
+    "type": {"type": "str"},
+    "tags": {"type": "list", "elements": "str"},
+    "host": {"type": "str"},
+}
+
+
+def gather(databases: Resource, params: Mapping[str, Any]) -> List[Dict[str, Any]]:
+    if params["id"] is not None:
+        one = databases.get(params["id"])
+        found = [] if one is None else [one]
+    else:
+        query = {name: params[name] for name in FILTERS}
+        if query["tags"] is not None:
+            query["tags"] = ",".join(query["tags"])
+        found = databases.matching(query)
+    if params["gather_status"]:
+        found = [dict(database, current_status=databases.detail(database["id"], "status")) for database in found]
+    return found
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec=argument_spec(id={"type": "str"}, gather_status={"type": "bool", "default": False}, **FILTERS),
+        mutually_exclusive=[("id", name) for name in FILTERS],
+        supports_check_mode=True,
+    )
+    try:
+        databases = Resource(Client.of(module.params), *DATABASES)
+        module.exit_json(changed=False, databases=gather(databases, module.params))
+    except ClientError as error:
+        module.fail_json(**error.result())
+
+
+if __name__ == "__main__":
+    main()
