@@ -1,8 +1,8 @@
 """ansible-test sanity on the checkout and on the collection as it is built and installed.
 
-ansible-test wants its collection below ``ansible_collections/NAMESPACE/NAME``, so it works on copies. It keeps
-its virtual environments in a home folder below ``.cache``, where it also finds a stand-in for the script by which
-it would otherwise fetch pip from a site of its own.
+ansible-test wants its collection below ``ansible_collections/NAMESPACE/NAME``, so it works on copies. Its
+virtual environments lie in a home folder below ``.cache``, where it also finds a stand-in for the script by
+which it would otherwise fetch pip from a site of its own.
 """
 
 import ast
