@@ -1,0 +1,118 @@
+"""The parts of the collection that say the same thing in two places say the same."""
+
+import ast
+import importlib
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible.module_utils.common.arg_spec import ModuleArgumentSpecValidator
+
+from tests.collection.conftest import REPOSITORY
+
+MODULES = sorted(path.stem for path in (REPOSITORY / "plugins" / "modules").glob("*.py"))
+CONNECTION = {"api_url", "api_key", "validate_certs", "ca_path", "timeout", "retries"}
+PASSED_ON = ("type", "choices", "no_log", "elements")
+
+
+@pytest.mark.parametrize("path", sorted((REPOSITORY / "plugins").rglob("*.py")), ids=lambda path: path.stem)
+def test_modules_need_nothing_that_is_not_on_the_managed_host(path: Path) -> None:
+    imported = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            imported |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            imported.add(node.module or "")
+    own = ("ansible.module_utils.", "ansible_collections.dbaudit.dbaudit.plugins.module_utils.")
+    foreign = {
+        name
+        for name in imported
+        if name.partition(".")[0] not in sys.stdlib_module_names and not f"{name}.".startswith(own)
+    }
+    assert not foreign
+
+
+def test_every_module_is_in_the_action_group() -> None:
+    groups = yaml.safe_load((REPOSITORY / "meta" / "runtime.yml").read_text())["action_groups"]
+    assert groups == {"dbaudit": MODULES}
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples_are_tasks_that_the_module_accepts(name: str, collections_path: Path) -> None:
+    module = _module(name)
+    found = list(_tasks(yaml.safe_load(module.EXAMPLES), f"dbaudit.dbaudit.{name}"))
+    assert found
+    for arguments in found:
+        result = ModuleArgumentSpecValidator(_spec(module, name)).validate(
+            {"api_url": "http://localhost", "api_key": "from module_defaults", **arguments}
+        )
+        assert not result.error_messages
+
+
+def test_the_role_takes_what_the_module_takes(collections_path: Path) -> None:
+    spec = _spec(_module("database"), "database")
+    described = _yaml("roles/databases/meta/argument_specs.yml")["argument_specs"]["main"]["options"]
+    entry = described["dbaudit_databases"]["options"]
+    assert {name: _essence(option) for name, option in entry.items()} == {
+        name: _essence(option) for name, option in spec.items() if name not in CONNECTION
+    }
+    assert {name: _essence(described[f"dbaudit_{name}"]) for name in CONNECTION} == {
+        name: _essence(spec[name]) for name in CONNECTION
+    }
+
+
+def test_the_role_hands_everything_on(collections_path: Path) -> None:
+    spec = _spec(_module("database"), "database")
+    (task,) = _yaml("roles/databases/tasks/main.yml")
+    assert task["dbaudit.dbaudit.database"] == {
+        name: f"{{{{ dbaudit_{name} | default(omit) }}}}"
+        if name in CONNECTION
+        else f"{{{{ dbaudit_databases[position].{name} | default(omit) }}}}"
+        for name in spec
+    }
+
+
+def test_secrets_are_hidden_by_ansible(collections_path: Path) -> None:
+    for name in MODULES:
+        for option, spec in _spec(_module(name), name).items():
+            secret = option in {"password", "ssl_key", "api_key"}
+            assert bool(spec.get("no_log")) is secret, f"{name}: {option}"
+
+
+def _module(name: str) -> Any:
+    return importlib.import_module(f"ansible_collections.dbaudit.dbaudit.plugins.modules.{name}")
+
+
+def _spec(module: Any, name: str) -> dict[str, Any]:
+    """The argument specification as the module gives it to AnsibleModule."""
+    given: list[dict[str, Any]] = []
+
+    class Stop(Exception):  # noqa: N818
+        pass
+
+    def record(*, argument_spec: dict[str, Any], **_: object) -> None:
+        given.append(argument_spec)
+        raise Stop
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "AnsibleModule", record)
+        with pytest.raises(Stop):
+            module.main()
+    return given[0]
+
+
+def _tasks(found: Any, action: str) -> Any:
+    for task in found:
+        if action in task:
+            yield task[action]
+        yield from _tasks(task.get("block", ()), action)
+
+
+def _essence(option: dict[str, Any]) -> dict[str, Any]:
+    return {name: option[name] for name in PASSED_ON if name in option}
+
+
+def _yaml(path: str) -> Any:
+    return yaml.safe_load((REPOSITORY / path).read_text())
