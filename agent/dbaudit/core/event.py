@@ -75,6 +75,16 @@ class AuditEvent(msgspec.Struct, gc=False):
     detail: dict[str, Any] | None = None
 
 
+class Rejected(msgspec.Struct, frozen=True):
+    """A native record that could not be decoded: where it stood, its bytes, and why, in one line without its
+    content.
+    """
+
+    position: str
+    raw: bytes
+    reason: str
+
+
 def gap(key: str, time_us: int, reason: str, **detail: Any) -> AuditEvent:
     """The event that says: between what was read and what is read next, the source lost records.
 

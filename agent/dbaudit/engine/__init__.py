@@ -16,7 +16,7 @@ the hook ``dbaudit_engines``::
 
 from dbaudit.core.database import SslMode, Target
 from dbaudit.core.errors import ConfigurationError, ErrorCode, PluginError, RecordError, TransientError
-from dbaudit.core.event import AuditEvent, EventType, Outcome, Severity, gap
+from dbaudit.core.event import AuditEvent, EventType, Outcome, Rejected, Severity, gap
 from dbaudit.core.report import (
     CheckStatus,
     Diagnosis,
@@ -36,7 +36,6 @@ from dbaudit.engine.base import (
     Decoded,
     DriverStatus,
     Engine,
-    Rejected,
     Session,
 )
 from dbaudit.engine.hookspecs import hookimpl

@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Self
 import msgspec
 
 from dbaudit.core.database import Target
-from dbaudit.core.event import AuditEvent
+from dbaudit.core.event import AuditEvent, Rejected
 from dbaudit.core.report import Health, TestReport
 from dbaudit.core.statements import Dialect
 
@@ -67,16 +67,6 @@ class Chunk(msgspec.Struct, frozen=True, kw_only=True):
     cursor: Cursor
     gaps: tuple[AuditEvent, ...] = ()
     more: bool = False
-
-
-class Rejected(msgspec.Struct, frozen=True):
-    """A native record that could not be decoded: where it stood, its bytes, and why, in one line without its
-    content.
-    """
-
-    position: str
-    raw: bytes
-    reason: str
 
 
 class Decoded(msgspec.Struct, frozen=True):

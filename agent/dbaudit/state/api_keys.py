@@ -1,0 +1,131 @@
+"""API keys: shown once, stored as a hash, with scopes.
+
+A key is 32 random characters, so a plain SHA-256 cannot be reversed and needs no salt or slow hash.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import string
+from enum import StrEnum
+
+import msgspec
+from sqlalchemy import Row, func, insert, select, update
+
+from dbaudit.core.clock import now_us
+from dbaudit.core.errors import not_found
+from dbaudit.core.secret import Secret
+from dbaudit.state.backend import Backend
+from dbaudit.state.identifiers import new_id
+from dbaudit.state.schema import api_keys
+
+KEY_PREFIX = "dbaudit_live_"
+_KEY_CHARACTERS = 32
+_ALPHABET = string.ascii_letters + string.digits
+_LAST_USED_STEP_US = 60_000_000
+
+
+class Scope(StrEnum):
+    """What a key may do. `admin` includes all the others."""
+
+    READ_DATABASES = "read:databases"
+    WRITE_DATABASES = "write:databases"
+    READ_EVENTS = "read:events"
+    VIEW_CLUSTER_INFO = "view_cluster_info"
+    UPDATE_CLUSTER = "update_cluster"
+    ADMIN = "admin"
+
+
+class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
+    """An API key as it is known afterwards: everything but the key itself."""
+
+    id: str
+    name: str
+    scopes: tuple[str, ...]
+    created_at_us: int
+    last_used_at_us: int | None = None
+    revoked_at_us: int | None = None
+
+
+class ApiKeyStore:
+    """Creates, verifies, lists and revokes API keys."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+
+    def create(self, name: str, scopes: tuple[Scope, ...]) -> tuple[ApiKey, Secret]:
+        """A new key with the given scopes, and the key itself, which cannot be shown again."""
+        text = KEY_PREFIX + "".join(secrets.choice(_ALPHABET) for _ in range(_KEY_CHARACTERS))
+        key = ApiKey(
+            id=new_id("key"), name=name, scopes=tuple(s.value for s in scopes), created_at_us=now_us()
+        )
+        with self._backend.writing() as connection:
+            connection.execute(
+                insert(api_keys).values(
+                    id=key.id,
+                    name=name,
+                    key_hash=_hash(text),
+                    scopes=" ".join(key.scopes),
+                    created_at_us=key.created_at_us,
+                )
+            )
+        return key, Secret(text)
+
+    def verify(self, presented: str) -> ApiKey | None:
+        """The key that was presented, or None when it is unknown or revoked."""
+        with self._backend.reading() as connection:
+            row = connection.execute(
+                select(api_keys).where(
+                    api_keys.c.key_hash == _hash(presented), api_keys.c.revoked_at_us.is_(None)
+                )
+            ).one_or_none()
+        return None if row is None else _key(row)
+
+    def mark_used(self, key: ApiKey) -> None:
+        """Remember that the key was used now; at most once a minute, to spare the state."""
+        now = now_us()
+        if key.last_used_at_us is not None and now - key.last_used_at_us < _LAST_USED_STEP_US:
+            return
+        with self._backend.writing() as connection:
+            connection.execute(update(api_keys).where(api_keys.c.id == key.id).values(last_used_at_us=now))
+
+    def all(self) -> list[ApiKey]:
+        """All keys, the revoked ones too, oldest first."""
+        with self._backend.reading() as connection:
+            return [
+                _key(row) for row in connection.execute(select(api_keys).order_by(api_keys.c.created_at_us))
+            ]
+
+    def count(self) -> int:
+        """How many keys can be used."""
+        with self._backend.reading() as connection:
+            return connection.execute(
+                select(func.count()).select_from(api_keys).where(api_keys.c.revoked_at_us.is_(None))
+            ).scalar_one()
+
+    def revoke(self, key_id: str) -> None:
+        """Make a key useless for ever. Raises RequestError (`not_found`) for an unknown id."""
+        with self._backend.writing() as connection:
+            done = connection.execute(
+                update(api_keys)
+                .where(api_keys.c.id == key_id)
+                .values(revoked_at_us=func.coalesce(api_keys.c.revoked_at_us, now_us()))
+            )
+        if done.rowcount == 0:
+            raise not_found("API key", key_id)
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _key(row: Row[tuple[object, ...]]) -> ApiKey:
+    return ApiKey(
+        id=row.id,
+        name=row.name,
+        scopes=tuple(row.scopes.split()),
+        created_at_us=row.created_at_us,
+        last_used_at_us=row.last_used_at_us,
+        revoked_at_us=row.revoked_at_us,
+    )

@@ -1,0 +1,126 @@
+"""Connections to the state: SQLite in WAL mode, or PostgreSQL; one way to read and one way to write."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy
+from sqlalchemy import event
+from sqlalchemy.engine import Connection, Engine, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
+
+from dbaudit.core.errors import ConfigurationError, ErrorCode, TransientError
+
+_BUSY_SECONDS = 30
+_WRITE = "dbaudit_write"
+
+
+class Backend:
+    """The database that holds the state.
+
+    ``url`` is ``sqlite:////absolute/path`` or ``postgresql://user:password@host/database``. Both contexts
+    give a SQLAlchemy connection inside a transaction; ``writing`` commits at its end, or rolls back when an
+    error leaves it. A state that is away, locked for long or full raises TransientError
+    (`state_unavailable`).
+    """
+
+    def __init__(self, url: str) -> None:
+        try:
+            parsed = make_url(url)
+        except ArgumentError:
+            raise ConfigurationError(
+                ErrorCode.CONFIGURATION_INVALID,
+                "The state URL cannot be read.",
+                remedy="Give sqlite:////absolute/path/state.db or postgresql://user:password@host/database.",
+            ) from None
+        if parsed.get_backend_name() == "sqlite":
+            if not parsed.database or not Path(parsed.database).is_absolute():
+                raise ConfigurationError(
+                    ErrorCode.CONFIGURATION_INVALID,
+                    "The state URL of SQLite needs an absolute path.",
+                    remedy="Give sqlite:////absolute/path/state.db (four slashes).",
+                )
+            self.engine = sqlalchemy.create_engine(
+                parsed, connect_args={"timeout": _BUSY_SECONDS, "check_same_thread": False}
+            )
+            event.listen(self.engine, "connect", _prepare_sqlite)
+            event.listen(self.engine, "begin", _begin_sqlite)
+        elif parsed.get_backend_name() == "postgresql":
+            self.engine = sqlalchemy.create_engine(
+                parsed.set(drivername="postgresql+psycopg"),
+                pool_pre_ping=True,
+                pool_size=10,
+                max_overflow=20,
+                connect_args={"connect_timeout": 10, "application_name": "dbaudit-state"},
+            )
+        else:
+            raise ConfigurationError(
+                ErrorCode.CONFIGURATION_INVALID,
+                f"The state cannot be kept on {parsed.get_backend_name()}.",
+                remedy="Use a sqlite: or a postgresql: URL.",
+            )
+        self.is_sqlite = self.engine.dialect.name == "sqlite"
+        self._writer: Engine = self.engine.execution_options(**{_WRITE: True})
+
+    @property
+    def path(self) -> Path | None:
+        """The file of an SQLite state; None on PostgreSQL."""
+        return Path(str(self.engine.url.database)) if self.is_sqlite else None
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A transaction that sees one consistent state and changes nothing."""
+        with _translated(), self.engine.connect() as connection, connection.begin():
+            yield connection
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """A transaction that changes the state; on SQLite it holds the write lock from its beginning."""
+        with _translated(), self._writer.connect() as connection, connection.begin():
+            yield connection
+
+    def serialize(self, connection: Connection, what: str) -> None:
+        """Let one transaction at a time go past this point for ``what``; SQLite has one writer anyway."""
+        if not self.is_sqlite:
+            connection.exec_driver_sql("SELECT pg_advisory_xact_lock(hashtext(%s))", (f"dbaudit {what}",))
+
+    def close(self) -> None:
+        """Close every connection."""
+        self.engine.dispose()
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except (OperationalError, InterfaceError) as error:
+        raise TransientError(
+            ErrorCode.STATE_UNAVAILABLE, f"The state is not available: {error.orig}."
+        ) from error
+    except DBAPIError as error:
+        if error.connection_invalidated:
+            raise TransientError(
+                ErrorCode.STATE_UNAVAILABLE, "The connection to the state was lost."
+            ) from error
+        raise
+
+
+def _prepare_sqlite(connection: sqlite3.Connection, record: Any) -> None:
+    connection.isolation_level = None  # transactions are begun by _begin_sqlite, not guessed by the driver
+    for pragma in (
+        "journal_mode = WAL",
+        "synchronous = FULL",  # a source may be told to drop what was committed: it has to be on the disk
+        "foreign_keys = ON",
+        "cache_size = -32000",
+        "journal_size_limit = 67108864",
+    ):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    mode = "IMMEDIATE" if connection.get_execution_options().get(_WRITE) else "DEFERRED"
+    connection.exec_driver_sql(f"BEGIN {mode}")

@@ -1,0 +1,153 @@
+"""What is known of the collecting of each database: who does it, how it goes, what was found."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+from sqlalchemy import Row, select, update
+
+from dbaudit.core.clock import now_us
+from dbaudit.core.errors import not_found
+from dbaudit.core.report import Health, TestReport
+from dbaudit.state.backend import Backend
+from dbaudit.state.schema import collectors, databases
+
+
+class CollectorState(StrEnum):
+    """How the collecting of one database stands."""
+
+    WAITING = "waiting"
+    """No agent holds it yet."""
+    STARTING = "starting"
+    RUNNING = "running"
+    BACKING_OFF = "backing_off"
+    """The last try failed in a way that may pass; `next_try_at_us` tells when."""
+    FAILED = "failed"
+    """Somebody has to change something; tried again rarely, and at once when the declaration changes."""
+    STOPPED = "stopped"
+
+
+class Collector(msgspec.Struct, frozen=True, kw_only=True):
+    """The collecting of one database as its agent last reported it."""
+
+    database_id: str
+    node_id: str | None
+    version: str | None
+    state: CollectorState
+    since_us: int
+    started_at_us: int | None
+    heartbeat_at_us: int | None
+    next_try_at_us: int | None
+    error_code: str | None
+    error: str | None
+    events_per_second: float
+    events_total: int
+    gaps_total: int
+    rejected_total: int
+    last_event_time_us: int | None
+    last_event_type: str | None
+    last_event_user: str | None
+    health: Health | None
+    report: TestReport | None
+    report_at_us: int | None
+
+
+class CollectorStore:
+    """Reads and writes the state of collecting. The counters of events are kept by the event store."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+
+    def get(self, database_id: str) -> Collector:
+        """The collecting of one database. Raises RequestError (`not_found`)."""
+        with self._backend.reading() as connection:
+            row = connection.execute(_rows().where(databases.c.id == database_id)).one_or_none()
+        if row is None:
+            raise not_found("database", database_id)
+        return _collector(row)
+
+    def all(self) -> list[Collector]:
+        """The collecting of every database, in the order of their creation."""
+        with self._backend.reading() as connection:
+            return [_collector(row) for row in connection.execute(_rows().order_by(databases.c.no))]
+
+    def set_state(
+        self,
+        database_no: int,
+        state: CollectorState,
+        *,
+        node_id: str | None,
+        version: str | None = None,
+        error_code: str | None = None,
+        error: str | None = None,
+        next_try_at_us: int | None = None,
+    ) -> None:
+        """A node took the database, lost it, failed, or runs."""
+        now = now_us()
+        values: dict[str, Any] = {
+            "state": state.value,
+            "node_id": node_id,
+            "since_us": now,
+            "error_code": error_code,
+            "error": error,
+            "next_try_at_us": next_try_at_us,
+            "heartbeat_at_us": now,
+        }
+        if state is CollectorState.STARTING:
+            values |= {"started_at_us": now, "version": version}
+        if state is not CollectorState.RUNNING:
+            values["events_per_second"] = 0.0
+        self._update(database_no, values)
+
+    def beat(self, database_no: int, events_per_second: float) -> None:
+        """The collector lives; ``events_per_second`` is its mean over the last minute."""
+        self._update(database_no, {"heartbeat_at_us": now_us(), "events_per_second": events_per_second})
+
+    def set_health(self, database_no: int, health: Health) -> None:
+        """Write what a health check measured."""
+        self._update(database_no, {"health": msgspec.json.encode(health).decode()})
+
+    def set_report(self, database_no: int, report: TestReport) -> None:
+        """Write the report of the latest connection test."""
+        self._update(database_no, {"report": msgspec.json.encode(report).decode(), "report_at_us": now_us()})
+
+    def _update(self, database_no: int, values: dict[str, Any]) -> None:
+        with self._backend.writing() as connection:
+            connection.execute(
+                update(collectors).where(collectors.c.database_no == database_no).values(**values)
+            )
+
+
+def _rows() -> Any:
+    return (
+        select(databases.c.id, collectors)
+        .select_from(databases.join(collectors, collectors.c.database_no == databases.c.no))
+        .where(databases.c.deleted_at_us.is_(None))
+    )
+
+
+def _collector(row: Row[Any]) -> Collector:
+    return Collector(
+        database_id=row.id,
+        node_id=row.node_id,
+        version=row.version,
+        state=CollectorState(row.state),
+        since_us=row.since_us,
+        started_at_us=row.started_at_us,
+        heartbeat_at_us=row.heartbeat_at_us,
+        next_try_at_us=row.next_try_at_us,
+        error_code=row.error_code,
+        error=row.error,
+        events_per_second=row.events_per_second,
+        events_total=row.events_total,
+        gaps_total=row.gaps_total,
+        rejected_total=row.rejected_total,
+        last_event_time_us=row.last_event_time_us,
+        last_event_type=row.last_event_type,
+        last_event_user=row.last_event_user,
+        health=None if row.health is None else msgspec.json.decode(row.health, type=Health),
+        report=None if row.report is None else msgspec.json.decode(row.report, type=TestReport),
+        report_at_us=row.report_at_us,
+    )

@@ -1,0 +1,383 @@
+"""The declared databases and their secrets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    and_,
+    case,
+    delete,
+    exists,
+    func,
+    insert,
+    select,
+    update,
+)
+from sqlalchemy.exc import IntegrityError
+
+from dbaudit.core.clock import now_us
+from dbaudit.core.database import (
+    CONNECTION_FIELDS,
+    SECRET_FIELDS,
+    AuditOptions,
+    AuditStatus,
+    ConnectionStatus,
+    Database,
+    SslMode,
+    Target,
+)
+from dbaudit.core.errors import ErrorCode, FieldError, RequestError, not_found
+from dbaudit.core.secret import Secret
+from dbaudit.state.backend import Backend
+from dbaudit.state.identifiers import new_id
+from dbaudit.state.schema import collectors, database_tags, databases
+from dbaudit.state.secrets import SecretStore
+from dbaudit.state.wakeup import Topic, Wakeup
+
+_ROW = (*(c for c in databases.c if c.name != "deleted_at_us"), collectors.c.last_event_time_us)
+_ROW_OF = databases.outerjoin(collectors, collectors.c.database_no == databases.c.no)
+_LIVE = databases.c.deleted_at_us.is_(None)
+
+
+class DatabaseFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which databases a list shows; None does not narrow. ``tags`` means all of them."""
+
+    status: ConnectionStatus | None = None
+    type: str | None = None
+    tags: tuple[str, ...] = ()
+    name: str | None = None
+    host: str | None = None
+
+
+EVERY_DATABASE = DatabaseFilter()
+
+
+class Declaration(msgspec.Struct, frozen=True, kw_only=True):
+    """What a user declares of a database. Secrets come beside it, by their field's name."""
+
+    name: str
+    type: str
+    host: str
+    port: int
+    database: str
+    username: str
+    ssl_mode: SslMode
+    ssl_ca: str | None = None
+    ssl_cert: str | None = None
+    tags: tuple[str, ...] = ()
+    audit_options: AuditOptions = AuditOptions()
+
+
+class DatabaseStore:
+    """Declares, changes, finds and removes databases."""
+
+    def __init__(self, backend: Backend, secrets: SecretStore, wakeup: Wakeup) -> None:
+        self._backend = backend
+        self._secrets = secrets
+        self._wakeup = wakeup
+
+    def page(
+        self, wanted: DatabaseFilter = EVERY_DATABASE, *, page: int = 1, per_page: int = 20
+    ) -> tuple[list[Database], int]:
+        """One page of the databases, in the order of their creation, and how many there are in all."""
+        condition = _condition(wanted)
+        with self._backend.reading() as connection:
+            total = connection.execute(
+                select(func.count()).select_from(databases).where(condition)
+            ).scalar_one()
+            rows = connection.execute(
+                _rows()
+                .where(condition)
+                .order_by(databases.c.no)
+                .limit(per_page)
+                .offset((page - 1) * per_page)
+            ).all()
+        return [_database(row) for row in rows], total
+
+    def all(self) -> list[Database]:
+        """Every database, in the order of creation."""
+        with self._backend.reading() as connection:
+            return [
+                _database(row) for row in connection.execute(_rows().where(_LIVE).order_by(databases.c.no))
+            ]
+
+    def get(self, database_id: str) -> Database:
+        """One database. Raises RequestError (`not_found`)."""
+        with self._backend.reading() as connection:
+            return _database(_row(connection, database_id))
+
+    def find(self, host: str, port: int, database: str) -> Database | None:
+        """The database with this address, or None."""
+        with self._backend.reading() as connection:
+            row = connection.execute(
+                _rows().where(
+                    _LIVE,
+                    databases.c.host == host,
+                    databases.c.port == port,
+                    databases.c.database == database,
+                )
+            ).one_or_none()
+        return None if row is None else _database(row)
+
+    def create(self, declaration: Declaration, secrets: Mapping[str, Secret]) -> Database:
+        """Declare a database; it is `pending` until an agent has tested it.
+
+        Raises RequestError (`database_exists`) when host, port and database are declared already.
+        """
+        now = now_us()
+        database_id = new_id("db")
+        try:
+            with self._backend.writing() as connection:
+                number = connection.execute(
+                    insert(databases)
+                    .values(
+                        id=database_id,
+                        status=ConnectionStatus.PENDING.value,
+                        audit_status=AuditStatus.INITIALIZING.value,
+                        connection_version=1,
+                        created_at_us=now,
+                        updated_at_us=now,
+                        **_columns(declaration),
+                    )
+                    .returning(databases.c.no)
+                ).scalar_one()
+                _write_tags(connection, number, declaration.tags)
+                connection.execute(
+                    insert(collectors).values(database_no=number, state="waiting", since_us=now)
+                )
+                for field, secret in secrets.items():
+                    self._secrets.put(connection, _record_id(database_id, field), secret)
+                created = _database(_row(connection, database_id))
+        except IntegrityError:
+            raise _exists_already(declaration) from None
+        self._wakeup.notify(Topic.DATABASES)
+        return created
+
+    def update(
+        self,
+        database_id: str,
+        declaration: Declaration,
+        secrets: Mapping[str, Secret | None],
+        *,
+        audit_status: AuditStatus | None = None,
+    ) -> Database:
+        """Change a database to ``declaration``; of ``secrets`` only those given, None removes one.
+
+        A change of a connection field makes it `pending` again. When nothing differs, nothing is written.
+        """
+        try:
+            with self._backend.writing() as connection:
+                row = _row(connection, database_id)
+                before = _database(row)
+                changed_secrets = {
+                    field: secret
+                    for field, secret in secrets.items()
+                    if self._secrets.get(connection, _record_id(database_id, field)) != secret
+                }
+                values = {k: v for k, v in _columns(declaration).items() if getattr(row, k) != v}
+                if audit_status is not None and audit_status is not before.audit_status:
+                    values["audit_status"] = audit_status.value
+                if not values and not changed_secrets:
+                    return before
+                if not set(CONNECTION_FIELDS).isdisjoint([*values, *changed_secrets]):
+                    values |= {
+                        "status": ConnectionStatus.PENDING.value,
+                        "status_code": None,
+                        "status_reason": None,
+                        "connection_version": before.connection_version + 1,
+                    }
+                    if before.audit_status is AuditStatus.ACTIVE and "audit_status" not in values:
+                        values["audit_status"] = AuditStatus.INITIALIZING.value
+                connection.execute(
+                    update(databases)
+                    .where(databases.c.no == row.no)
+                    .values(updated_at_us=max(now_us(), before.updated_at_us + 1), **values)
+                )
+                if "tags" in values:
+                    connection.execute(delete(database_tags).where(database_tags.c.database_no == row.no))
+                    _write_tags(connection, row.no, declaration.tags)
+                for field, secret in changed_secrets.items():
+                    if secret is None:
+                        self._secrets.remove(connection, _record_id(database_id, field))
+                    else:
+                        self._secrets.put(connection, _record_id(database_id, field), secret)
+                after = _database(_row(connection, database_id))
+        except IntegrityError:
+            raise _exists_already(declaration) from None
+        self._wakeup.notify(Topic.DATABASES)
+        return after
+
+    def delete(self, database_id: str) -> None:
+        """Stop monitoring a database and forget its secrets. Its events stay until their retention ends."""
+        with self._backend.writing() as connection:
+            row = _row(connection, database_id)
+            connection.execute(
+                update(databases).where(databases.c.no == row.no).values(deleted_at_us=now_us())
+            )
+            connection.execute(delete(database_tags).where(database_tags.c.database_no == row.no))
+            self._secrets.remove(connection, *(_record_id(database_id, field) for field in SECRET_FIELDS))
+        self._wakeup.notify(Topic.DATABASES)
+
+    def secret_equals(self, database_id: str, field: str, value: Secret | None) -> bool:
+        """Whether the stored secret is this one; the comparison stays here, no verifier leaves the state."""
+        with self._backend.reading() as connection:
+            return self._secrets.get(connection, _record_id(database_id, field)) == value
+
+    def target(self, database_id: str) -> Target:
+        """What an engine needs to connect, secrets included. For agents only."""
+        with self._backend.reading() as connection:
+            database = _database(_row(connection, database_id))
+            secrets = {f: self._secrets.get(connection, _record_id(database_id, f)) for f in SECRET_FIELDS}
+        return target_of(database_id, database, secrets)
+
+    def set_status(
+        self,
+        database_id: str,
+        connection_version: int,
+        status: ConnectionStatus,
+        *,
+        code: str | None = None,
+        reason: str | None = None,
+        audit_status: AuditStatus | None = None,
+    ) -> bool:
+        """Write what an agent found out; ignored (False) when the connection was changed meanwhile.
+
+        ``audit_status`` does not override `paused`, which is the user's word.
+        """
+        with self._backend.writing() as connection:
+            values: dict[str, Any] = {"status": status.value, "status_code": code, "status_reason": reason}
+            if audit_status is not None:
+                values["audit_status"] = case(
+                    (databases.c.audit_status == AuditStatus.PAUSED.value, AuditStatus.PAUSED.value),
+                    else_=audit_status.value,
+                )
+            done = connection.execute(
+                update(databases)
+                .where(
+                    _LIVE,
+                    databases.c.id == database_id,
+                    databases.c.connection_version == connection_version,
+                )
+                .values(**values)
+            )
+        return done.rowcount == 1
+
+
+def target_of(
+    database_id: str, declared: Database | Declaration, secrets: Mapping[str, Secret | None]
+) -> Target:
+    """The target of a declaration with its secrets by field."""
+    return Target(
+        database_id=database_id,
+        host=declared.host,
+        port=declared.port,
+        database=declared.database,
+        username=declared.username,
+        password=secrets.get("password") or Secret(""),
+        ssl_mode=declared.ssl_mode,
+        ssl_ca=declared.ssl_ca,
+        ssl_cert=declared.ssl_cert,
+        ssl_key=secrets.get("ssl_key"),
+        options=declared.audit_options.engine,
+        capture_results=declared.audit_options.capture_results,
+    )
+
+
+def _rows() -> Select[Any]:
+    return select(*_ROW).select_from(_ROW_OF)
+
+
+def _row(connection: Connection, database_id: str) -> Row[Any]:
+    row = connection.execute(_rows().where(_LIVE, databases.c.id == database_id)).one_or_none()
+    if row is None:
+        raise not_found("database", database_id)
+    return row
+
+
+def _condition(wanted: DatabaseFilter) -> Any:
+    conditions: list[ColumnElement[bool]] = [_LIVE]
+    if wanted.status is not None:
+        conditions.append(databases.c.status == wanted.status.value)
+    for column, value in (
+        (databases.c.type, wanted.type),
+        (databases.c.name, wanted.name),
+        (databases.c.host, None if wanted.host is None else wanted.host.lower()),
+    ):
+        if value is not None:
+            conditions.append(column == value)
+    conditions.extend(
+        exists().where(database_tags.c.database_no == databases.c.no, database_tags.c.tag == tag)
+        for tag in wanted.tags
+    )
+    return and_(*conditions)
+
+
+def _columns(declaration: Declaration) -> dict[str, Any]:
+    return {
+        "name": declaration.name,
+        "type": declaration.type,
+        "host": declaration.host,
+        "port": declaration.port,
+        "database": declaration.database,
+        "username": declaration.username,
+        "ssl_mode": declaration.ssl_mode.value,
+        "ssl_ca": declaration.ssl_ca,
+        "ssl_cert": declaration.ssl_cert,
+        "tags": msgspec.json.encode(declaration.tags).decode(),
+        "audit_options": msgspec.json.encode(declaration.audit_options).decode(),
+    }
+
+
+_decode_tags = msgspec.json.Decoder(tuple[str, ...]).decode
+_decode_options = msgspec.json.Decoder(AuditOptions).decode
+
+
+def _database(row: Row[Any]) -> Database:
+    return Database(
+        id=row.id,
+        name=row.name,
+        type=row.type,
+        host=row.host,
+        port=row.port,
+        database=row.database,
+        username=row.username,
+        ssl_mode=SslMode(row.ssl_mode),
+        ssl_ca=row.ssl_ca,
+        ssl_cert=row.ssl_cert,
+        tags=_decode_tags(row.tags),
+        audit_options=_decode_options(row.audit_options),
+        status=ConnectionStatus(row.status),
+        status_code=row.status_code,
+        status_reason=row.status_reason,
+        audit_status=AuditStatus(row.audit_status),
+        connection_version=row.connection_version,
+        created_at_us=row.created_at_us,
+        updated_at_us=row.updated_at_us,
+        last_event_at_us=row.last_event_time_us,
+    )
+
+
+def _write_tags(connection: Connection, number: int, tags: Sequence[str]) -> None:
+    if tags:
+        connection.execute(insert(database_tags), [{"tag": tag, "database_no": number} for tag in set(tags)])
+
+
+def _record_id(database_id: str, field: str) -> str:
+    return f"{database_id}/{field}"
+
+
+def _exists_already(declaration: Declaration) -> RequestError:
+    return RequestError(
+        ErrorCode.DATABASE_EXISTS,
+        f"{declaration.host}:{declaration.port}/{declaration.database} is declared already.",
+        details=[
+            FieldError("/host", "Host, port and database together have to be new; change the existing one.")
+        ],
+    )

@@ -1,0 +1,433 @@
+"""The event store: events and the cursor behind them in one transaction, queries, and dropping by retention.
+
+``EventStore`` is all that the rest knows of it; ``RowEventStore`` keeps one row an event.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from typing import Any, Protocol
+
+import msgspec
+from msgspec.structs import astuple
+from sqlalchemy import Connection, Row, delete, func, insert, select, tuple_, update
+
+from dbaudit.core.clock import now_us
+from dbaudit.core.errors import ErrorCode, TransientError, not_found
+from dbaudit.core.event import AuditEvent, EventType, Outcome, Rejected, Severity
+from dbaudit.state.backend import Backend
+from dbaudit.state.nodes import Lease
+from dbaudit.state.schema import collectors, cursors, databases, event_hours, events, leases, rejected_records
+from dbaudit.state.secrets import SecretStore
+
+_HOUR_US = 3600 * 1_000_000
+_ID_PREFIX = "evt_"
+
+
+class EventOrder(StrEnum):
+    """The order of a query: by time, or as the events were stored, which is the order to follow them in."""
+
+    NEWEST = "newest"
+    OLDEST = "oldest"
+    STORED = "stored"
+
+
+class EventQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """Which events; None does not narrow.
+
+    Times are microseconds since the epoch, both inclusive. ``query_contains`` ignores case. ``after`` is
+    where the page before ended, from ``EventPage.end``.
+    """
+
+    database_id: str | None = None
+    types: tuple[str, ...] = ()
+    user: str | None = None
+    severity: str | None = None
+    start_us: int | None = None
+    end_us: int | None = None
+    query_contains: str | None = None
+    order: EventOrder = EventOrder.NEWEST
+    after: tuple[int, int] | None = None
+    limit: int = 100
+
+
+class StoredEvent(msgspec.Struct, frozen=True, gc=False):
+    """An event with its identifier and the database that it belongs to."""
+
+    id: str
+    database_id: str
+    database_name: str
+    event: AuditEvent
+
+
+class EventPage(msgspec.Struct, frozen=True):
+    """One page of events; ``end`` is where the next one goes on, ``more`` whether there is one already."""
+
+    events: list[StoredEvent]
+    end: tuple[int, int] | None
+    more: bool
+
+
+class StoredCursor(msgspec.Struct, frozen=True):
+    """The cursor of a database, and the revision that the next append has to name."""
+
+    cursor: Mapping[str, Any] | None
+    revision: int
+
+
+class Appended(msgspec.Struct, frozen=True):
+    """What an append did: events stored, events recognised as stored before, and the new revision."""
+
+    stored: int
+    replayed: int
+    revision: int
+
+
+class EventCounts(msgspec.Struct, frozen=True):
+    """How many events happened since midnight UTC, and since the midnight six days before that."""
+
+    today: int
+    week: int
+
+
+class EventStore(Protocol):
+    """Where events are kept."""
+
+    def append(
+        self,
+        lease: Lease,
+        after: StoredCursor,
+        cursor: Mapping[str, Any],
+        events: Sequence[AuditEvent],
+        rejected: Sequence[Rejected],
+    ) -> Appended:
+        """Store a chunk's events, its rejected records and its cursor: all of them or nothing.
+
+        Raises TransientError: `lease_lost` when another node holds the database by now, or
+        `state_changed_elsewhere` when the cursor is not ``after`` any more. Nothing is stored then.
+        """
+
+    def cursor(self, database_no: int) -> StoredCursor:
+        """Where the reading of a database goes on."""
+
+    def query(self, wanted: EventQuery) -> EventPage:
+        """The events that fit, in the order asked for. An unknown database raises RequestError."""
+
+    def get(self, event_id: str) -> StoredEvent:
+        """One event. Raises RequestError (`not_found`)."""
+
+    def counts(self, database_id: str) -> EventCounts:
+        """How many events of a database happened today and this week."""
+
+    def drop_before(self, database_no: int, time_us: int, limit: int) -> int:
+        """Drop up to ``limit`` events that happened before ``time_us``; returns how many were dropped."""
+
+
+_COLUMNS = ("database_no", *AuditEvent.__struct_fields__)
+_QUOTED = ", ".join(f'"{name}"' for name in _COLUMNS)
+_PG_TYPES = {
+    "database_no": "bigint",
+    "time_us": "bigint",
+    "source_port": "integer",
+    "duration_ms": "double precision",
+    "rows_affected": "bigint",
+}
+_INSERT_SQLITE = f"INSERT OR IGNORE INTO events ({_QUOTED}) VALUES ({', '.join('?' * len(_COLUMNS))})"  # noqa: S608
+_INSERT_POSTGRESQL = (
+    f"INSERT INTO events ({_QUOTED}) SELECT {_QUOTED} FROM unnest("  # noqa: S608  # names of our own columns
+    + ", ".join(f"%s::{_PG_TYPES.get(name, 'text')}[]" for name in _COLUMNS)
+    + f") WITH ORDINALITY AS new ({_QUOTED}, ordinal) ORDER BY ordinal ON CONFLICT DO NOTHING"
+)
+_encode = msgspec.json.Encoder().encode
+_decode_objects = msgspec.json.Decoder(tuple[str, ...]).decode
+_decode_parameters = msgspec.json.Decoder(tuple[str | None, ...]).decode
+_decode_detail = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+class RowEventStore:
+    """Events as rows of the state's own database."""
+
+    def __init__(self, backend: Backend, secrets: SecretStore) -> None:
+        self._backend = backend
+        self._secrets = secrets
+
+    def append(
+        self,
+        lease: Lease,
+        after: StoredCursor,
+        cursor: Mapping[str, Any],
+        events: Sequence[AuditEvent],
+        rejected: Sequence[Rejected],
+    ) -> Appended:
+        rows = [_row(lease.database_no, e) for e in events]
+        hours = Counter([e.time_us // _HOUR_US for e in events])
+        gaps = sum(e.type == EventType.GAP for e in events) if events else 0
+        with self._backend.writing() as connection:
+            # Numbers are given in the order of committing, so that following by number misses nothing.
+            self._backend.serialize(connection, "events")
+            revision = _advance_cursor(connection, lease, after, cursor)
+            stored = self._insert(connection, rows) if rows else 0
+            if stored == len(rows):
+                _add_hours(connection, lease.database_no, hours)
+            else:
+                _recount_hours(connection, lease.database_no, hours)
+            put_aside = sum(self._put_aside(connection, lease, record) for record in rejected)
+            if stored or put_aside:
+                latest = max(events, key=_time_of) if events else None
+                _count(connection, lease.database_no, stored, gaps if stored else 0, put_aside, latest)
+        return Appended(stored, len(rows) - stored, revision)
+
+    def _insert(self, connection: Connection, rows: list[tuple[Any, ...]]) -> int:
+        if self._backend.is_sqlite:
+            return connection.exec_driver_sql(_INSERT_SQLITE, rows).rowcount
+        columns = tuple(list(column) for column in zip(*rows, strict=True))
+        return connection.exec_driver_sql(_INSERT_POSTGRESQL, columns).rowcount
+
+    def _put_aside(self, connection: Connection, lease: Lease, record: Rejected) -> int:
+        known = connection.execute(
+            select(rejected_records.c.no).where(
+                rejected_records.c.database_no == lease.database_no,
+                rejected_records.c.position == record.position,
+            )
+        ).first()
+        if known is not None:
+            return 0
+        secret_id = f"rejected/{lease.database_id}/{record.position}"
+        self._secrets.put(connection, secret_id, record.raw)
+        connection.execute(
+            insert(rejected_records).values(
+                database_no=lease.database_no,
+                position=record.position,
+                reason=record.reason,
+                secret_id=secret_id,
+                created_at_us=now_us(),
+            )
+        )
+        return 1
+
+    def cursor(self, database_no: int) -> StoredCursor:
+        with self._backend.reading() as connection:
+            row = connection.execute(
+                select(cursors.c.cursor, cursors.c.revision).where(cursors.c.database_no == database_no)
+            ).one_or_none()
+        return (
+            StoredCursor(None, 0)
+            if row is None
+            else StoredCursor(msgspec.json.decode(row.cursor), row.revision)
+        )
+
+    def query(self, wanted: EventQuery) -> EventPage:
+        with self._backend.reading() as connection:
+            query = select(
+                events, databases.c.id.label("database_id"), databases.c.name.label("database_name")
+            )
+            query = query.join(databases, databases.c.no == events.c.database_no)
+            if wanted.database_id is not None:
+                number = connection.execute(
+                    select(databases.c.no).where(databases.c.id == wanted.database_id)
+                ).scalar_one_or_none()
+                if number is None:
+                    raise not_found("database", wanted.database_id)
+                query = query.where(events.c.database_no == number)
+            query = query.where(*_conditions(wanted)).order_by(*_order(wanted.order)).limit(wanted.limit + 1)
+            rows = connection.execute(query).all()
+        more = len(rows) > wanted.limit
+        rows = rows[: wanted.limit]
+        end = (rows[-1].time_us, rows[-1].seq) if rows else wanted.after
+        return EventPage([_stored(row) for row in rows], end, more)
+
+    def get(self, event_id: str) -> StoredEvent:
+        number = event_id.removeprefix(_ID_PREFIX)
+        if not event_id.startswith(_ID_PREFIX) or not number.isdecimal() or len(number) > 18:
+            raise not_found("event", event_id)
+        with self._backend.reading() as connection:
+            row = connection.execute(
+                select(events, databases.c.id.label("database_id"), databases.c.name.label("database_name"))
+                .join(databases, databases.c.no == events.c.database_no)
+                .where(events.c.seq == int(number))
+            ).one_or_none()
+        if row is None:
+            raise not_found("event", event_id)
+        return _stored(row)
+
+    def counts(self, database_id: str) -> EventCounts:
+        today = now_us() // (24 * _HOUR_US) * 24
+        with self._backend.reading() as connection:
+            rows = connection.execute(
+                select(event_hours.c.hour, event_hours.c.events)
+                .join(databases, databases.c.no == event_hours.c.database_no)
+                .where(databases.c.id == database_id, event_hours.c.hour >= today - 6 * 24)
+            ).all()
+        return EventCounts(sum(r.events for r in rows if r.hour >= today), sum(r.events for r in rows))
+
+    def drop_before(self, database_no: int, time_us: int, limit: int) -> int:
+        with self._backend.writing() as connection:
+            old = (
+                select(events.c.seq)
+                .where(events.c.database_no == database_no, events.c.time_us < time_us)
+                .order_by(events.c.time_us)
+                .limit(limit)
+            )
+            dropped = connection.execute(delete(events).where(events.c.seq.in_(old))).rowcount
+            connection.execute(
+                delete(event_hours).where(
+                    event_hours.c.database_no == database_no, event_hours.c.hour < time_us // _HOUR_US
+                )
+            )
+        return dropped
+
+
+def _time_of(event: AuditEvent) -> int:
+    return event.time_us
+
+
+def _row(database_no: int, event: AuditEvent) -> tuple[Any, ...]:
+    row = (database_no, *astuple(event))
+    if event.objects is None and event.parameters is None and event.detail is None:
+        return row
+    return (*row[:-3], *(None if value is None else _encode(value).decode() for value in row[-3:]))
+
+
+def _advance_cursor(
+    connection: Connection, lease: Lease, after: StoredCursor, cursor: Mapping[str, Any]
+) -> int:
+    held = connection.execute(
+        select(leases.c.token)
+        .where(leases.c.database_no == lease.database_no, leases.c.expires_at_us > now_us())
+        .with_for_update()
+    ).scalar_one_or_none()
+    if held != lease.token:
+        raise TransientError(ErrorCode.LEASE_LOST, "Another agent collects this database by now.")
+    values = {"cursor": _encode(cursor).decode(), "updated_at_us": now_us(), "revision": after.revision + 1}
+    if after.revision == 0:
+        exists = connection.execute(
+            select(cursors.c.revision).where(cursors.c.database_no == lease.database_no)
+        ).first()
+        if exists is None:
+            connection.execute(insert(cursors).values(database_no=lease.database_no, **values))
+            return 1
+    else:
+        done = connection.execute(
+            update(cursors)
+            .where(cursors.c.database_no == lease.database_no, cursors.c.revision == after.revision)
+            .values(**values)
+        )
+        if done.rowcount == 1:
+            return after.revision + 1
+    raise TransientError(ErrorCode.STATE_CHANGED_ELSEWHERE, "The cursor was moved by somebody else.")
+
+
+def _add_hours(connection: Connection, database_no: int, hours: Mapping[int, int]) -> None:
+    for hour, number in hours.items():
+        done = connection.execute(
+            update(event_hours)
+            .where(event_hours.c.database_no == database_no, event_hours.c.hour == hour)
+            .values(events=event_hours.c.events + number)
+        )
+        if done.rowcount == 0:
+            connection.execute(insert(event_hours).values(database_no=database_no, hour=hour, events=number))
+
+
+def _recount_hours(connection: Connection, database_no: int, hours: Mapping[int, int]) -> None:
+    for hour in hours:
+        number = connection.execute(
+            select(func.count())
+            .select_from(events)
+            .where(
+                events.c.database_no == database_no,
+                events.c.time_us >= hour * _HOUR_US,
+                events.c.time_us < (hour + 1) * _HOUR_US,
+            )
+        ).scalar_one()
+        connection.execute(
+            delete(event_hours).where(event_hours.c.database_no == database_no, event_hours.c.hour == hour)
+        )
+        connection.execute(insert(event_hours).values(database_no=database_no, hour=hour, events=number))
+
+
+def _count(
+    connection: Connection, database_no: int, stored: int, gaps: int, rejected: int, latest: AuditEvent | None
+) -> None:
+    mine = update(collectors).where(collectors.c.database_no == database_no)
+    connection.execute(
+        mine.values(
+            events_total=collectors.c.events_total + stored,
+            gaps_total=collectors.c.gaps_total + gaps,
+            rejected_total=collectors.c.rejected_total + rejected,
+        )
+    )
+    if latest is not None:
+        connection.execute(
+            mine.where(func.coalesce(collectors.c.last_event_time_us, 0) <= latest.time_us).values(
+                last_event_time_us=latest.time_us,
+                last_event_type=str(latest.type),
+                last_event_user=latest.user,
+            )
+        )
+
+
+def _conditions(wanted: EventQuery) -> list[Any]:
+    conditions: list[Any] = []
+    if wanted.types:
+        conditions.append(events.c.type.in_(wanted.types))
+    if wanted.user is not None:
+        conditions.append(events.c.user == wanted.user)
+    if wanted.severity is not None:
+        conditions.append(events.c.severity == wanted.severity)
+    if wanted.start_us is not None:
+        conditions.append(events.c.time_us >= wanted.start_us)
+    if wanted.end_us is not None:
+        conditions.append(events.c.time_us <= wanted.end_us)
+    if wanted.query_contains is not None:
+        conditions.append(events.c.query.icontains(wanted.query_contains, autoescape=True))
+    if wanted.after is not None:
+        time_us, seq = wanted.after
+        if wanted.order is EventOrder.STORED:
+            conditions.append(events.c.seq > seq)
+        elif wanted.order is EventOrder.NEWEST:
+            conditions.append(tuple_(events.c.time_us, events.c.seq) < tuple_(time_us, seq))
+        else:
+            conditions.append(tuple_(events.c.time_us, events.c.seq) > tuple_(time_us, seq))
+    return conditions
+
+
+def _order(order: EventOrder) -> tuple[Any, ...]:
+    if order is EventOrder.STORED:
+        return (events.c.seq,)
+    if order is EventOrder.NEWEST:
+        return (events.c.time_us.desc(), events.c.seq.desc())
+    return (events.c.time_us, events.c.seq)
+
+
+def _stored(row: Row[Any]) -> StoredEvent:
+    return StoredEvent(
+        id=f"{_ID_PREFIX}{row.seq}",
+        database_id=row.database_id,
+        database_name=row.database_name,
+        event=AuditEvent(
+            key=row.key,
+            type=EventType(row.type),
+            time_us=row.time_us,
+            severity=Severity(row.severity),
+            outcome=None if row.outcome is None else Outcome(row.outcome),
+            error_code=row.error_code,
+            user=row.user,
+            database=row.database,
+            application=row.application,
+            session_id=row.session_id,
+            source_ip=row.source_ip,
+            source_port=row.source_port,
+            source_host=row.source_host,
+            operation=row.operation,
+            command_class=row.command_class,
+            query=row.query,
+            query_hash=row.query_hash,
+            duration_ms=row.duration_ms,
+            rows_affected=row.rows_affected,
+            objects=None if row.objects is None else _decode_objects(row.objects),
+            parameters=None if row.parameters is None else _decode_parameters(row.parameters),
+            detail=None if row.detail is None else _decode_detail(row.detail),
+        ),
+    )

@@ -1,0 +1,159 @@
+"""Agents as nodes: their heartbeats, and the leases by which exactly one of them collects a database."""
+
+from __future__ import annotations
+
+import msgspec
+from sqlalchemy import delete, insert, or_, select, update
+
+from dbaudit.core.clock import now_us
+from dbaudit.core.database import AuditStatus
+from dbaudit.state.backend import Backend
+from dbaudit.state.identifiers import new_id
+from dbaudit.state.schema import databases, leases, nodes
+
+FORGET_NODE_AFTER_US = 24 * 3600 * 1_000_000
+
+
+class Node(msgspec.Struct, frozen=True, kw_only=True):
+    """One agent process."""
+
+    id: str
+    name: str
+    version: str
+    capabilities: tuple[str, ...]
+    started_at_us: int
+    heartbeat_at_us: int
+
+
+class Lease(msgspec.Struct, frozen=True):
+    """The right of one node to collect one database. ``token`` rises with every new holder."""
+
+    database_id: str
+    database_no: int
+    token: int
+
+
+class NodeStore:
+    """Registers nodes and hands out leases.
+
+    ``lease_seconds`` is how long a lease holds without being renewed; a node whose heartbeat is older than
+    that is not alive.
+    """
+
+    def __init__(self, backend: Backend, lease_seconds: float) -> None:
+        self._backend = backend
+        self.lease_seconds = lease_seconds
+
+    def register(self, name: str, version: str, capabilities: tuple[str, ...]) -> Node:
+        """A new node, alive from now on; nodes that were silent for a day are forgotten."""
+        now = now_us()
+        node = Node(
+            id=new_id("node"),
+            name=name,
+            version=version,
+            capabilities=capabilities,
+            started_at_us=now,
+            heartbeat_at_us=now,
+        )
+        with self._backend.writing() as connection:
+            connection.execute(delete(nodes).where(nodes.c.heartbeat_at_us < now - FORGET_NODE_AFTER_US))
+            connection.execute(
+                insert(nodes).values(
+                    id=node.id,
+                    name=name,
+                    version=version,
+                    capabilities=" ".join(capabilities),
+                    started_at_us=now,
+                    heartbeat_at_us=now,
+                )
+            )
+        return node
+
+    def all(self, *, alive_only: bool = False) -> list[Node]:
+        """The nodes, oldest first; ``alive_only`` leaves out those that are silent."""
+        query = select(nodes).order_by(nodes.c.started_at_us)
+        if alive_only:
+            query = query.where(nodes.c.heartbeat_at_us >= self._silent_before())
+        with self._backend.reading() as connection:
+            return [
+                Node(
+                    id=row.id,
+                    name=row.name,
+                    version=row.version,
+                    capabilities=tuple(row.capabilities.split()),
+                    started_at_us=row.started_at_us,
+                    heartbeat_at_us=row.heartbeat_at_us,
+                )
+                for row in connection.execute(query)
+            ]
+
+    def beat(self, node: Node) -> list[Lease]:
+        """Tell that the node lives, renew its leases, take free ones up to its share, and list them.
+
+        A node that has more than its share gives the surplus back, so that a new node gets work.
+        """
+        now = now_us()
+        expires = now + int(self.lease_seconds * 1_000_000)
+        with self._backend.writing() as connection:
+            self._backend.serialize(connection, "leases")
+            done = connection.execute(update(nodes).where(nodes.c.id == node.id).values(heartbeat_at_us=now))
+            if done.rowcount == 0:  # forgotten after a day's sleep
+                connection.execute(
+                    insert(nodes).values(
+                        id=node.id,
+                        name=node.name,
+                        version=node.version,
+                        capabilities=" ".join(node.capabilities),
+                        started_at_us=node.started_at_us,
+                        heartbeat_at_us=now,
+                    )
+                )
+            wanted = connection.execute(
+                select(
+                    databases.c.no, databases.c.id, leases.c.node_id, leases.c.token, leases.c.expires_at_us
+                )
+                .select_from(databases.outerjoin(leases, leases.c.database_no == databases.c.no))
+                .where(
+                    databases.c.deleted_at_us.is_(None), databases.c.audit_status != AuditStatus.PAUSED.value
+                )
+                .order_by(databases.c.no)
+            ).all()
+            alive = connection.execute(
+                select(nodes.c.id).where(
+                    or_(nodes.c.heartbeat_at_us >= self._silent_before(), nodes.c.id == node.id)
+                )
+            ).all()
+            share = -(-len(wanted) // max(1, len(alive)))
+            mine = [r for r in wanted if r.node_id == node.id and r.expires_at_us > now]
+            kept = mine[:share]
+            free = [r for r in wanted if r.node_id is None or r.expires_at_us <= now]
+            taken = free[: max(0, share - len(kept))]
+            connection.execute(
+                delete(leases).where(
+                    leases.c.node_id == node.id, leases.c.database_no.not_in([r.no for r in kept])
+                )
+            )
+            if kept:
+                connection.execute(
+                    update(leases).where(leases.c.node_id == node.id).values(expires_at_us=expires)
+                )
+            result = [Lease(r.id, r.no, r.token) for r in kept]
+            for row in taken:
+                token = max(now, (row.token or 0) + 1)
+                connection.execute(delete(leases).where(leases.c.database_no == row.no))
+                connection.execute(
+                    insert(leases).values(
+                        database_no=row.no, node_id=node.id, token=token, expires_at_us=expires
+                    )
+                )
+                result.append(Lease(row.id, row.no, token))
+        return result
+
+    def leave(self, node: Node) -> None:
+        """Give every lease back and sign off: the last act of a clean shutdown."""
+        with self._backend.writing() as connection:
+            connection.execute(delete(leases).where(leases.c.node_id == node.id))
+            connection.execute(delete(nodes).where(nodes.c.id == node.id))
+
+    def _silent_before(self) -> int:
+        return now_us() - int(self.lease_seconds * 1_000_000)

@@ -1,0 +1,119 @@
+"""The secrets of the state: always encrypted, found by the id of the record that they belong to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sqlalchemy import Connection, delete, func, insert, select, update
+
+from dbaudit.core.clock import now_us
+from dbaudit.core.errors import ConfigurationError, ErrorCode
+from dbaudit.core.secret import Secret
+from dbaudit.state.backend import Backend
+from dbaudit.state.encryption import Encrypted, Keyring, add_key, retire_keys
+from dbaudit.state.schema import secrets, settings
+
+_ACTIVE_KEY = "encryption.active_key"
+_ROTATION_BATCH = 500
+
+
+class SecretStore:
+    """Stores and finds secrets in the caller's transaction, and re-encrypts them in its own."""
+
+    def __init__(self, backend: Backend, keyring: Keyring) -> None:
+        self._backend = backend
+        self._keyring = keyring
+
+    def put(self, connection: Connection, record_id: str, value: Secret | bytes) -> None:
+        """Store or replace the secret of ``record_id``."""
+        plain = value.reveal().encode() if isinstance(value, Secret) else value
+        encrypted = self._keyring.encrypt(plain, record_id, _active_key(connection, self._keyring))
+        connection.execute(delete(secrets).where(secrets.c.record_id == record_id))
+        connection.execute(insert(secrets).values(record_id=record_id, **_columns(encrypted)))
+
+    def get(self, connection: Connection, record_id: str) -> Secret | None:
+        """The secret of ``record_id``; None when there is none."""
+        row = connection.execute(
+            select(secrets.c.key_id, secrets.c.nonce, secrets.c.ciphertext).where(
+                secrets.c.record_id == record_id
+            )
+        ).one_or_none()
+        return None if row is None else Secret(self._keyring.decrypt(Encrypted(*row), record_id).decode())
+
+    def get_bytes(self, connection: Connection, record_id: str) -> bytes | None:
+        """The bytes stored under ``record_id``; None when there are none."""
+        row = connection.execute(
+            select(secrets.c.key_id, secrets.c.nonce, secrets.c.ciphertext).where(
+                secrets.c.record_id == record_id
+            )
+        ).one_or_none()
+        return None if row is None else self._keyring.decrypt(Encrypted(*row), record_id)
+
+    def remove(self, connection: Connection, *record_ids: str) -> None:
+        """Forget the secrets of these records."""
+        connection.execute(delete(secrets).where(secrets.c.record_id.in_(record_ids)))
+
+    def rotate(self) -> Iterator[tuple[int, int]]:
+        """Re-encrypt every secret with a new key, and then retire the old ones; others go on meanwhile.
+
+        Yields (done, total) after each batch. With a key file the new key is made here; otherwise it is the
+        first one of the variable or command. Which key encrypts is written in the state itself, so that a
+        process that still knows the old one cannot use it any more.
+        """
+        if self._keyring.file is not None:
+            add_key(self._keyring.file)
+        self._keyring.reload()
+        key_id = self._keyring.active_id
+        with self._backend.writing() as connection:
+            if self._keyring.file is None and _active_key(connection, self._keyring) == key_id:
+                raise ConfigurationError(
+                    ErrorCode.ENCRYPTION_KEY_INVALID,
+                    "There is no new encryption key to rotate to.",
+                    remedy="Put a new key before the one in use (variable or command) and run this again.",
+                )
+            _set_active_key(connection, key_id)
+            total = connection.execute(
+                select(func.count()).select_from(secrets).where(secrets.c.key_id != key_id)
+            ).scalar_one()
+        done = 0
+        yield done, total
+        while True:
+            with self._backend.writing() as connection:
+                rows = connection.execute(
+                    select(secrets).where(secrets.c.key_id != key_id).limit(_ROTATION_BATCH)
+                ).all()
+                for row in rows:
+                    plain = self._keyring.decrypt(
+                        Encrypted(row.key_id, row.nonce, row.ciphertext), row.record_id
+                    )
+                    connection.execute(
+                        update(secrets)
+                        .where(secrets.c.record_id == row.record_id)
+                        .values(**_columns(self._keyring.encrypt(plain, row.record_id, key_id)))
+                    )
+            if not rows:
+                break
+            done += len(rows)
+            yield done, max(total, done)
+        if self._keyring.file is not None:
+            retire_keys(self._keyring.file, key_id)
+            self._keyring.reload()
+
+
+def _columns(encrypted: Encrypted) -> dict[str, str | bytes]:
+    return {"key_id": encrypted.key_id, "nonce": encrypted.nonce, "ciphertext": encrypted.ciphertext}
+
+
+def _active_key(connection: Connection, keyring: Keyring) -> str:
+    found = connection.execute(
+        select(settings.c.value).where(settings.c.key == _ACTIVE_KEY).with_for_update(read=True)
+    ).scalar_one_or_none()
+    if found is None:
+        _set_active_key(connection, keyring.active_id)
+        return keyring.active_id
+    return str(found)
+
+
+def _set_active_key(connection: Connection, key_id: str) -> None:
+    connection.execute(delete(settings).where(settings.c.key == _ACTIVE_KEY))
+    connection.execute(insert(settings).values(key=_ACTIVE_KEY, value=key_id, updated_at_us=now_us()))

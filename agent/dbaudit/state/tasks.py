@@ -1,0 +1,156 @@
+"""Tasks: work that the API asks of an agent. Today that is the test of a connection."""
+
+from __future__ import annotations
+
+import time
+
+import msgspec
+from sqlalchemy import delete, insert, select, update
+
+from dbaudit.core.clock import now_us
+from dbaudit.core.database import SECRET_FIELDS, AuditOptions, SslMode, Target
+from dbaudit.core.report import TestReport
+from dbaudit.core.secret import Secret
+from dbaudit.state.backend import Backend
+from dbaudit.state.databases import Declaration, target_of
+from dbaudit.state.identifiers import new_id
+from dbaudit.state.schema import tasks
+from dbaudit.state.secrets import SecretStore
+from dbaudit.state.wakeup import Topic, Wakeup
+
+_KEEP_FINISHED_US = 3600 * 1_000_000
+_LOOK_AGAIN_SECONDS = 1.0
+
+
+class Task(msgspec.Struct, frozen=True, kw_only=True):
+    """One test of a connection: which engine, and the target with its secrets. For agents only."""
+
+    id: str
+    engine_type: str
+    database_id: str | None
+    target: Target
+
+
+class _Stored(msgspec.Struct, frozen=True, kw_only=True):
+    database_id: str | None
+    name: str
+    type: str
+    host: str
+    port: int
+    database: str
+    username: str
+    ssl_mode: SslMode
+    ssl_ca: str | None = None
+    ssl_cert: str | None = None
+    audit_options: AuditOptions = AuditOptions()
+
+
+class TaskStore:
+    """Puts tasks in, lets agents take each one once, and gives the result to whoever waits."""
+
+    def __init__(self, backend: Backend, secrets: SecretStore, wakeup: Wakeup) -> None:
+        self._backend = backend
+        self._secrets = secrets
+        self._wakeup = wakeup
+
+    def request_test(
+        self,
+        declaration: Declaration,
+        secrets: dict[str, Secret],
+        *,
+        database_id: str | None = None,
+        timeout_seconds: float = 30.0,
+    ) -> str:
+        """Ask for a test of ``declaration``, stored (``database_id``) or not yet; returns the task's id.
+
+        The secrets are stored encrypted with the task and forgotten when it ends. An agent that takes the
+        task after ``timeout_seconds`` drops it: nobody waits any more.
+        """
+        now = now_us()
+        task_id = new_id("task")
+        stored = _Stored(
+            database_id=database_id,
+            **{f: getattr(declaration, f) for f in _Stored.__struct_fields__ if f != "database_id"},
+        )
+        with self._backend.writing() as connection:
+            old = (
+                connection.execute(select(tasks.c.id).where(tasks.c.created_at_us < now - _KEEP_FINISHED_US))
+                .scalars()
+                .all()
+            )
+            if old:
+                self._secrets.remove(connection, *(f"{t}/{f}" for t in old for f in SECRET_FIELDS))
+                connection.execute(delete(tasks).where(tasks.c.id.in_(old)))
+            connection.execute(
+                insert(tasks).values(
+                    id=task_id,
+                    kind="test",
+                    status="queued",
+                    declaration=msgspec.json.encode(stored).decode(),
+                    created_at_us=now,
+                    deadline_us=now + int(timeout_seconds * 1_000_000),
+                )
+            )
+            for field, secret in secrets.items():
+                self._secrets.put(connection, f"{task_id}/{field}", secret)
+        self._wakeup.notify(Topic.TASK_NEW)
+        return task_id
+
+    def claim(self, node_id: str) -> Task | None:
+        """The oldest task that nobody has taken, now this node's; None when there is none."""
+        now = now_us()
+        with self._backend.writing() as connection:
+            waiting = (
+                select(tasks.c.no)
+                .where(tasks.c.status == "queued", tasks.c.deadline_us > now)
+                .order_by(tasks.c.no)
+                .limit(1)
+                .with_for_update(skip_locked=True)
+            )
+            number = connection.execute(waiting).scalar_one_or_none()
+            if number is None:
+                return None
+            row = connection.execute(
+                update(tasks)
+                .where(tasks.c.no == number)
+                .values(status="running", node_id=node_id, started_at_us=now)
+                .returning(tasks.c.id, tasks.c.declaration)
+            ).one()
+            stored = msgspec.json.decode(row.declaration, type=_Stored)
+            secrets = {f: self._secrets.get(connection, f"{row.id}/{f}") for f in SECRET_FIELDS}
+        declaration = Declaration(
+            **{f: getattr(stored, f) for f in Declaration.__struct_fields__ if f != "tags"}
+        )
+        return Task(
+            id=row.id,
+            engine_type=stored.type,
+            database_id=stored.database_id,
+            target=target_of(stored.database_id or row.id, declaration, secrets),
+        )
+
+    def finish(self, task_id: str, report: TestReport) -> None:
+        """Write the result of a task, forget its secrets, and wake whoever waits for it."""
+        with self._backend.writing() as connection:
+            connection.execute(
+                update(tasks)
+                .where(tasks.c.id == task_id)
+                .values(status="done", finished_at_us=now_us(), result=msgspec.json.encode(report).decode())
+            )
+            self._secrets.remove(connection, *(f"{task_id}/{field}" for field in SECRET_FIELDS))
+        self._wakeup.notify(Topic.TASK_DONE)
+
+    def wait(self, task_id: str, timeout_seconds: float) -> TestReport | None:
+        """The result of a task as soon as it is there; None when the time ran out."""
+        deadline = time.monotonic() + timeout_seconds
+        while True:
+            seen = self._wakeup.count(Topic.TASK_DONE)
+            with self._backend.reading() as connection:
+                result = connection.execute(
+                    select(tasks.c.result).where(tasks.c.id == task_id)
+                ).scalar_one_or_none()
+            if result is not None:
+                return msgspec.json.decode(result, type=TestReport)
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return None
+            self._wakeup.wait(Topic.TASK_DONE, seen, min(left, _LOOK_AGAIN_SECONDS))

@@ -1,0 +1,170 @@
+"""Telling other processes that something in the state is new, so that nobody has to ask in a loop.
+
+On PostgreSQL this is LISTEN and NOTIFY. On SQLite every process has a datagram socket in the folder of the
+state file. A notice may be lost (a full socket, a restart): whoever waits also looks for himself from time to
+time, and what counts is always in the state.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from enum import StrEnum
+from pathlib import Path
+
+import psycopg
+
+from dbaudit.state.backend import Backend
+
+
+class Topic(StrEnum):
+    """What a notice is about."""
+
+    DATABASES = "databases"
+    TASK_NEW = "task_new"
+    TASK_DONE = "task_done"
+    EVENTS = "events"
+
+
+_TOPICS = frozenset(topic.value for topic in Topic)
+
+
+class Wakeup(ABC):
+    """Sends notices, and keeps a counter for each topic that rises with every notice, whoever sent it."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._counts = dict.fromkeys(Topic, 0)
+        self._closed = False
+
+    def count(self, topic: Topic) -> int:
+        """How many notices came so far. Take it before looking at the state, then wait for the next one."""
+        return self._counts[topic]
+
+    def wait(self, topic: Topic, seen: int, timeout_seconds: float) -> bool:
+        """Wait until more than ``seen`` notices came; False when the time ran out or this was closed."""
+        with self._changed:
+            return (
+                self._changed.wait_for(lambda: self._counts[topic] > seen or self._closed, timeout_seconds)
+                and not self._closed
+            )
+
+    def notify(self, topic: Topic) -> None:
+        """Tell everybody, this process included."""
+        self._received(topic)
+        self._send(topic)
+
+    def close(self) -> None:
+        """Stop receiving; whoever waits goes on at once."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    def _received(self, topic: Topic) -> None:
+        with self._changed:
+            self._counts[topic] += 1
+            self._changed.notify_all()
+
+    @abstractmethod
+    def _send(self, topic: Topic) -> None: ...
+
+
+class SocketWakeup(Wakeup):
+    """Notices between the processes of one host, by datagram sockets in ``folder``."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self._folder = folder
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._path = folder / f"{os.getpid()}-{id(self):x}"
+        self._path.unlink(missing_ok=True)
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        with _short_address(self._path) as address:
+            self._socket.bind(address)
+        self._thread = threading.Thread(target=self._receive, name="wakeup", daemon=True)
+        self._thread.start()
+
+    def _receive(self) -> None:
+        while not self._closed:
+            word = self._socket.recv(64).decode(errors="replace")
+            if word in _TOPICS:
+                self._received(Topic(word))
+
+    def _send(self, topic: Topic) -> None:
+        for path in self._folder.iterdir():
+            if path == self._path:
+                continue
+            try:
+                with (
+                    socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender,
+                    _short_address(path) as address,
+                ):
+                    sender.setblocking(False)
+                    sender.sendto(topic.encode(), address)
+            except ConnectionRefusedError:
+                path.unlink(missing_ok=True)  # its process is gone
+            except OSError:
+                pass  # full or just closed: the receiver looks for himself in time
+
+    def close(self) -> None:
+        super().close()
+        with contextlib.suppress(OSError), _short_address(self._path) as address:
+            self._socket.sendto(b"close", address)
+        self._thread.join(1)
+        self._path.unlink(missing_ok=True)
+        self._socket.close()
+
+
+@contextlib.contextmanager
+def _short_address(path: Path) -> Iterator[str]:
+    # A socket's path holds 107 bytes at most; through its folder's descriptor any folder will do.
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{folder}/{path.name}"
+    finally:
+        os.close(folder)
+
+
+class ListenWakeup(Wakeup):
+    """Notices between all processes on one PostgreSQL state, by LISTEN and NOTIFY."""
+
+    _CHANNEL = "dbaudit"
+    _RECONNECT_SECONDS = 1.0
+
+    def __init__(self, backend: Backend) -> None:
+        super().__init__()
+        self._backend = backend
+        self._url = backend.engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
+        self._stop = threading.Event()
+        self._listening = threading.Event()
+        self._thread = threading.Thread(target=self._receive, name="wakeup", daemon=True)
+        self._thread.start()
+        self._listening.wait(10)
+
+    def _receive(self) -> None:
+        while not self._stop.is_set():
+            try:
+                with psycopg.connect(self._url, autocommit=True, connect_timeout=10) as connection:
+                    connection.execute(f"LISTEN {self._CHANNEL}")
+                    for topic in Topic:
+                        self._received(topic)  # whatever was missed while away
+                    self._listening.set()
+                    while not self._stop.is_set():
+                        for notice in connection.notifies(timeout=0.5):
+                            if notice.payload in _TOPICS:
+                                self._received(Topic(notice.payload))
+            except psycopg.Error:
+                self._stop.wait(self._RECONNECT_SECONDS)
+
+    def _send(self, topic: Topic) -> None:
+        with self._backend.writing() as connection:
+            connection.exec_driver_sql("SELECT pg_notify(%s, %s)", (self._CHANNEL, topic.value))
+
+    def close(self) -> None:
+        self._stop.set()
+        super().close()
+        self._thread.join(5)
