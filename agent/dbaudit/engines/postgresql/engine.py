@@ -1,0 +1,60 @@
+"""PostgreSQL, as the agent and the documentation see it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from dbaudit.core.database import Target
+from dbaudit.core.errors import ConfigurationError, ErrorCode
+from dbaudit.core.statements import Dialect
+from dbaudit.engine.base import Capability, Decoded, DriverStatus, Engine, Session
+from dbaudit.engines.postgresql.options import OPTIONS_SCHEMA
+
+
+class PostgreSQLEngine(Engine):
+    """Servers 11 to 18, read through their csvlog or jsonlog, remotely or from the disk."""
+
+    type = "postgresql"
+    display_name = "PostgreSQL"
+    default_port = 5432
+    supported_versions = ("11", "12", "13", "14", "15", "16", "17", "18")
+    capabilities = frozenset(
+        {
+            Capability.CONNECTIONS,
+            Capability.LOGIN_FAILURES,
+            Capability.DISCONNECTS,
+            Capability.QUERIES,
+            Capability.ROW_COUNTS,
+            Capability.DISK_SPACE,
+            Capability.LOCAL_FILES,
+            Capability.CLIENT_CERTIFICATES,
+        }
+    )
+    dialect = Dialect.POSTGRESQL
+    options_schema = OPTIONS_SCHEMA
+
+    def driver_status(self) -> DriverStatus:
+        try:
+            import cryptography  # noqa: F401  # checks the PEM that libpq is given
+            import psycopg
+        except ImportError as error:
+            return DriverStatus("psycopg", problem=str(error).splitlines()[0])
+        return DriverStatus("psycopg", version=psycopg.__version__)
+
+    def open(self, target: Target) -> Session:
+        problem = self.driver_status().problem
+        if problem is not None:
+            raise ConfigurationError(
+                ErrorCode.DRIVER_MISSING,
+                f"The driver of PostgreSQL cannot be used: {problem}",
+                remedy="pip install 'dbaudit[postgresql]'",
+            )
+        from dbaudit.engines.postgresql.session import PostgreSQLSession
+
+        return PostgreSQLSession.open(target)
+
+    def decode(self, records: Sequence[Any]) -> Decoded:
+        from dbaudit.engines.postgresql.decoding import decode
+
+        return decode(records)

@@ -1,0 +1,109 @@
+"""The engine's own audit options: `audit_options.engine` of a PostgreSQL database."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+from dbaudit.core.errors import ConfigurationError, ErrorCode, FieldError
+
+
+class LogSource(StrEnum):
+    """Where the log files are read."""
+
+    AUTO = "auto"
+    REMOTE = "remote"
+    LOCAL = "local"
+
+
+class LogFormat(StrEnum):
+    """Which of the server's log formats is read; the words are those of `log_destination`."""
+
+    AUTO = "auto"
+    JSONLOG = "jsonlog"
+    CSVLOG = "csvlog"
+
+
+class StartFrom(StrEnum):
+    """What of the log is read when the database is new to the agent."""
+
+    NOW = "now"
+    BEGINNING = "beginning"
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The options of one database; OPTIONS_SCHEMA describes them."""
+
+    log_source: LogSource = LogSource.AUTO
+    log_format: LogFormat = LogFormat.AUTO
+    log_directory: str | None = None
+    start_from: StartFrom = StartFrom.NOW
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> Options:
+        """Raises ConfigurationError naming the option that is wrong."""
+        try:
+            options = msgspec.convert(dict(given), cls)
+        except msgspec.ValidationError as error:
+            raise _wrong("", str(error)) from None
+        if options.log_directory is not None and not options.log_directory.startswith("/"):
+            raise _wrong(
+                "/log_directory", "must be an absolute path, such as /var/lib/postgresql/17/main/log"
+            )
+        if options.log_directory is not None and options.log_source is LogSource.REMOTE:
+            raise _wrong(
+                "/log_directory", "is for log_source local; remotely the server says where its log is"
+            )
+        return options
+
+
+OPTIONS_SCHEMA: Mapping[str, Any] = {
+    "type": "object",
+    "additionalProperties": False,
+    "properties": {
+        "log_source": {
+            "enum": [source.value for source in LogSource],
+            "default": LogSource.AUTO.value,
+            "description": (
+                "Where the log files are read: `remote` through pg_read_binary_file over the connection, "
+                "`local` from the disk of the agent's host, which must be the server's; `auto` is remote "
+                "where the rights for it are there, else local where the server runs on the agent's host."
+            ),
+        },
+        "log_format": {
+            "enum": [log_format.value for log_format in LogFormat],
+            "default": LogFormat.AUTO.value,
+            "description": (
+                "Which log is read: `jsonlog` (servers from 15 on) or `csvlog`; `auto` is jsonlog where the "
+                "server writes it, else csvlog."
+            ),
+        },
+        "log_directory": {
+            "type": "string",
+            "pattern": "^/",
+            "description": (
+                "The absolute path of the log directory on the agent's host, for log_source local; overrides "
+                "what the server says, for a directory that is mounted elsewhere."
+            ),
+        },
+        "start_from": {
+            "enum": [start.value for start in StartFrom],
+            "default": StartFrom.NOW.value,
+            "description": (
+                "What is read of a database that is new to the agent: `now` only what is logged from now on, "
+                "`beginning` every log file that the server still keeps."
+            ),
+        },
+    },
+}
+
+
+def _wrong(pointer: str, message: str) -> ConfigurationError:
+    return ConfigurationError(
+        ErrorCode.VALIDATION_FAILED,
+        f"The engine's options are wrong: {pointer.lstrip('/')} {message}".replace(":  ", ": "),
+        details=[FieldError(f"/audit_options/engine{pointer}", message)],
+    )

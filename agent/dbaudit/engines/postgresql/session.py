@@ -1,0 +1,45 @@
+"""A session to one monitored PostgreSQL server."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from dbaudit.core.database import Target
+from dbaudit.core.report import Health, TestReport
+from dbaudit.engine.base import Chunk, Cursor, Session
+from dbaudit.engines.postgresql import diagnosis, health
+from dbaudit.engines.postgresql.connection import ServerConnection, connect
+from dbaudit.engines.postgresql.options import Options
+from dbaudit.engines.postgresql.reading import LogReader
+from dbaudit.engines.postgresql.rights import read_rights
+from dbaudit.engines.postgresql.settings import read_settings
+
+
+class PostgreSQLSession(Session):
+    """Tests, measures and reads over one connection."""
+
+    def __init__(self, connection: ServerConnection, options: Options) -> None:
+        self._connection = connection
+        self._options = options
+        self._reader: LogReader | None = None
+
+    @classmethod
+    def open(cls, target: Target) -> Self:
+        options = Options.of(target.options)
+        return cls(connect(target), options)
+
+    def test(self) -> TestReport:
+        return diagnosis.test(self._connection, self._options)
+
+    def health(self) -> Health:
+        return health.measure(self._connection, self._options)
+
+    def read(self, cursor: Cursor | None, limit_bytes: int) -> Chunk:
+        if self._reader is None:
+            rights = read_rights(self._connection)
+            settings = read_settings(self._connection, rights, self._options)
+            self._reader = LogReader(self._connection, settings, self._connection.target)
+        return self._reader.read(cursor, limit_bytes)
+
+    def close(self) -> None:
+        self._connection.close()
