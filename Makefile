@@ -19,7 +19,7 @@ help: ## this list
 install: $(INSTALLED) ## a virtual environment in .venv with everything in it
 
 $(INSTALLED): pyproject.toml
-	@if [ ! -x $(BIN)/python ]; then \
+	@if ! $(BIN)/python -c '$(SUITABLE)' 2>/dev/null; then \
 	  for python in $(PYTHONS); do \
 	    if $$python -c '$(SUITABLE)' 2>/dev/null; then found=$$python; break; fi; \
 	  done; \
@@ -27,9 +27,10 @@ $(INSTALLED): pyproject.toml
 	    echo "Python 3.11 or later with the venv module is needed (Debian: apt-get install python3-venv)" >&2; exit 1; \
 	  fi; \
 	  echo "creating $(VENV) with $$($$found --version)"; \
-	  $$found -m venv $(VENV) || exit 1; \
+	  $$found -m venv --clear $(VENV) || exit 1; \
 	fi
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[all,test,dev]'
+	@echo "installing into $(VENV)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[all,test,dev]'
 	@touch $@
 
 run: $(INSTALLED) ## PostgreSQL, the service and a workload, with the events as they come (FOR=seconds stops by itself)

@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 import pytest
 
 from tests.servers.errors import EngineMissingError
-from tests.servers.installations import MAJORS, PGAUDIT_MAJORS, Client, client
+from tests.servers.installations import MAJORS, PGAUDIT_MAJORS, Client, Installation, client, localised
 from tests.servers.postgresql import PostgresServer
 
 DEFAULT_MAJOR = 17
@@ -56,3 +56,10 @@ def postgres_client() -> Client:
     """pgbench and psql."""
     with missing_engine_is_told():
         return client()
+
+
+@pytest.fixture(scope="session")
+def postgres_localised() -> Installation:
+    """Programs for ``postgres_server(15, installed=..., settings={"lc_messages": "de_DE.UTF-8"})``."""
+    with missing_engine_is_told():
+        return localised()

@@ -4,6 +4,7 @@ import json
 import os
 import platform
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -30,10 +31,31 @@ MAJORS = tuple(RELEASES)
 PGAUDIT_SUITES = {13: ("bullseye",), 15: ("bookworm",), 17: ("trixie",), 18: ("forky", "sid")}
 PGAUDIT_MAJORS = tuple(PGAUDIT_SUITES)
 
-CLIENT_SUITE, CLIENT_MAJOR = "bookworm", 15
+# Debian 12 ships pgbench with the server.
+DEBIAN_SUITE, DEBIAN_MAJOR = "bookworm", 15
 CLIENT_PROGRAMS = ("pgbench", "psql")
-# What the client's packages depend on but its programs do not load.
-NOT_LOADED = ("perl", "libperl", "debconf", "dpkg", "tar", "libgdbm", "coreutils", "postgresql-client-common")
+LOCALES = ("de_DE", "fr_FR", "ja_JP")
+# What the packages depend on but their programs do not load.
+NOT_LOADED = (
+    "libllvm",
+    "libz3",
+    "libedit",
+    "sysvinit",
+    "init-system",
+    "ssl-cert",
+    "postgresql-common",
+    "locales",
+    "adduser",
+    "passwd",
+    "perl",
+    "libperl",
+    "debconf",
+    "dpkg",
+    "tar",
+    "libgdbm",
+    "coreutils",
+    "postgresql-client-common",
+)
 
 
 @dataclass(frozen=True)
@@ -75,13 +97,28 @@ def client() -> Client:
         EngineMissingError: neither has them.
     """
     try:
-        folder = once(f"postgresql-client-{CLIENT_MAJOR}", _fetch_client)
+        folder = once(f"postgresql-client-{DEBIAN_MAJOR}", _fetch_client)
     except EngineMissingError as missing:
         installed = [shutil.which(program) for program in CLIENT_PROGRAMS]
         if None in installed:
             raise EngineMissingError(f"pgbench and psql are not installed; {missing}") from missing
         return Client(*(Path(path) for path in installed if path))
     return Client(folder / "pgbench", folder / "psql")
+
+
+def localised() -> Installation:
+    """PostgreSQL 15 with pgaudit whose ``lc_messages`` may be de_DE.UTF-8, fr_FR.UTF-8 or ja_JP.UTF-8.
+
+    The builds from npm speak English only; this one is Debian's.
+
+    Raises:
+        EngineMissingError: Debian's packages cannot be had.
+    """
+    extension = pgaudit_files(DEBIAN_MAJOR)
+    folder = once(f"postgresql-{DEBIAN_MAJOR}-localised", lambda folder: _fetch_localised(extension, folder))
+    environment = {"LD_LIBRARY_PATH": str(folder / "lib"), "LOCPATH": str(folder / "locales")}
+    programs = folder / "usr/lib/postgresql" / str(DEBIAN_MAJOR) / "bin"
+    return Installation(folder.name, DEBIAN_MAJOR, programs, environment)
 
 
 def pgaudit_files(major: int) -> Path:
@@ -93,7 +130,7 @@ def pgaudit_files(major: int) -> Path:
 
 def everything(majors: tuple[int, ...]) -> list[Callable[[], object]]:
     """The fetches that fill the cache for these majors; each may run in a thread of its own."""
-    wanted: list[Callable[[], object]] = [client]
+    wanted: list[Callable[[], object]] = [client, localised]
     wanted += [lambda major=major: installation(major, pgaudit=major in PGAUDIT_SUITES) for major in majors]  # type: ignore[misc]
     return wanted
 
@@ -144,40 +181,73 @@ def _add_pgaudit(major: int, plain: Path, extension: Path, folder: Path) -> None
 
 
 def _fetch_client(folder: Path) -> None:
-    """Unpacks the programs with every library they load, their own C library included.
+    """Fetches the programs with every library they load, their own C library included.
 
     So they run whatever the libraries of the machine are.
     """
+    libraries = folder / "lib"
+    libraries.mkdir()
     with (
-        debian.suite(CLIENT_SUITE) as suite,
+        debian.suite(DEBIAN_SUITE) as suite,
         tempfile.TemporaryDirectory(prefix="dbaudit-client-") as unpacked,
     ):
-        # Debian 12 ships pgbench with the server; of that package nothing else is wanted.
-        needed = suite.needed_by([f"postgresql-client-{CLIENT_MAJOR}"])
-        suite.unpack(
-            [f"postgresql-{CLIENT_MAJOR}", *(name for name in needed if not name.startswith(NOT_LOADED))],
-            Path(unpacked),
-        )
-        libraries = folder / "lib"
-        libraries.mkdir()
-        for found in sorted(Path(unpacked).rglob("*.so*")):
-            if found.is_file() and "postgresql" not in found.parts and not (libraries / found.name).exists():
-                shutil.copy(found, libraries / found.name)
+        needed = _loaded(suite.needed_by([f"postgresql-client-{DEBIAN_MAJOR}"]))
+        suite.unpack([f"postgresql-{DEBIAN_MAJOR}", *needed], Path(unpacked))
+        _collect_libraries(Path(unpacked), libraries)
         for program in CLIENT_PROGRAMS:
             shutil.copy(
-                Path(unpacked) / "usr/lib/postgresql" / str(CLIENT_MAJOR) / "bin" / program, libraries
+                Path(unpacked) / "usr/lib/postgresql" / str(DEBIAN_MAJOR) / "bin" / program, libraries
             )
     loader = next(libraries.glob("ld-linux*"))
-    final = Path('$(dirname "$(readlink -f "$0")")') / "lib"
     for program in CLIENT_PROGRAMS:
         script = folder / program
         script.write_text(
             "#!/bin/sh\n"
-            f'lib="{final}"\n'
+            'lib="$(dirname "$(readlink -f "$0")")/lib"\n'
             f'exec "$lib/{loader.name}" --library-path "$lib" --argv0 {program} "$lib/{program}" "$@"\n'
         )
         script.chmod(0o755)
     _let_everybody_read(folder)
+
+
+def _fetch_localised(extension: Path, folder: Path) -> None:
+    libraries, locales = folder / "lib", folder / "locales"
+    libraries.mkdir()
+    locales.mkdir()
+    server = f"postgresql-{DEBIAN_MAJOR}"
+    with (
+        debian.suite(DEBIAN_SUITE) as suite,
+        tempfile.TemporaryDirectory(prefix="dbaudit-server-") as unpacked,
+    ):
+        suite.unpack([server], folder)
+        # The C library stays the machine's own: initdb starts postgres by its path.
+        needed = set(_loaded(suite.needed_by([server]))) - {server, "libc6", "libc-bin"}
+        suite.unpack([*sorted(needed), "locales"], Path(unpacked))
+        _collect_libraries(Path(unpacked), libraries)
+        for locale in LOCALES:
+            _compile_locale(locale, Path(unpacked) / "usr/share/i18n", locales / f"{locale}.UTF-8")
+    shutil.copytree(extension, folder, dirs_exist_ok=True)
+    # Just-in-time compilation is of no use to the tests, and its library is larger than the server.
+    (folder / "usr/lib/postgresql" / str(DEBIAN_MAJOR) / "lib" / "llvmjit.so").unlink()
+    _let_everybody_read(folder)
+
+
+def _compile_locale(name: str, sources: Path, into: Path) -> None:
+    command = ["localedef", "--inputfile", name, "--charmap", "UTF-8", str(into)]
+    environment = {**os.environ, "I18NPATH": str(sources)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise EngineMissingError(f"the locale {name} cannot be compiled: {done.stderr.strip()[-800:]}")
+
+
+def _loaded(packages: list[str]) -> list[str]:
+    return [name for name in packages if not name.startswith(NOT_LOADED)]
+
+
+def _collect_libraries(unpacked: Path, into: Path) -> None:
+    for found in sorted(unpacked.rglob("*.so*")):
+        if found.is_file() and "postgresql" not in found.parts and not (into / found.name).exists():
+            shutil.copy(found, into / found.name)
 
 
 def _let_everybody_read(folder: Path) -> None:

@@ -15,7 +15,7 @@ import psycopg
 import pytest
 
 from tests.servers import cache, processes
-from tests.servers.installations import PGAUDIT_MAJORS, Client
+from tests.servers.installations import PGAUDIT_MAJORS, Client, Installation
 from tests.servers.postgresql import PostgresServer, Tls
 from tests.servers.processes import wait_for
 
@@ -72,6 +72,20 @@ def test_pgaudit_logs_statements_with_their_objects(postgres_server: StartServer
     server.execute_admin("create table audited (id int)")
     expected = "AUDIT: SESSION,1,1,DDL,CREATE TABLE,TABLE,public.audited,create table audited (id int)"
     wait_for(lambda: expected in server.current_log().read_text(), "the audit record of the table")
+
+
+@pytest.mark.parametrize(
+    ("language", "error"), [("de_DE", "FEHLER"), ("ja_JP", "ERROR"), ("fr_FR", "ERREUR")]
+)
+def test_localised_server_writes_its_log_in_its_language(
+    postgres_server: StartServer, postgres_localised: Installation, language: str, error: str
+) -> None:
+    settings = {"lc_messages": f"{language}.UTF-8"}
+    server = postgres_server(15, installed=postgres_localised, pgaudit=True, settings=settings)
+    with pytest.raises(psycopg.errors.UndefinedColumn):
+        server.execute_admin("select nosuch")
+    wait_for(lambda: f",{error},42703," in server.current_log().read_text(), "the translated error")
+    assert "connection authorized" not in server.current_log().read_text()
 
 
 def test_collector_role_reads_the_log_without_being_superuser(postgres_of_each_major: PostgresServer) -> None:
