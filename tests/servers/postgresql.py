@@ -181,14 +181,22 @@ class PostgresServer:
         processes.wait_until_gone(family)
         self._process = None
 
-    def kill(self) -> None:
-        """Ends the postmaster and every process of the server at once, by SIGKILL."""
+    def kill(self, *, spare_logger: bool = False) -> None:
+        """Ends the postmaster and every process of the server at once, by SIGKILL.
+
+        With spare_logger the process that writes the log files is left to write what it has been sent, then
+        ends by itself: no record of the log is lost in its pipe.
+        """
         if self._process is None:
             return
-        family = processes.kill_tree(self._process.pid)
+        spared = set(self._loggers()) if spare_logger else set()
+        family = processes.kill_tree(self._process.pid, spared)
         self._process.wait()
         processes.wait_until_gone(family)
         self._process = None
+
+    def _loggers(self) -> list[int]:
+        return [child for child in processes.children(self.process_id) if "logger" in processes.title(child)]
 
     def restart(self, mode: str = "fast") -> None:
         self.stop(mode)
@@ -398,9 +406,8 @@ class PostgresServer:
         created = current.stat().st_mtime
         # A name made of the time in seconds is a new one only in the next second.
         wait_for(lambda: int(time.time()) > int(created), "the next second")
-        for process_id in processes.children(self.process_id):
-            if "logger" in processes.title(process_id):
-                os.kill(process_id, signal.SIGUSR1)
+        for logger in self._loggers():
+            os.kill(logger, signal.SIGUSR1)
         wait_for(lambda: _read_if_there(current) not in (before, ""), "the rotation of the log")
 
     # -- roles

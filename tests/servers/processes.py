@@ -6,7 +6,7 @@ import shutil
 import signal
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from functools import cache
 from pathlib import Path
 
@@ -48,14 +48,15 @@ def is_alive(process_id: int) -> bool:
     return _stat(process_id)[:1] not in ([], ["Z"], ["X"])
 
 
-def kill_tree(process_id: int) -> list[int]:
-    """Ends a process and its children by SIGKILL, before it can see them die; returns the children."""
+def kill_tree(process_id: int, spared: Collection[int] = ()) -> list[int]:
+    """Ends a process and its children by SIGKILL, before it can see them die; returns all its children."""
     with contextlib.suppress(ProcessLookupError):
         os.kill(process_id, signal.SIGSTOP)
     family = children(process_id)
     for member in (process_id, *family):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(member, signal.SIGKILL)
+        if member not in spared:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(member, signal.SIGKILL)
     return family
 
 

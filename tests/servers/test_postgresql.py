@@ -1,5 +1,6 @@
 """The harness itself: what every other test takes for granted about its servers."""
 
+import contextlib
 import csv
 import json
 import os
@@ -112,6 +113,17 @@ def test_killed_server_has_no_process_left_and_comes_back_with_its_data(postgres
     server.start()
     assert server.port == port
     assert server.execute_admin("select id from kept") == [(1,)]
+
+
+def test_spared_logger_writes_every_record_of_a_killed_server(postgres_server: StartServer) -> None:
+    server = postgres_server(settings={"log_statement": "all"})
+    log = server.current_log()
+    with contextlib.closing(server.connect_admin()) as connection:
+        for number in range(200):
+            connection.execute("select %s", (f"record {number}",))
+        server.kill(spare_logger=True)
+    assert "record 199" in log.read_text()
+    assert not server.is_running
 
 
 def test_settings_hold_after_reload_and_rotation_names_another_file(postgres_server: StartServer) -> None:
