@@ -126,7 +126,13 @@ class DatabaseStore:
             ).one_or_none()
         return None if row is None else _database(row)
 
-    def create(self, declaration: Declaration, secrets: Mapping[str, Secret]) -> Database:
+    def create(
+        self,
+        declaration: Declaration,
+        secrets: Mapping[str, Secret],
+        *,
+        audit_status: AuditStatus = AuditStatus.INITIALIZING,
+    ) -> Database:
         """Declare a database; it is `pending` until an agent has tested it.
 
         Raises RequestError (`database_exists`) when host, port and database are declared already.
@@ -140,7 +146,7 @@ class DatabaseStore:
                     .values(
                         id=database_id,
                         status=ConnectionStatus.PENDING.value,
-                        audit_status=AuditStatus.INITIALIZING.value,
+                        audit_status=audit_status.value,
                         connection_version=1,
                         created_at_us=now,
                         updated_at_us=now,
@@ -167,15 +173,22 @@ class DatabaseStore:
         secrets: Mapping[str, Secret | None],
         *,
         audit_status: AuditStatus | None = None,
+        unless_changed_since_us: int | None = None,
     ) -> Database:
         """Change a database to ``declaration``; of ``secrets`` only those given, None removes one.
 
         A change of a connection field makes it `pending` again. When nothing differs, nothing is written.
+        ``unless_changed_since_us`` is the ``updated_at_us`` that the caller saw: RequestError (`conflict`)
+        when the declaration is another one by now.
         """
         try:
             with self._backend.writing() as connection:
-                row = _row(connection, database_id)
+                row = _row(connection, database_id, lock=True)
                 before = _database(row)
+                if unless_changed_since_us not in (None, before.updated_at_us):
+                    raise RequestError(
+                        ErrorCode.CONFLICT, "The database was changed by somebody else meanwhile."
+                    )
                 changed_secrets = {
                     field: secret
                     for field, secret in secrets.items()
@@ -217,7 +230,7 @@ class DatabaseStore:
     def delete(self, database_id: str) -> None:
         """Stop monitoring a database and forget its secrets. Its events stay until their retention ends."""
         with self._backend.writing() as connection:
-            row = _row(connection, database_id)
+            row = _row(connection, database_id, lock=True)
             connection.execute(
                 update(databases).where(databases.c.no == row.no).values(deleted_at_us=now_us())
             )
@@ -294,8 +307,9 @@ def _rows() -> Select[Any]:
     return select(*_ROW).select_from(_ROW_OF)
 
 
-def _row(connection: Connection, database_id: str) -> Row[Any]:
-    row = connection.execute(_rows().where(_LIVE, databases.c.id == database_id)).one_or_none()
+def _row(connection: Connection, database_id: str, *, lock: bool = False) -> Row[Any]:
+    query = _rows().where(_LIVE, databases.c.id == database_id)
+    row = connection.execute(query.with_for_update(of=databases) if lock else query).one_or_none()
     if row is None:
         raise not_found("database", database_id)
     return row
