@@ -1,23 +1,222 @@
-"""The connection test."""
+"""The connection test: what works, what is missing, and the exact remedy."""
 
 from __future__ import annotations
 
-from dbaudit.core.report import TestReport
+import grp
+import ipaddress
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from dbaudit.core.errors import ConfigurationError
+from dbaudit.core.report import Diagnosis, DiagnosisStatus, TestReport
+from dbaudit.engines.postgresql import log_checks, statement_checks
 from dbaudit.engines.postgresql.connection import ServerConnection
+from dbaudit.engines.postgresql.failures import endpoint, quoted
+from dbaudit.engines.postgresql.findings import failed, ok, set_and_reload, skipped, warning
 from dbaudit.engines.postgresql.health import measure_latency_ms
-from dbaudit.engines.postgresql.options import Options
-from dbaudit.engines.postgresql.rights import read_rights
-from dbaudit.engines.postgresql.settings import read_settings
+from dbaudit.engines.postgresql.options import LogFormat, LogSource, Options
+from dbaudit.engines.postgresql.rights import Rights, read_rights
+from dbaudit.engines.postgresql.settings import LogSettings, read_settings
+
+NEWEST_MAJOR = 18
+SUFFIXES = {LogFormat.CSVLOG: ".csv", LogFormat.JSONLOG: ".json"}
+"""What the server appends to the name of a log file, or puts in the place of .log."""
 
 
 def test(connection: ServerConnection, options: Options) -> TestReport:
-    """Find out what works and what is missing."""
+    """Find out what works and what is missing; changes nothing on the server.
+
+    Raises TransientError when the connection is lost meanwhile.
+    """
+    latency_ms = measure_latency_ms(connection)
     rights = read_rights(connection)
     settings = read_settings(connection, rights, options)
+    diagnoses = tuple(_diagnose(connection, rights, settings))
     return TestReport(
         reachable=True,
-        success=rights.can_read_remotely and settings.format is not None,
-        latency_ms=measure_latency_ms(connection),
+        success=all(diagnosis.status is not DiagnosisStatus.FAILED for diagnosis in diagnoses),
+        latency_ms=latency_ms,
         version=f"PostgreSQL {settings.version}",
         permissions=rights.permissions,
+        diagnoses=diagnoses,
+        audit_source=_audit_source(settings),
     )
+
+
+def _diagnose(connection: ServerConnection, rights: Rights, settings: LogSettings) -> Iterator[Diagnosis]:
+    yield _server_version(connection, settings)
+    yield _encryption(connection)
+    yield _least_privilege(rights)
+    for name, (there, grant) in rights.needed(settings.source).items():
+        code = f"permission_{name}"
+        yield (
+            ok(code, f"The right {name} is there.")
+            if there
+            else failed(code, f"The role {rights.role!r} lacks the right {name}.", grant)
+        )
+    collector = log_checks.logging_collector(settings)
+    destination = log_checks.log_destination(settings)
+    yield from (collector, destination)
+    if not rights.suffice(settings.source):
+        yield skipped("log_files", "a permission is missing")
+    elif collector.status is DiagnosisStatus.FAILED:
+        yield skipped("log_files", "logging_collector is off")
+    elif settings.format is None:
+        yield skipped("log_files", "log_destination has no log that can be read")
+    elif settings.source is LogSource.LOCAL:
+        yield _local_files(settings, settings.format)
+    else:
+        yield _remote_files(connection, rights, settings.format)
+    yield log_checks.log_min_messages(settings)
+    yield log_checks.log_connections(settings)
+    yield log_checks.log_disconnections(settings)
+    yield log_checks.log_min_error_statement(settings)
+    yield log_checks.log_error_verbosity(settings)
+    yield log_checks.lc_messages(settings)
+    yield log_checks.log_timezone(settings)
+    if rights.read_all_settings:
+        yield log_checks.log_rotation(settings)
+    else:
+        yield skipped("log_rotation", "the right pg_read_all_settings is missing")
+    yield statement_checks.pgaudit(settings)
+    yield statement_checks.pgaudit_extension(settings, rights)
+    yield statement_checks.pgaudit_classes(settings, rights)
+    yield statement_checks.pgaudit_statement_text(settings)
+    yield statement_checks.log_statement(settings, rights)
+    if connection.target.capture_results:
+        yield statement_checks.row_counts(settings)
+    yield statement_checks.own_activity(settings, rights)
+    yield statement_checks.audit_exemptions(settings, rights)
+    yield _anything_recorded(settings)
+
+
+def _server_version(connection: ServerConnection, settings: LogSettings) -> Diagnosis:
+    code = "server_version"
+    if not settings.product.startswith("PostgreSQL ") or "-YB-" in settings.product:
+        product = " ".join(settings.product.split()[:3])
+        return warning(code, f"{endpoint(connection.target)} is {product}, a relative of PostgreSQL.", None)
+    if settings.major > NEWEST_MAJOR:
+        return warning(code, f"PostgreSQL {settings.version} is newer than what was tried here.", None)
+    return ok(code, f"PostgreSQL {settings.version} is supported.")
+
+
+def _encryption(connection: ServerConnection) -> Diagnosis:
+    code = "encryption"
+    host = connection.target.host
+    if connection.tls_in_use:
+        return ok(code, f"The connection is encrypted (ssl_mode {connection.target.ssl_mode.value}).")
+    if host.startswith("/") or host == "localhost" or _is_loopback(host):
+        return ok(code, "The connection does not leave this host.")
+    return warning(
+        code,
+        "The connection is not encrypted: the audit records cross the network in clear.",
+        "Set ssl_mode to verify-full, with the authority's certificate in ssl_ca.",
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _least_privilege(rights: Rights) -> Diagnosis:
+    code = "least_privilege"
+    if not rights.superuser:
+        return ok(code, "The role is not a superuser.")
+    return warning(
+        code,
+        f"The role {rights.role!r} is a superuser: far more than collecting needs.",
+        "Make a role of its own for the agent, with the grants of the documentation.",
+    )
+
+
+def _remote_files(connection: ServerConnection, rights: Rights, log_format: LogFormat) -> Diagnosis:
+    code = "log_files"
+    path: str | None = None
+    try:
+        # A rotation may take the file away between the two statements.
+        for _ in range(2):
+            path = connection.value("SELECT pg_catalog.pg_current_logfile(%s)", [log_format.value])
+            if path is None:
+                return failed(
+                    code,
+                    f"The server has no {log_format.value} open: log_destination was changed and not loaded, "
+                    "or the logging collector does not run.",
+                    "SELECT pg_reload_conf(); -- or restart the server",
+                )
+            length = "SELECT octet_length(pg_catalog.pg_read_binary_file(%s, 0, 0, true))"
+            if connection.value(length, [path]) is not None:
+                return ok(code, f"{path} can be read over the connection.")
+    except ConfigurationError as error:
+        return failed(
+            code,
+            f"{path or 'The log'} cannot be read: {error.message}",
+            f"GRANT pg_read_server_files TO {quoted(rights.role)}; "
+            "-- for a log_directory outside the data directory that is not an absolute path",
+        )
+    return failed(code, f"The server's current log file {path} is not there.", "SELECT pg_rotate_logfile();")
+
+
+def _local_files(settings: LogSettings, log_format: LogFormat) -> Diagnosis:
+    code = "log_files"
+    directory = Path(settings.local_directory or "")
+    try:
+        files = [path for path in directory.iterdir() if path.suffix == SUFFIXES[log_format]]
+        for newest in sorted(files, key=lambda path: path.stat().st_mtime)[-1:]:
+            with newest.open("rb") as file:
+                file.read(1)
+            return ok(code, f"{newest} can be read from the disk.")
+    except PermissionError as error:
+        return failed(
+            code, f"{error.filename} cannot be read by the agent's account.", _access_remedy(directory)
+        )
+    except OSError as error:
+        return failed(
+            code,
+            f"{error.filename} cannot be read: {error.strerror}.",
+            "Run the agent on the server's host, or set the option log_directory to where its log is here.",
+        )
+    return failed(
+        code,
+        f"{directory} holds no {log_format.value}.",
+        "Set the option log_directory to where the log is here.",
+    )
+
+
+def _access_remedy(directory: Path) -> str:
+    try:
+        group = grp.getgrgid(directory.stat().st_gid).gr_name
+    except (OSError, KeyError):
+        group = "GROUP_OF_THE_SERVER"
+    return (
+        f"{set_and_reload('log_file_mode', '0640')} -- and on the host: "
+        f"chmod g+rx {directory} && usermod --append --groups {group} ACCOUNT_OF_THE_AGENT"
+    )
+
+
+def _anything_recorded(settings: LogSettings) -> Diagnosis:
+    code = "audit_source"
+    source = _audit_source(settings)
+    if source is None:
+        return skipped(code, "there is no log that can be read")
+    recorded = settings.connections or settings.disconnections or statement_checks.statement_source(settings)
+    if recorded:
+        return ok(code, f"Events come from {source}.")
+    return failed(
+        code,
+        "The server records nothing but errors: neither connections nor statements.",
+        f"{set_and_reload('log_connections', 'on')} {set_and_reload('log_disconnections', 'on')}",
+    )
+
+
+def _audit_source(settings: LogSettings) -> str | None:
+    if settings.format is None or not settings.collecting:
+        return None
+    way = "pg_read_binary_file"
+    if settings.source is LogSource.LOCAL:
+        way = f"the disk ({os.fspath(settings.local_directory or '')})"
+    statements = statement_checks.statement_source(settings)
+    return f"{settings.format.value} over {way}, {statements or 'connections only'}"

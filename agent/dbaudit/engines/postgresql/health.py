@@ -24,12 +24,11 @@ def measure(connection: ServerConnection, options: Options) -> Health:
     latency_ms = measure_latency_ms(connection)
     rights = read_rights(connection)
     settings = read_settings(connection, rights, options)
+    permitted = rights.suffice(settings.source)
+    free_ratio = None
     if settings.source is LogSource.LOCAL:
-        permitted = settings.log_files_readable
+        permitted = permitted and settings.log_files_readable
         free_ratio = _free_ratio(settings.local_directory)
-    else:
-        permitted = rights.can_read_remotely
-        free_ratio = None
     return Health(
         connectivity=CheckStatus.HEALTHY,
         permissions=CheckStatus.HEALTHY if permitted else CheckStatus.CRITICAL,

@@ -6,11 +6,17 @@ import msgspec
 
 from dbaudit.engines.postgresql.connection import ServerConnection
 from dbaudit.engines.postgresql.failures import quoted
+from dbaudit.engines.postgresql.options import LogSource
 
 READ_FUNCTION = "pg_read_binary_file(text, bigint, bigint, boolean)"
 STAT_FUNCTION = "pg_stat_file(text, boolean)"
 CURRENT_FUNCTION = "pg_current_logfile(text)"
 LIST_FUNCTION = "pg_ls_logdir()"
+FILE_SETTINGS_GRANTS = (
+    "GRANT SELECT ON pg_file_settings TO {role}; "
+    "GRANT EXECUTE ON FUNCTION pg_show_all_file_settings() TO {role};"
+)
+"""For a role with settings of its own, which would else hide what holds for all others."""
 
 _QUERY = """
     SELECT session_user,
@@ -61,23 +67,25 @@ class Rights(msgspec.Struct, frozen=True):
             "pg_ls_logdir": self.list_log_directory,
         }
 
-    @property
-    def missing(self) -> dict[str, str]:
-        """The rights that remote collecting needs and the role lacks, each with the GRANT that gives it."""
+    def needed(self, source: LogSource) -> dict[str, tuple[bool, str]]:
+        """The rights that collecting needs: whether the role has each, and the GRANT that gives it."""
         role = quoted(self.role)
-        execute = "GRANT EXECUTE ON FUNCTION {} TO {};"
-        needed = {
+        grants = {
             "select": (self.select, f"GRANT CONNECT ON DATABASE {quoted(self.database)} TO {role};"),
             "pg_read_all_settings": (self.read_all_settings, f"GRANT pg_monitor TO {role};"),
+        }
+        if source is LogSource.LOCAL:
+            return grants
+        execute = "GRANT EXECUTE ON FUNCTION {} TO {};"
+        return grants | {
             "pg_ls_logdir": (self.list_log_directory, f"GRANT pg_monitor TO {role};"),
             "pg_current_logfile": (self.current_logfile, execute.format(CURRENT_FUNCTION, role)),
             "pg_read_binary_file": (self.read_binary_file, execute.format(READ_FUNCTION, role)),
         }
-        return {name: grant for name, (there, grant) in needed.items() if not there}
 
-    @property
-    def can_read_remotely(self) -> bool:
-        return not self.missing
+    def suffice(self, source: LogSource) -> bool:
+        """Whether every right that collecting needs is there."""
+        return all(there for there, _ in self.needed(source).values())
 
 
 def read_rights(connection: ServerConnection) -> Rights:

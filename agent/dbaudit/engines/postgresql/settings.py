@@ -199,7 +199,7 @@ def _source(rights: Rights, options: Options, local_directory: str | None) -> Lo
     if options.log_source is not LogSource.AUTO:
         return options.log_source
     readable = local_directory is not None and os.access(local_directory, os.R_OK | os.X_OK)
-    return LogSource.LOCAL if readable and not rights.can_read_remotely else LogSource.REMOTE
+    return LogSource.LOCAL if readable and not rights.suffice(LogSource.REMOTE) else LogSource.REMOTE
 
 
 def _local_directory(
