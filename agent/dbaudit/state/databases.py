@@ -108,6 +108,12 @@ class DatabaseStore:
                 _database(row) for row in connection.execute(_rows().where(_LIVE).order_by(databases.c.no))
             ]
 
+    def retentions(self) -> list[tuple[int, int]]:
+        """The number and the retention in days of every database, the deleted ones too."""
+        with self._backend.reading() as connection:
+            rows = connection.execute(select(databases.c.no, databases.c.audit_options)).all()
+        return [(row.no, _decode_options(row.audit_options).retention_days) for row in rows]
+
     def get(self, database_id: str) -> Database:
         """One database. Raises RequestError (`not_found`)."""
         with self._backend.reading() as connection:
@@ -162,7 +168,7 @@ class DatabaseStore:
                     self._secrets.put(connection, _record_id(database_id, field), secret)
                 created = _database(_row(connection, database_id))
         except IntegrityError:
-            raise _exists_already(declaration) from None
+            raise exists_already(declaration) from None
         self._wakeup.notify(Topic.DATABASES)
         return created
 
@@ -223,7 +229,7 @@ class DatabaseStore:
                         self._secrets.put(connection, _record_id(database_id, field), secret)
                 after = _database(_row(connection, database_id))
         except IntegrityError:
-            raise _exists_already(declaration) from None
+            raise exists_already(declaration) from None
         self._wakeup.notify(Topic.DATABASES)
         return after
 
@@ -387,7 +393,8 @@ def _record_id(database_id: str, field: str) -> str:
     return f"{database_id}/{field}"
 
 
-def _exists_already(declaration: Declaration) -> RequestError:
+def exists_already(declaration: Declaration) -> RequestError:
+    """The error for a declaration whose host, port and database are declared already."""
     return RequestError(
         ErrorCode.DATABASE_EXISTS,
         f"{declaration.host}:{declaration.port}/{declaration.database} is declared already.",

@@ -118,6 +118,9 @@ class EventStore(Protocol):
     def get(self, event_id: str) -> StoredEvent:
         """One event. Raises RequestError (`not_found`)."""
 
+    def last_number(self) -> int:
+        """The number of the event that was stored last, where following begins; 0 when there is none."""
+
     def counts(self, database_id: str) -> EventCounts:
         """How many events of a database happened today and this week."""
 
@@ -251,6 +254,10 @@ class RowEventStore:
         if row is None:
             raise not_found("event", event_id)
         return _stored(row)
+
+    def last_number(self) -> int:
+        with self._backend.reading() as connection:
+            return connection.execute(select(func.max(events.c.seq))).scalar_one() or 0
 
     def counts(self, database_id: str) -> EventCounts:
         today = now_us() // (24 * _HOUR_US) * 24
