@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import ipaddress
-import queue
 import select
-import socket
-import threading
 import time
 from collections.abc import Sequence
 from typing import Any, LiteralString, TypeVar
@@ -21,13 +17,15 @@ from psycopg.pq.abc import PGconn
 from dbaudit.core.database import Target
 from dbaudit.core.errors import ConfigurationError, DbauditError, ErrorCode, FieldError, TransientError
 from dbaudit.engines.postgresql.failures import endpoint, login_failure, statement_failure
+from dbaudit.engines.postgresql.network import GREETING_SECONDS, addresses_of, first_speaker
 from dbaudit.engines.postgresql.tls import NOWHERE, tls_parameters
 
 OLDEST_VERSION = 110000
 
 _RV = TypeVar("_RV")
 _WAKE_UP_SECONDS = 0.1
-_GREETING_SECONDS = 0.5
+_GREETING_SHARE = 0.25
+"""At most this share of the time for connecting goes to finding out what else it is that listens."""
 _PATIENCE_SECONDS = 1.0
 """How long the agent waits beyond the server's own statement_timeout before it takes the server for dead."""
 
@@ -65,6 +63,7 @@ class ServerConnection:
     def __init__(self, connection: psycopg.Connection[tuple[Any, ...]], target: Target) -> None:
         self._connection = connection
         self.target = target
+        self.backend_process_id = connection.info.backend_pid
 
     @property
     def version_number(self) -> int:
@@ -74,10 +73,6 @@ class ServerConnection:
     @property
     def tls_in_use(self) -> bool:
         return self._connection.pgconn.ssl_in_use
-
-    @property
-    def backend_process_id(self) -> int:
-        return self._connection.info.backend_pid
 
     @property
     def closed(self) -> bool:
@@ -116,23 +111,36 @@ def connect(target: Target) -> ServerConnection:
 
     Raises ConfigurationError or TransientError; no message holds the password.
     """
-    deadline = time.monotonic() + target.connect_timeout_seconds
+    greeting_seconds = min(GREETING_SECONDS, _GREETING_SHARE * target.connect_timeout_seconds)
+    deadline = time.monotonic() + target.connect_timeout_seconds - greeting_seconds
     _refuse_nul(target)
-    addresses = _addresses(target, deadline)
+    addresses = addresses_of(target, deadline)
     with tls_parameters(target) as tls:
-        for number, address in enumerate(addresses):
-            remaining = deadline - time.monotonic()
+        for untried, address in zip(range(len(addresses), 0, -1), addresses, strict=True):
+            now = time.monotonic()
             try:
-                pgconn = _log_in(
-                    target, tls, address, time.monotonic() + remaining / (len(addresses) - number)
-                )
-            except TransientError:
-                # Another address of the same host may answer.
-                if number == len(addresses) - 1:
-                    raise
-            else:
+                pgconn = _log_in(target, _conninfo(target, tls, address), now + (deadline - now) / untried)
                 break
+            except DbauditError as error:
+                # Another address of the same host may answer.
+                if isinstance(error, TransientError) and untried > 1:
+                    continue
+                if error.code not in _PERHAPS_ANOTHER_PROTOCOL or address is None:
+                    raise
+                speaker = first_speaker(address, target.port, greeting_seconds)
+                if speaker is None:
+                    raise
+                raise ConfigurationError(
+                    ErrorCode.WRONG_PROTOCOL,
+                    f"What listens on {endpoint(target)} is {speaker}, not PostgreSQL.",
+                    remedy="Check host and port.",
+                ) from None
     return ServerConnection(_usable(pgconn, target), target)
+
+
+_PERHAPS_ANOTHER_PROTOCOL = frozenset(
+    {ErrorCode.CONNECTION_TIMEOUT, ErrorCode.TLS_FAILED, ErrorCode.CONNECTION_LOST, ErrorCode.WRONG_PROTOCOL}
+)
 
 
 class _BoundedConnection(psycopg.Connection[tuple[Any, ...]]):
@@ -179,33 +187,22 @@ def _usable(pgconn: PGconn, target: Target) -> _BoundedConnection:
     return connection
 
 
-def _log_in(target: Target, tls: dict[str, str], address: str | None, deadline: float) -> PGconn:
-    pgconn = pq.PGconn.connect_start(_conninfo(target, tls, address).encode())
+def _log_in(target: Target, conninfo: str, deadline: float) -> PGconn:
+    pgconn = pq.PGconn.connect_start(conninfo.encode())
     try:
         while True:
             status = pgconn.connect_poll() if pgconn.status != pq.ConnStatus.BAD else pq.PollingStatus.FAILED
             if status == pq.PollingStatus.OK:
                 return pgconn
             if status == pq.PollingStatus.FAILED:
-                raise login_failure(target, pgconn.get_error_message())
+                words = pgconn.get_error_message()
+                raise login_failure(target, words, password_used=bool(pgconn.used_password))
             waiting = select.poll()
-            waiting.register(
-                pgconn.socket, select.POLLIN if status == pq.PollingStatus.READING else select.POLLOUT
-            )
-            if (
-                not waiting.poll(max(0.0, deadline - time.monotonic()) * 1000)
-                and time.monotonic() >= deadline
-            ):
+            reading = status == pq.PollingStatus.READING
+            waiting.register(pgconn.socket, select.POLLIN if reading else select.POLLOUT)
+            waiting.poll(max(0.0, deadline - time.monotonic()) * 1000)
+            if time.monotonic() >= deadline:
                 raise _silence(target, reached=pgconn.status != pq.ConnStatus.STARTED)
-    except DbauditError as error:
-        pgconn.finish()
-        if error.code in _PERHAPS_ANOTHER_PROTOCOL and (speaker := _speaker(target, address)):
-            raise ConfigurationError(
-                ErrorCode.WRONG_PROTOCOL,
-                f"What listens on {endpoint(target)} is {speaker}, not PostgreSQL.",
-                remedy="Check host and port.",
-            ) from None
-        raise
     except BaseException:
         pgconn.finish()
         raise
@@ -248,47 +245,6 @@ def _refuse_nul(target: Target) -> None:
             )
 
 
-def _addresses(target: Target, deadline: float) -> list[str | None]:
-    """The addresses of the host in the resolver's order; None for a socket in the file system."""
-    if target.host.startswith("/"):
-        return [None]
-    with contextlib.suppress(ValueError):
-        return [str(ipaddress.ip_address(target.host))]
-    # A resolver that does not answer cannot be interrupted: it is left to its own thread.
-    answer: queue.SimpleQueue[list[str | None] | OSError | UnicodeError] = queue.SimpleQueue()
-
-    def resolve() -> None:
-        try:
-            found = socket.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
-            answer.put(list(dict.fromkeys(str(entry[4][0]) for entry in found)))
-        except (OSError, UnicodeError) as error:
-            answer.put(error)
-
-    threading.Thread(target=resolve, name="resolve", daemon=True).start()
-    try:
-        addresses = answer.get(timeout=max(0.0, deadline - time.monotonic()))
-    except queue.Empty:
-        raise TransientError(
-            ErrorCode.CONNECTION_TIMEOUT, f"The name server did not answer for {target.host!r} in time."
-        ) from None
-    if isinstance(addresses, list):
-        return addresses
-    if isinstance(addresses, socket.gaierror) and addresses.errno == socket.EAI_AGAIN:
-        raise TransientError(
-            ErrorCode.HOST_NOT_FOUND, f"The name server could not say where {target.host!r} is just now."
-        )
-    raise ConfigurationError(
-        ErrorCode.HOST_NOT_FOUND,
-        f"There is no host {target.host!r}.",
-        remedy="Check the field host, and the DNS.",
-    )
-
-
-_PERHAPS_ANOTHER_PROTOCOL = frozenset(
-    {ErrorCode.CONNECTION_TIMEOUT, ErrorCode.TLS_FAILED, ErrorCode.CONNECTION_LOST, ErrorCode.WRONG_PROTOCOL}
-)
-
-
 def _silence(target: Target, *, reached: bool) -> TransientError:
     if not reached:
         return TransientError(
@@ -302,23 +258,3 @@ def _silence(target: Target, *, reached: bool) -> TransientError:
         f"{target.connect_timeout_seconds:g} seconds.",
         remedy="Check that the port is that of PostgreSQL and that the server is not overloaded.",
     )
-
-
-def _speaker(target: Target, address: str | None) -> str | None:
-    """What it is that listens, when it speaks first: PostgreSQL waits for its client."""
-    if address is None:
-        return None
-    try:
-        with socket.create_connection((address, target.port), _GREETING_SECONDS) as probe:
-            greeting = probe.recv(128)
-    except OSError:
-        return None
-    if not greeting:
-        return None
-    if greeting.startswith(b"SSH-"):
-        return "an SSH server"
-    if len(greeting) > 5 and greeting[3] == 0 and greeting[4] in (0x0A, 0xFF):
-        return "a MySQL or MariaDB server"
-    if greeting.startswith((b"220", b"+OK", b"* OK")):
-        return "a mail or file server"
-    return "a server that speaks first"

@@ -79,6 +79,14 @@ _LOGIN_FAILURES = (
         _hba_line,
     ),
     _meaning(
+        r"received invalid response to SSL|expected authentication request|invalid error message"
+        r"|error response during SSL|unencrypted data after SSL|unsupported frontend protocol"
+        r"|wrong version number|unknown authentication type|authentication method \d{3,} not supported",
+        ErrorCode.WRONG_PROTOCOL,
+        lambda t: f"What listens on {endpoint(t)} does not speak the protocol of PostgreSQL.",
+        lambda t: "Check host and port.",
+    ),
+    _meaning(
         r"client certificate|certificate authentication failed|certificate required",
         ErrorCode.AUTHENTICATION_FAILED,
         lambda t: f"{endpoint(t)} did not take the client certificate for {t.username!r}.",
@@ -162,14 +170,6 @@ _LOGIN_FAILURES = (
         lambda t: "Set host to a name that is in the server's certificate, or ssl_mode to verify-ca.",
     ),
     _meaning(
-        r"received invalid response to SSL|expected authentication request|invalid error message"
-        r"|error response during SSL|unencrypted data after SSL|unsupported frontend protocol"
-        r"|wrong version number",
-        ErrorCode.WRONG_PROTOCOL,
-        lambda t: f"What listens on {endpoint(t)} does not speak the protocol of PostgreSQL.",
-        lambda t: "Check host and port.",
-    ),
-    _meaning(
         r"SSL error|could not (?:load|read) .*certificate|private key",
         ErrorCode.TLS_FAILED,
         lambda t: f"TLS with {endpoint(t)} failed.",
@@ -208,26 +208,33 @@ _LOGIN_FAILURES = (
 )
 
 
-def login_failure(target: Target, words: str) -> DbauditError:
-    """The error for a log-in that failed, from the words of libpq or of the server."""
+_LIBPQ_PREFIX = re.compile(r"^connection to server .*? failed: ")
+
+
+def login_failure(target: Target, words: str, *, password_used: bool) -> DbauditError:
+    """The error for a log-in that failed, from the words of libpq or of the server.
+
+    ``password_used`` says that the server had asked for the password and got it.
+    """
     words = _one_line(words)
     for meaning in _LOGIN_FAILURES:
         if meaning.pattern.search(words):
             kind = TransientError if meaning.transient else ConfigurationError
             return kind(meaning.code, meaning.message(target), remedy=meaning.remedy(target))
-    # Most likely a message in another language; to try again does no harm.
-    return TransientError(
-        ErrorCode.CONNECTION_REFUSED,
-        f"{endpoint(target)} refused the log-in: {_without_secrets(target, words)}",
-    )
+    # Most likely a message in another language. Before it asks for a password a server refuses what passes
+    # (it starts up, it is full); after that it refuses the password, the role or the database.
+    words = _without_secrets(target, _LIBPQ_PREFIX.sub("", words))
+    message = f"{endpoint(target)} refused the log-in: {words}"
+    if password_used:
+        return ConfigurationError(
+            ErrorCode.AUTHENTICATION_FAILED, message, remedy="Check username, password and database."
+        )
+    return TransientError(ErrorCode.CONNECTION_REFUSED, message)
 
 
-_LOST = ("08", "57P")  # connection exception; operator intervention (admin_shutdown, crash_shutdown, ...)
-_NOT_NOW = (
-    "53",
-    "55",
-    "40",
-)  # insufficient resources; object not in prerequisite state; transaction rollback
+# Classes of SQLSTATE (PostgreSQL manual, appendix A) after which a later try may work.
+_LOST = ("08", "57P")  # connection exception; shutdown or crash of the server
+_PASSING = ("40", "53", "55", "58", "XX")  # rollback; resources; locks; system error; internal error
 
 
 def statement_failure(target: Target, error: psycopg.Error) -> DbauditError:
@@ -247,7 +254,7 @@ def statement_failure(target: Target, error: psycopg.Error) -> DbauditError:
             ErrorCode.PERMISSION_MISSING, f"{target.username!r} lacks a right on {endpoint(target)}: {words}"
         )
     message = f"{endpoint(target)} answered with the error {state}: {words}"
-    if state.startswith(_NOT_NOW):
+    if state.startswith(_PASSING):
         return TransientError(ErrorCode.CONNECTION_LOST, message)
     return ConfigurationError(ErrorCode.SERVER_NOT_SUPPORTED, message)
 

@@ -149,7 +149,7 @@ class LogSettings(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def log_files_readable(self) -> bool:
         """Whether the log directory on this host can be listed by the agent."""
-        return self.local_directory is not None and os.access(self.local_directory, os.R_OK | os.X_OK)
+        return self.local_directory is not None and _can_list(self.local_directory)
 
 
 def read_settings(connection: ServerConnection, rights: Rights, options: Options) -> LogSettings:
@@ -198,8 +198,12 @@ def _format(destinations: frozenset[str], options: Options) -> LogFormat | None:
 def _source(rights: Rights, options: Options, local_directory: str | None) -> LogSource:
     if options.log_source is not LogSource.AUTO:
         return options.log_source
-    readable = local_directory is not None and os.access(local_directory, os.R_OK | os.X_OK)
+    readable = local_directory is not None and _can_list(local_directory)
     return LogSource.LOCAL if readable and not rights.suffice(LogSource.REMOTE) else LogSource.REMOTE
+
+
+def _can_list(directory: str) -> bool:
+    return os.access(directory, os.R_OK | os.X_OK, effective_ids=True)
 
 
 def _local_directory(
