@@ -1,0 +1,26 @@
+"""How an agent works: intervals and sizes."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Settings of one agent process.
+
+    ``node_name`` is what people call it. ``poll_interval_seconds`` is the pause between two reads of a
+    database that had nothing new. ``chunk_bytes`` is about how much one read fetches. After a failure the
+    agent waits ``backoff_initial_seconds`` and then longer and longer, up to ``backoff_max_seconds``; a
+    database whose configuration is wrong is tried again every ``misconfigured_retry_seconds``, and at once
+    when it is changed.
+    """
+
+    node_name: str
+    poll_interval_seconds: float = 0.1
+    chunk_bytes: int = 1 << 20
+    health_interval_seconds: float = 30.0
+    backoff_initial_seconds: float = 0.5
+    backoff_max_seconds: float = 60.0
+    misconfigured_retry_seconds: float = 60.0
+    retention_interval_seconds: float = 300.0
+    shutdown_seconds: float = 10.0
