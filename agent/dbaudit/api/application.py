@@ -1,0 +1,137 @@
+"""Puts the API together: one Flask application over one state."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+import uuid
+from collections.abc import Sequence
+from urllib.parse import quote
+
+import msgspec
+from flask import Flask, Response, g, request
+from prometheus_client import CollectorRegistry
+
+from dbaudit.api.authentication import Authenticator
+from dbaudit.api.connection_tests import ConnectionTests
+from dbaudit.api.databases import databases_blueprint
+from dbaudit.api.document import Document
+from dbaudit.api.documentation import documentation_blueprint, documentation_page
+from dbaudit.api.engines import EngineDescription, Engines
+from dbaudit.api.errors import register_errors
+from dbaudit.api.events import events_blueprint
+from dbaudit.api.gate import Gate
+from dbaudit.api.health import health_blueprint
+from dbaudit.api.metrics import RequestFigures, StateFigures, metrics_blueprint
+from dbaudit.api.rate_limit import RateLimiter
+from dbaudit.api.waiting import WaitingRoom
+from dbaudit.state import State
+
+_log = logging.getLogger(__name__)
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+WAITING_ROOM = "dbaudit_waiting_room"
+"""The key in ``app.extensions`` of the WaitingRoom; close it when the service stops."""
+
+
+class ApiSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What an operator may set.
+
+    ``rate_limit_per_minute`` bounds the requests of each key, ``failed_keys_per_minute`` the invalid keys of
+    each address; 0 sets no limit. ``key_cache_seconds`` is how long a revoked key may still be taken for
+    good. ``test_timeout_seconds`` is how long a request waits for an agent's connection test.
+    ``waiting_requests`` is how many requests may wait (for tests, for new events) at once; keep it below the
+    server's threads. ``open_metrics`` shows `/metrics` without a key.
+    """
+
+    rate_limit_per_minute: int = 10_000
+    failed_keys_per_minute: int = 60
+    key_cache_seconds: float = 5.0
+    max_body_bytes: int = 1_048_576
+    test_timeout_seconds: float = 45.0
+    waiting_requests: int = 16
+    open_metrics: bool = False
+
+
+DEFAULT_SETTINGS = ApiSettings()
+
+
+def create_app(
+    state: State, *, engines: Sequence[EngineDescription], settings: ApiSettings = DEFAULT_SETTINGS
+) -> Flask:
+    """The application over ``state``; ``engines`` are those whose databases can be declared.
+
+    Raises RuntimeError when an operation of the document has no view.
+    """
+    app = Flask(__name__, static_folder=None)
+    app.url_map.merge_slashes = False
+    app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
+    document = Document()
+    gate = Gate(
+        document,
+        Authenticator(
+            state.api_keys, RateLimiter(settings.failed_keys_per_minute), settings.key_cache_seconds
+        ),
+        RateLimiter(settings.rate_limit_per_minute),
+        settings.max_body_bytes,
+        frozenset({"get_metrics"}) if settings.open_metrics else frozenset(),
+    )
+    registry = CollectorRegistry()
+    registry.register(StateFigures(state))
+    room = WaitingRoom(settings.waiting_requests)
+    app.extensions[WAITING_ROOM] = room
+    for blueprint in (
+        databases_blueprint(
+            gate, state, Engines(engines), ConnectionTests(state, room, settings.test_timeout_seconds)
+        ),
+        events_blueprint(gate, state, room),
+        health_blueprint(gate, state),
+        metrics_blueprint(gate, registry),
+        documentation_blueprint(gate),
+        documentation_page(gate),
+    ):
+        app.register_blueprint(blueprint)
+    missing = document.operations.keys() - gate.bound
+    if missing:
+        raise RuntimeError(f"operations of the document without a view: {', '.join(sorted(missing))}")
+    register_errors(app)
+    _frame(app, RequestFigures(registry))
+    return app
+
+
+def _frame(app: Flask, figures: RequestFigures) -> None:
+    """What every request has, whatever becomes of it: an id, headers, a line in the log, its place in the
+    figures.
+    """
+
+    def begin() -> None:
+        given = request.headers.get("X-Request-Id")
+        sane = given is not None and _REQUEST_ID.fullmatch(given)
+        g.request_id = given if sane else uuid.uuid4().hex
+        g.started = time.perf_counter()
+
+    def end(response: Response) -> Response:
+        headers = response.headers
+        headers["X-Request-Id"] = g.request_id
+        headers["X-Content-Type-Options"] = "nosniff"
+        headers.setdefault("Cache-Control", "no-store")
+        allowance = g.get("allowance")
+        if allowance is not None:
+            headers["X-RateLimit-Limit"] = str(allowance.limit)
+            headers["X-RateLimit-Remaining"] = str(allowance.remaining)
+            headers["X-RateLimit-Reset"] = str(int(time.time()) + allowance.full_after_seconds)
+        seconds = time.perf_counter() - g.started
+        operation = (request.endpoint or "").rpartition(".")[2]
+        figures.record(operation, response.status_code, seconds)
+        _log.info(
+            "%s %s %d %.1f ms request %s",
+            request.method,
+            quote(request.path),
+            response.status_code,
+            seconds * 1000,
+            g.request_id,
+        )
+        return response
+
+    app.before_request(begin)
+    app.after_request(end)

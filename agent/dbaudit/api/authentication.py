@@ -1,0 +1,110 @@
+"""Who asks: API keys, sent as a Bearer token or as the password of HTTP Basic."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from dbaudit.api.rate_limit import RateLimiter
+from dbaudit.core.errors import ErrorCode, RequestError, TransientError
+from dbaudit.state.api_keys import ApiKey, ApiKeyStore, Scope
+
+_log = logging.getLogger(__name__)
+_CACHED_KEYS = 1000
+_LONGEST_KEY = 200
+
+
+class Authenticator:
+    """Finds the API key of a request.
+
+    A key that was good stays good for ``cache_seconds``, so that not every request asks the state and a
+    revocation still takes effect promptly. ``failures`` bounds the invalid keys of each address.
+    """
+
+    def __init__(
+        self,
+        keys: ApiKeyStore,
+        failures: RateLimiter,
+        cache_seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._keys = keys
+        self._failures = failures
+        self._cache_seconds = cache_seconds
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._cache: dict[bytes, tuple[ApiKey, float]] = {}
+
+    def identify(self, authorization: str | None, address: str) -> ApiKey:
+        """The key in the header ``authorization``.
+
+        Raises RequestError (`unauthorized`), or TransientError (`rate_limit_exceeded`) for an address that
+        has sent too many invalid ones.
+        """
+        if not authorization:
+            raise RequestError(
+                ErrorCode.UNAUTHORIZED,
+                "An API key is needed.",
+                remedy="Send the header Authorization: Bearer KEY; dbaudit keys create makes a key.",
+            )
+        presented = _presented(authorization)
+        if presented is not None:
+            digest = hashlib.sha256(presented.encode("utf-8", "surrogateescape")).digest()
+            cached = self._cache.get(digest)
+            if cached is not None and cached[1] > self._clock():
+                return cached[0]
+            key = self._keys.verify(presented)
+            if key is not None:
+                self._remember(digest, key)
+                return key
+        allowance = self._failures.take(address)
+        if allowance is not None and not allowance.allowed:
+            raise TransientError(
+                ErrorCode.RATE_LIMIT_EXCEEDED,
+                "Too many invalid API keys came from this address.",
+                retry_after_seconds=allowance.retry_after_seconds,
+            )
+        raise RequestError(ErrorCode.UNAUTHORIZED, "The API key is not valid, or has been revoked.")
+
+    def _remember(self, digest: bytes, key: ApiKey) -> None:
+        with self._lock:
+            if len(self._cache) >= _CACHED_KEYS:
+                self._cache.clear()
+            self._cache[digest] = (key, self._clock() + self._cache_seconds)
+        try:
+            self._keys.mark_used(key)
+        except TransientError as error:
+            _log.warning("the last use of key %s was not written: %s", key.id, error)
+
+
+def require_scope(key: ApiKey, scope: str) -> None:
+    """Raises RequestError (`forbidden`) when ``key`` has neither ``scope`` nor `admin`."""
+    if scope not in key.scopes and Scope.ADMIN not in key.scopes:
+        raise RequestError(
+            ErrorCode.FORBIDDEN,
+            f"This API key does not have the scope {scope}.",
+            remedy=f"Make a key that has it: dbaudit keys create --name NAME --scope {scope}",
+        )
+
+
+def _presented(authorization: str) -> str | None:
+    scheme, _, value = authorization.partition(" ")
+    value = value.strip()
+    if len(value) > 4 * _LONGEST_KEY:
+        return None
+    match scheme.lower():
+        case "bearer":
+            return value or None
+        case "basic":
+            try:
+                text = base64.b64decode(value, validate=True).decode()
+            except (binascii.Error, UnicodeDecodeError):
+                return None
+            return text.partition(":")[2] or None
+        case _:
+            return None

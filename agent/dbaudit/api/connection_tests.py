@@ -1,0 +1,89 @@
+"""Tests of connections: the API asks, an agent connects, the API answers with the agent's report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from dbaudit.api.waiting import WaitingRoom
+from dbaudit.core.database import Database
+from dbaudit.core.errors import ErrorCode, RequestError, TransientError
+from dbaudit.core.report import TestReport
+from dbaudit.core.secret import Secret
+from dbaudit.state import State
+from dbaudit.state.databases import Declaration
+
+
+class ConnectionTestFailedError(RequestError):
+    """The database was not reached, or the log-in refused; ``report`` goes along with the error."""
+
+    def __init__(self, report: TestReport) -> None:
+        message = report.error or "The database was not reached."
+        super().__init__(ErrorCode.CONNECTION_TEST_FAILED, f"The connection test failed: {message}")
+        self.report = report_object(report)
+
+
+class ConnectionTests:
+    """Has connections tested by agents; a test that nobody has finished after ``timeout_seconds`` is given
+    up.
+    """
+
+    def __init__(self, state: State, room: WaitingRoom, timeout_seconds: float) -> None:
+        self._state = state
+        self._room = room
+        self._timeout_seconds = timeout_seconds
+
+    def run(
+        self, declaration: Declaration, secrets: Mapping[str, Secret], database_id: str | None = None
+    ) -> TestReport:
+        """The report on a connection that was reached. Raises ConnectionTestFailedError, or TransientError
+        (`no_agent_available`, `shutting_down`).
+        """
+        with self._room.place() as free:
+            if not free:
+                raise _no_agent("Too many requests are waiting for agents; try again.")
+            if not self._state.nodes.all(alive_only=True):
+                raise _no_agent("No agent is alive to test the connection; start one with dbaudit agent.")
+            task_id = self._state.tasks.request_test(
+                declaration, dict(secrets), database_id=database_id, timeout_seconds=self._timeout_seconds
+            )
+            report = self._room.wait(
+                lambda seconds: self._state.tasks.wait(task_id, seconds), self._timeout_seconds
+            )
+        if report is None:
+            raise _no_agent(f"No agent finished the test within {self._timeout_seconds:g} seconds.")
+        if not report.reachable:
+            raise ConnectionTestFailedError(report)
+        return report
+
+    def run_stored(self, database: Database) -> TestReport:
+        """The same for a database as it is stored, with its secrets."""
+        target = self._state.databases.target(database.id)
+        secrets = {"password": target.password}
+        if target.ssl_key is not None:
+            secrets["ssl_key"] = target.ssl_key
+        return self.run(declaration_of(database), secrets, database.id)
+
+
+def declaration_of(database: Database) -> Declaration:
+    """What the user declared of ``database``."""
+    return Declaration(**{field: getattr(database, field) for field in Declaration.__struct_fields__})
+
+
+def report_object(report: TestReport) -> dict[str, Any]:
+    """A report as the API shows it."""
+    return {
+        "success": report.success,
+        "latency_ms": report.latency_ms,
+        "version": report.version,
+        "permissions": report.permissions,
+        "warnings": report.warnings,
+        "diagnoses": report.diagnoses,
+        "audit_source": report.audit_source,
+        "error_code": report.error_code,
+        "error": report.error,
+    }
+
+
+def _no_agent(message: str) -> TransientError:
+    return TransientError(ErrorCode.NO_AGENT_AVAILABLE, message)

@@ -1,0 +1,195 @@
+"""`/v1/databases`: the monitored databases."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+import msgspec
+from flask import Blueprint, Response, request
+
+from dbaudit.api.answers import json_answer
+from dbaudit.api.connection_tests import ConnectionTests, report_object
+from dbaudit.api.database_objects import database_object, details_object, plan_object, status_object
+from dbaudit.api.declarations import Wanted, wanted_change, wanted_new
+from dbaudit.api.engines import Engines
+from dbaudit.api.gate import Call, Gate
+from dbaudit.core.database import AuditStatus, ConnectionStatus, Database
+from dbaudit.core.errors import ErrorCode, RequestError
+from dbaudit.state import State
+from dbaudit.state.databases import DatabaseFilter, exists_already
+
+_ID = re.compile(r"[A-Za-z0-9_]{1,64}")
+_ATTEMPTS = 5
+
+
+def databases_blueprint(gate: Gate, state: State, engines: Engines, tests: ConnectionTests) -> Blueprint:
+    """The operations on databases."""
+    blueprint = Blueprint("databases", __name__)
+    resource = _Databases(state, engines, tests)
+    gate.bind(
+        blueprint,
+        {
+            "list_databases": resource.list,
+            "create_database": resource.create,
+            "get_database": resource.get,
+            "update_database": resource.update,
+            "delete_database": resource.delete,
+            "get_database_status": resource.status,
+            "test_database": resource.test,
+        },
+    )
+    return blueprint
+
+
+class _Databases:
+    def __init__(self, state: State, engines: Engines, tests: ConnectionTests) -> None:
+        self._state = state
+        self._engines = engines
+        self._tests = tests
+
+    def list(self, call: Call) -> Response:
+        query = call.query
+        status = query.get("status")
+        wanted = DatabaseFilter(
+            status=None if status is None else ConnectionStatus(status),
+            type=query.get("type"),
+            tags=query.get("tags", ()),
+            name=query.get("name"),
+            host=query.get("host"),
+        )
+        page, per_page = query["page"], query["per_page"]
+        found, total = self._state.databases.page(wanted, page=page, per_page=per_page)
+        return json_answer(
+            {
+                "data": [database_object(database) for database in found],
+                "pagination": {"total": total, "page": page, "per_page": per_page},
+            }
+        )
+
+    def create(self, call: Call) -> Response:
+        assert call.body is not None
+        wanted = wanted_new(call.body, self._engines)
+        declaration = wanted.declaration
+        if self._state.databases.find(declaration.host, declaration.port, declaration.database) is not None:
+            raise exists_already(declaration)
+        if call.query["dry_run"]:
+            after = _fields_after(wanted, AuditStatus.INITIALIZING)
+            return json_answer(plan_object(None, after, dict.fromkeys(wanted.secrets, (False, True))))
+        secrets = {field: secret for field, secret in wanted.secrets.items() if secret is not None}
+        if call.query["verify"]:
+            self._tests.run(declaration, secrets)
+        created = self._state.databases.create(
+            declaration, secrets, audit_status=wanted.audit_status or AuditStatus.INITIALIZING
+        )
+        answer = _shown(created, 201)
+        answer.headers["Location"] = f"/v1/databases/{created.id}"
+        return answer
+
+    def get(self, call: Call) -> Response:
+        database = self._database(call)
+        collector = self._state.collectors.get(database.id)
+        counts = self._state.events.counts(database.id)
+        answer = json_answer(details_object(database, collector, counts))
+        answer.headers["ETag"] = _etag(database)
+        return answer
+
+    def update(self, call: Call) -> Response:
+        """Reading, merging and writing are not one transaction: when somebody else was quicker, it is done
+        anew.
+        """
+        attempt = 1
+        while True:
+            try:
+                return self._update(call)
+            except RequestError as error:
+                if (
+                    error.code is not ErrorCode.CONFLICT
+                    or "If-Match" in request.headers
+                    or attempt == _ATTEMPTS
+                ):
+                    raise
+            attempt += 1
+
+    def _update(self, call: Call) -> Response:
+        assert call.body is not None
+        current = self._database(call)
+        _require_match(current)
+        target = self._state.databases.target(current.id)
+        wanted = wanted_change(call.body, current, target.ssl_key, self._engines)
+        declaration = wanted.declaration
+        same_place = self._state.databases.find(declaration.host, declaration.port, declaration.database)
+        if same_place is not None and same_place.id != current.id:
+            raise exists_already(declaration)
+        if call.query["dry_run"]:
+            stored = {"password": target.password, "ssl_key": target.ssl_key}
+            changed = {
+                field: (stored[field] is not None, secret is not None)
+                for field, secret in wanted.secrets.items()
+                if not self._state.databases.secret_equals(current.id, field, secret)
+            }
+            return json_answer(plan_object(current, _fields_after(wanted, current.audit_status), changed))
+        if call.query["verify"]:
+            given = {"password": target.password, "ssl_key": target.ssl_key, **wanted.secrets}
+            secrets = {field: secret for field, secret in given.items() if secret is not None}
+            self._tests.run(declaration, secrets, current.id)
+        return _shown(
+            self._state.databases.update(
+                current.id,
+                declaration,
+                wanted.secrets,
+                audit_status=wanted.audit_status,
+                unless_changed_since_us=current.updated_at_us,
+            )
+        )
+
+    def delete(self, call: Call) -> Response:
+        database = self._database(call)
+        if call.query["dry_run"]:
+            return json_answer(plan_object(database, None, {}))
+        self._state.databases.delete(database.id)
+        answer = Response(status=204)
+        del answer.headers["Content-Type"]
+        return answer
+
+    def status(self, call: Call) -> Response:
+        database = self._database(call)
+        collector = self._state.collectors.get(database.id)
+        nodes = {node.id: node for node in self._state.nodes.all(alive_only=True)}
+        return json_answer(status_object(database, collector, nodes.get(collector.node_id or "")))
+
+    def test(self, call: Call) -> Response:
+        return json_answer(report_object(self._tests.run_stored(self._database(call))))
+
+    def _database(self, call: Call) -> Database:
+        database_id = call.path["database_id"]
+        if not _ID.fullmatch(database_id):
+            raise RequestError(ErrorCode.NOT_FOUND, "There is no database with this id.")
+        return self._state.databases.get(database_id)
+
+
+def _shown(database: Database, status: int = 200) -> Response:
+    answer = json_answer(database_object(database), status)
+    answer.headers["ETag"] = _etag(database)
+    return answer
+
+
+def _etag(database: Database) -> str:
+    return f'"{database.updated_at_us}"'
+
+
+def _require_match(database: Database) -> None:
+    wanted = request.headers.get("If-Match", "*")
+    if wanted != "*" and _etag(database) not in [tag.strip() for tag in wanted.split(",")]:
+        raise RequestError(
+            ErrorCode.CONFLICT,
+            "The database is no longer what If-Match names.",
+            remedy="Read it again, and send the ETag of that answer.",
+        )
+
+
+def _fields_after(wanted: Wanted, present: AuditStatus) -> Mapping[str, object]:
+    return {
+        **msgspec.structs.asdict(wanted.declaration),
+        "audit_status": present if wanted.audit_status is None else wanted.audit_status,
+    }

@@ -1,0 +1,144 @@
+"""From the fields of a request to a declaration, with the checks that a schema cannot say."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from dbaudit.api.body import Body
+from dbaudit.api.certificates import certificate_problem, key_problem, pair_problem
+from dbaudit.api.engines import Engines
+from dbaudit.core.database import (
+    SECRET_FIELDS,
+    AuditOptions,
+    AuditStatus,
+    ConnectionStatus,
+    Database,
+    SslMode,
+)
+from dbaudit.core.errors import FieldError
+from dbaudit.core.secret import Secret
+from dbaudit.state.databases import Declaration
+
+_PLAIN_FIELDS = ("name", "port", "database", "username", "ssl_ca", "ssl_cert")
+_LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
+_HOST_NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?")
+_DIGITS_AND_DOTS = re.compile(r"[0-9.]+")
+
+
+class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+    """What a request asks for. ``secrets`` has the fields that were given; None takes one away.
+    ``audit_status`` None leaves it to the agent.
+    """
+
+    declaration: Declaration
+    secrets: Mapping[str, Secret | None]
+    audit_status: AuditStatus | None
+
+
+def wanted_new(body: Body, engines: Engines) -> Wanted:
+    """What a new database shall be. Raises RequestError with everything that is wrong."""
+    given = body.sound
+    details = _host_errors(given)
+    if "type" in given:
+        details += engines.type_errors(given["type"])
+        details += engines.option_errors(given["type"], given.get("audit_options", {}).get("engine", {}))
+    details += _pem_errors(given, stored_certificate=None, stored_key=None)
+    given = body.checked(details)
+    fields: dict[str, Any] = {field: given.get(field) for field in _PLAIN_FIELDS}
+    secrets = {f: Secret(given[f]) for f in SECRET_FIELDS if given.get(f) is not None}
+    return Wanted(
+        declaration=Declaration(
+            **fields,
+            type=given["type"],
+            host=_host(given["host"]),
+            ssl_mode=SslMode(given.get("ssl_mode", SslMode.REQUIRE)),
+            tags=tuple(given.get("tags", ())),
+            audit_options=AuditOptions(**given.get("audit_options", {})),
+        ),
+        secrets=secrets,
+        audit_status=AuditStatus.PAUSED if given.get("audit_status") == AuditStatus.PAUSED else None,
+    )
+
+
+def wanted_change(body: Body, current: Database, stored_key: Secret | None, engines: Engines) -> Wanted:
+    """What ``current`` shall become. ``stored_key`` is its present `ssl_key`. Raises as ``wanted_new``."""
+    given = body.sound
+    details = _host_errors(given)
+    if given.get("type", current.type) != current.type:
+        remedy = "remove the database and declare it anew"
+        details.append(FieldError("/type", f"is {current.type} and cannot change; {remedy}"))
+    options = given.get("audit_options", {})
+    if "engine" in options:
+        details += engines.option_errors(current.type, options["engine"])
+    details += _pem_errors(given, current.ssl_cert, stored_key)
+    given = body.checked(details)
+    fields: dict[str, Any] = {field: given.get(field, getattr(current, field)) for field in _PLAIN_FIELDS}
+    return Wanted(
+        declaration=Declaration(
+            **fields,
+            type=current.type,
+            host=_host(given["host"]) if "host" in given else current.host,
+            ssl_mode=SslMode(given.get("ssl_mode", current.ssl_mode)),
+            tags=tuple(given.get("tags", current.tags)),
+            audit_options=msgspec.structs.replace(current.audit_options, **options),
+        ),
+        secrets={f: None if given[f] is None else Secret(given[f]) for f in SECRET_FIELDS if f in given},
+        audit_status=_audit_status(given.get("audit_status"), current),
+    )
+
+
+def _audit_status(wanted: str | None, current: Database) -> AuditStatus | None:
+    if wanted == AuditStatus.PAUSED:
+        return AuditStatus.PAUSED
+    if wanted == AuditStatus.ACTIVE and current.audit_status is AuditStatus.PAUSED:
+        connected = current.status is ConnectionStatus.CONNECTED
+        return AuditStatus.ACTIVE if connected else AuditStatus.INITIALIZING
+    return None
+
+
+def _host_errors(given: Mapping[str, Any]) -> list[FieldError]:
+    if "host" not in given or _address(given["host"]) is not None:
+        return []
+    host = given["host"].lower()
+    if _HOST_NAME.fullmatch(host) and not _DIGITS_AND_DOTS.fullmatch(host):
+        return []
+    return [FieldError("/host", "must be a host name or an IP address, without port and brackets")]
+
+
+def _host(text: str) -> str:
+    """The one way of writing a host, so that the same database is recognised."""
+    return _address(text) or text.lower()
+
+
+def _address(text: str) -> str | None:
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        return None
+
+
+def _pem_errors(
+    given: Mapping[str, Any], stored_certificate: str | None, stored_key: Secret | None
+) -> list[FieldError]:
+    problems: dict[str, str | None] = {
+        field: certificate_problem(given[field])
+        for field in ("ssl_ca", "ssl_cert")
+        if given.get(field) is not None
+    }
+    certificate = given.get("ssl_cert", stored_certificate)
+    key = given.get("ssl_key", stored_key.reveal() if stored_key is not None else None)
+    if given.get("ssl_key") is not None:
+        problems["ssl_key"] = key_problem(key)
+    if "ssl_cert" in given or "ssl_key" in given:
+        if certificate is not None and key is None:
+            problems["ssl_key"] = "is missing; ssl_cert needs its private key, or set both to null"
+        elif certificate is None and key is not None:
+            problems["ssl_cert"] = "is missing; ssl_key needs its certificate, or set both to null"
+        elif certificate is not None and key is not None and not any(problems.values()):
+            problems["ssl_key"] = pair_problem(certificate, key)
+    return [FieldError(f"/{field}", problem) for field, problem in problems.items() if problem is not None]

@@ -1,0 +1,125 @@
+"""The OpenAPI document, which is the source: what it says is what requests are held against."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from importlib import resources
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+import yaml
+from jsonschema import Draft202012Validator
+from jsonschema.protocols import Validator
+from jsonschema.validators import extend
+from referencing import Registry, Resource
+from referencing.jsonschema import DRAFT202012
+
+_URI = "urn:dbaudit:openapi"
+_METHODS = ("get", "post", "put", "patch", "delete")
+
+
+def _is_integer(checker: object, value: object) -> bool:
+    return type(value) is int  # 5432.0 is none, whatever JSON Schema says, and true is none
+
+
+StrictValidator: Any = extend(  # type: ignore[no-untyped-call]
+    Draft202012Validator, type_checker=Draft202012Validator.TYPE_CHECKER.redefine("integer", _is_integer)
+)
+
+
+class Parameter(msgspec.Struct, frozen=True):
+    """One parameter of the query: its schema with references resolved, and the validator of its value."""
+
+    name: str
+    schema: Mapping[str, Any]
+    validator: Validator
+
+
+class Operation(msgspec.Struct, frozen=True, kw_only=True):
+    """One operation of the document.
+
+    ``rule`` is its path as Flask writes it. ``scope`` is what a key needs; None: no key is asked for.
+    ``produces`` are the media types of its good answers. ``pointer`` is where it stands in the document.
+    """
+
+    id: str
+    method: str
+    path: str
+    rule: str
+    scope: str | None
+    query: tuple[Parameter, ...]
+    body: Validator | None
+    produces: tuple[str, ...]
+    pointer: str
+
+
+class Document:
+    """The document of this package, or the one given as ``text`` (YAML)."""
+
+    def __init__(self, text: str | None = None) -> None:
+        if text is None:
+            text = resources.files(__package__).joinpath("openapi.yaml").read_text(encoding="utf-8")
+        self.content: dict[str, Any] = yaml.safe_load(text)
+        resource = Resource.from_contents(self.content, default_specification=DRAFT202012)
+        self._registry: Registry[Any] = Registry().with_resource(_URI, resource)
+        self.operations = {operation.id: operation for operation in self._operations()}
+
+    @cached_property
+    def json(self) -> bytes:
+        """The document as JSON."""
+        return msgspec.json.encode(self.content)
+
+    def validator(self, pointer: str) -> Validator:
+        """The validator of the schema at a JSON pointer into the document."""
+        validator: Validator = StrictValidator({"$ref": f"{_URI}#{quote(pointer)}"}, registry=self._registry)
+        return validator
+
+    def resolved(self, node: Any) -> Any:
+        """``node``, or what it refers to; keywords beside a reference come on top of it."""
+        while isinstance(node, Mapping) and "$ref" in node:
+            target: Any = self.content
+            for part in node["$ref"].removeprefix("#/").split("/"):
+                target = target[part.replace("~1", "/").replace("~0", "~")]
+            node = {**target, **{k: v for k, v in node.items() if k != "$ref"}}
+        return node
+
+    def _operations(self) -> Iterator[Operation]:
+        for path, item in self.content["paths"].items():
+            for method in _METHODS:
+                if method in item:
+                    yield self._operation(path, method, item)
+
+    def _operation(self, path: str, method: str, item: Mapping[str, Any]) -> Operation:
+        content = item[method]
+        pointer = f"/paths/{path.replace('~', '~0').replace('/', '~1')}/{method}"
+        parameters = [self.resolved(p) for p in (*item.get("parameters", ()), *content.get("parameters", ()))]
+        security = content.get("security", self.content["security"])
+        produces = {
+            media_type
+            for status, response in content["responses"].items()
+            if status.startswith("2")
+            for media_type in self.resolved(response).get("content", {})
+        }
+        return Operation(
+            id=content["operationId"],
+            method=method.upper(),
+            path=path,
+            rule=path.replace("{", "<").replace("}", ">"),
+            scope=next(iter(security[0].values()))[0] if security else None,
+            query=tuple(self._parameter(p) for p in parameters if p["in"] == "query"),
+            body=(
+                self.validator(f"{pointer}/requestBody/content/application~1json/schema")
+                if "requestBody" in content
+                else None
+            ),
+            produces=tuple(sorted(produces)) or ("application/json",),
+            pointer=pointer,
+        )
+
+    def _parameter(self, content: Mapping[str, Any]) -> Parameter:
+        schema = self.resolved(content["schema"])
+        if "items" in schema:
+            schema = {**schema, "items": self.resolved(schema["items"])}
+        return Parameter(content["name"], schema, StrictValidator(schema))

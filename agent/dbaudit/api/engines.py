@@ -1,0 +1,57 @@
+"""The engines as the API knows them: data, handed over by whoever starts it. No driver is imported here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+from jsonschema.protocols import Validator
+
+from dbaudit.api.document import StrictValidator
+from dbaudit.api.validation import field_errors
+from dbaudit.core.errors import FieldError
+
+
+class EngineDescription(msgspec.Struct, frozen=True, kw_only=True):
+    """One engine: the word in the field `type`, its name for people, its usual port, the JSON Schema of its
+    audit options. ``problem`` says why it cannot be used, where its plugin is broken.
+    """
+
+    type: str
+    display_name: str
+    default_port: int
+    options_schema: Mapping[str, Any]
+    problem: str | None = None
+
+
+class Engines:
+    """What can be declared: types and their options."""
+
+    def __init__(self, engines: Sequence[EngineDescription]) -> None:
+        self._broken = {engine.type: engine.problem for engine in engines if engine.problem is not None}
+        self._options: dict[str, Validator] = {
+            engine.type: StrictValidator(dict(engine.options_schema))
+            for engine in engines
+            if engine.problem is None
+        }
+
+    def type_errors(self, engine_type: str) -> list[FieldError]:
+        """Why no database of this type can be declared; empty where one can."""
+        if engine_type in self._options:
+            return []
+        if engine_type in self._broken:
+            return [FieldError("/type", f"the plugin of this engine is broken: {self._broken[engine_type]}")]
+        installed = ", ".join(sorted(self._options)) or "none"
+        return [
+            FieldError(
+                "/type",
+                f"is not an installed engine; installed: {installed}. Install the plugin that brings it, "
+                "such as pip install 'dbaudit[postgresql]'",
+            )
+        ]
+
+    def option_errors(self, engine_type: str, options: Mapping[str, Any]) -> list[FieldError]:
+        """What the engine's schema has against ``options``."""
+        validator = self._options.get(engine_type)
+        return [] if validator is None else field_errors(validator, options, "/audit_options/engine")

@@ -1,0 +1,123 @@
+"""Errors as the caller sees them: one form, a status for each code, and nothing that must not leave."""
+
+from __future__ import annotations
+
+import logging
+import math
+from typing import Any
+
+import msgspec
+from flask import Flask, Response, g
+from werkzeug.exceptions import HTTPException
+from werkzeug.routing import RequestRedirect
+
+from dbaudit.core.errors import DbauditError, ErrorCode, FieldError, TransientError
+
+_log = logging.getLogger(__name__)
+
+STATUS_OF = {
+    ErrorCode.INVALID_JSON: 400,
+    ErrorCode.VALIDATION_FAILED: 400,
+    ErrorCode.ENGINE_UNKNOWN: 400,
+    ErrorCode.UNAUTHORIZED: 401,
+    ErrorCode.FORBIDDEN: 403,
+    ErrorCode.NOT_FOUND: 404,
+    ErrorCode.METHOD_NOT_ALLOWED: 405,
+    ErrorCode.NOT_ACCEPTABLE: 406,
+    ErrorCode.DATABASE_EXISTS: 409,
+    ErrorCode.CONFLICT: 409,
+    ErrorCode.PAYLOAD_TOO_LARGE: 413,
+    ErrorCode.UNSUPPORTED_MEDIA_TYPE: 415,
+    ErrorCode.CONNECTION_TEST_FAILED: 422,
+    ErrorCode.RATE_LIMIT_EXCEEDED: 429,
+    ErrorCode.NO_AGENT_AVAILABLE: 503,
+    ErrorCode.SHUTTING_DOWN: 503,
+    ErrorCode.STATE_UNAVAILABLE: 503,
+}
+"""The HTTP status of every code that leaves as itself; any other one is a fault of the service: 500."""
+
+_OF_HTTP = {
+    400: (ErrorCode.INVALID_JSON, "The request cannot be understood."),
+    404: (ErrorCode.NOT_FOUND, "There is nothing at this path."),
+    405: (ErrorCode.METHOD_NOT_ALLOWED, "This path does not know this method."),
+    413: (ErrorCode.PAYLOAD_TOO_LARGE, "The body is too large."),
+    415: (ErrorCode.UNSUPPORTED_MEDIA_TYPE, "The body has to be application/json."),
+}
+_WORDS_OF_STATE = "The state of the service cannot be reached at the moment; try again."
+_WORDS_OF_FAULT = "A fault of the service; its log has the details under the request id."
+_RETRY_AFTER_SECONDS = 2
+
+
+def error_body(
+    code: str,
+    message: str,
+    request_id: str,
+    details: tuple[FieldError, ...] = (),
+    *,
+    remedy: str | None = None,
+    retry_after: int | None = None,
+) -> dict[str, Any]:
+    """The form of every error."""
+    error: dict[str, Any] = {"code": code, "message": message, "request_id": request_id}
+    if remedy is not None:
+        error["remedy"] = remedy
+    if retry_after is not None:
+        error["retry_after"] = retry_after
+    error["details"] = [{"pointer": d.pointer, "message": d.message} for d in details]
+    return {"error": error}
+
+
+def register_errors(app: Flask) -> None:
+    """Let every error of ``app``, expected or not, leave in this form."""
+    app.register_error_handler(DbauditError, _of_ours)
+    app.register_error_handler(HTTPException, _of_http)
+    app.register_error_handler(Exception, _of_fault)
+
+
+def _of_ours(error: DbauditError) -> Response:
+    status = STATUS_OF.get(error.code)
+    if status is None:
+        return _of_fault(error)
+    message = error.message
+    if error.code is ErrorCode.STATE_UNAVAILABLE:
+        _log.error("request %s: %s", g.request_id, error.message)
+        message = _WORDS_OF_STATE
+    retry_after = None
+    if isinstance(error, TransientError):
+        retry_after = math.ceil(error.retry_after_seconds or _RETRY_AFTER_SECONDS)
+    body = error_body(
+        error.code, message, g.request_id, error.details, remedy=error.remedy, retry_after=retry_after
+    )
+    report = getattr(error, "report", None)
+    if report is not None:
+        body["report"] = report
+    response = _response(body, status)
+    if retry_after is not None:
+        response.headers["Retry-After"] = str(retry_after)
+    if status == 401:
+        response.headers["WWW-Authenticate"] = (
+            'Bearer realm="dbaudit", Basic realm="dbaudit", charset="UTF-8"'
+        )
+    return response
+
+
+def _of_http(error: HTTPException) -> Response | HTTPException:
+    if isinstance(error, RequestRedirect):
+        return error
+    if error.code not in _OF_HTTP:
+        return _of_fault(error)
+    code, message = _OF_HTTP[error.code]
+    response = _response(error_body(code, message, g.request_id), error.code)
+    allowed = getattr(error, "valid_methods", None)
+    if allowed:
+        response.headers["Allow"] = ", ".join(sorted(allowed))
+    return response
+
+
+def _of_fault(error: Exception) -> Response:
+    _log.error("request %s failed", g.request_id, exc_info=error)
+    return _response(error_body(ErrorCode.INTERNAL_ERROR, _WORDS_OF_FAULT, g.request_id), 500)
+
+
+def _response(body: dict[str, Any], status: int) -> Response:
+    return Response(msgspec.json.encode(body), status, mimetype="application/json")

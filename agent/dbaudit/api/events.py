@@ -1,0 +1,150 @@
+"""`/v1/events`: what happened on the monitored databases."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import Any
+
+import msgspec
+from flask import Blueprint, Response
+
+from dbaudit.api.answers import json_answer
+from dbaudit.api.gate import Call, Gate
+from dbaudit.api.validation import invalid
+from dbaudit.api.waiting import WaitingRoom
+from dbaudit.core.clock import format_us, to_us
+from dbaudit.core.errors import FieldError
+from dbaudit.state import State
+from dbaudit.state.events import EventOrder, EventPage, EventQuery, StoredEvent
+from dbaudit.state.wakeup import Topic
+
+_END = "end"
+
+
+def events_blueprint(gate: Gate, state: State, room: WaitingRoom) -> Blueprint:
+    """The operations on events."""
+    blueprint = Blueprint("events", __name__)
+    resource = _Events(state, room)
+    gate.bind(blueprint, {"list_events": resource.list, "get_event": resource.get})
+    return blueprint
+
+
+class _Events:
+    def __init__(self, state: State, room: WaitingRoom) -> None:
+        self._state = state
+        self._room = room
+
+    def list(self, call: Call) -> Response:
+        wanted = self._wanted(call)
+        page = self._state.events.query(wanted)
+        if not page.events and call.query["wait_seconds"] and wanted.order is EventOrder.STORED:
+            page = self._wait(wanted, call.query["wait_seconds"])
+        goes_on = page.more or wanted.order is EventOrder.STORED
+        return json_answer(
+            {
+                "data": [event_object(event) for event in page.events],
+                "pagination": {
+                    "next_cursor": _cursor(wanted.order, page.end or (0, 0)) if goes_on else None,
+                    "has_more": page.more,
+                },
+            }
+        )
+
+    def get(self, call: Call) -> Response:
+        return json_answer(event_object(self._state.events.get(call.path["event_id"])))
+
+    def _wait(self, wanted: EventQuery, wait_seconds: int) -> EventPage:
+        wakeup = self._state.wakeup
+        seen = wakeup.count(Topic.EVENTS)
+
+        def look(seconds: float) -> EventPage | None:
+            nonlocal seen
+            page = self._state.events.query(wanted)
+            if page.events:
+                return page
+            wakeup.wait(Topic.EVENTS, seen, seconds)
+            seen = wakeup.count(Topic.EVENTS)
+            return None
+
+        with self._room.place() as free:
+            found = self._room.wait(look, wait_seconds) if free else None
+        return found or self._state.events.query(wanted)
+
+    def _wanted(self, call: Call) -> EventQuery:
+        query = call.query
+        order = EventOrder(query["order"])
+        start, end = query.get("start_date"), query.get("end_date")
+        details = []
+        if start is not None and end is not None and start > end:
+            details.append(FieldError("start_date", "must not be after end_date"))
+        if query["wait_seconds"] and order is not EventOrder.STORED:
+            details.append(FieldError("wait_seconds", "needs order=stored"))
+        after = None
+        if query.get("cursor") == _END and order is EventOrder.STORED:
+            after = (0, self._state.events.last_number())
+        elif "cursor" in query:
+            after = _position(query["cursor"], order)
+            if after is None:
+                remedy = "give the next_cursor of an answer with the same order, or none to begin anew"
+                details.append(FieldError("cursor", f"is not a cursor of this order; {remedy}"))
+        if details:
+            raise invalid(details)
+        return EventQuery(
+            database_id=query.get("database_id"),
+            types=query.get("type", ()),
+            user=query.get("user"),
+            severity=query.get("severity"),
+            start_us=None if start is None else to_us(start),
+            end_us=None if end is None else to_us(end),
+            query_contains=query.get("query_contains"),
+            order=order,
+            after=after,
+            limit=query["limit"],
+        )
+
+
+def event_object(stored: StoredEvent) -> dict[str, Any]:
+    """An event as the API shows it."""
+    event = stored.event
+    return {
+        "id": stored.id,
+        "type": event.type,
+        "timestamp": format_us(event.time_us),
+        "database_id": stored.database_id,
+        "database_name": stored.database_name,
+        "severity": event.severity,
+        "outcome": event.outcome,
+        "error_code": event.error_code,
+        "user": event.user,
+        "database": event.database,
+        "application": event.application,
+        "session_id": event.session_id,
+        "source_ip": event.source_ip,
+        "source_port": event.source_port,
+        "source_host": event.source_host,
+        "operation": event.operation,
+        "command_class": event.command_class,
+        "query": event.query,
+        "query_hash": event.query_hash,
+        "duration_ms": event.duration_ms,
+        "rows_affected": event.rows_affected,
+        "objects": event.objects,
+        "parameters": event.parameters,
+        "detail": event.detail,
+    }
+
+
+def _cursor(order: EventOrder, position: tuple[int, int]) -> str:
+    return base64.urlsafe_b64encode(msgspec.json.encode([order, *position])).decode().rstrip("=")
+
+
+def _position(cursor: str, order: EventOrder) -> tuple[int, int] | None:
+    try:
+        raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars="-_", validate=True)
+        name, time_us, number = msgspec.json.decode(raw, type=tuple[str, int, int])
+    except (binascii.Error, ValueError, msgspec.MsgspecError):
+        return None
+    limit = 2**63
+    sound = name == order and -limit <= time_us < limit and 0 <= number < limit
+    return (time_us, number) if sound else None

@@ -1,0 +1,113 @@
+"""Lets a request through to its view: key, rate, scope, media types, query, body, as the document says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import msgspec
+from flask import Blueprint, Response, g, request
+
+from dbaudit.api.authentication import Authenticator, require_scope
+from dbaudit.api.body import Body
+from dbaudit.api.document import Document, Operation
+from dbaudit.api.parameters import Query, query_reader
+from dbaudit.api.rate_limit import RateLimiter
+from dbaudit.core.errors import ErrorCode, RequestError, TransientError
+
+JSON = "application/json"
+
+
+class Call(msgspec.Struct, frozen=True):
+    """A request that may reach its view: the parts of its path, its query with all defaults, its body."""
+
+    path: Mapping[str, str]
+    query: Query
+    body: Body | None
+
+
+View = Callable[[Call], Response]
+
+
+class Gate:
+    """Binds views to the operations of the document. ``open_operations`` are those that need no key although
+    the document asks for one.
+    """
+
+    def __init__(
+        self,
+        document: Document,
+        authenticator: Authenticator,
+        limiter: RateLimiter,
+        max_body_bytes: int,
+        open_operations: frozenset[str] = frozenset(),
+    ) -> None:
+        self.document = document
+        self._authenticator = authenticator
+        self._limiter = limiter
+        self._max_body_bytes = max_body_bytes
+        self._open_operations = open_operations
+        self.bound: set[str] = set()
+
+    def bind(self, blueprint: Blueprint, views: Mapping[str, View]) -> None:
+        """Let ``blueprint`` answer operations, each with its view."""
+        for operation_id, view in views.items():
+            operation = self.document.operations[operation_id]
+            blueprint.add_url_rule(
+                operation.rule,
+                operation_id,
+                self._guarded(operation, view),
+                methods=[operation.method],
+                provide_automatic_options=False,
+            )
+            self.bound.add(operation_id)
+
+    def _guarded(self, operation: Operation, view: View) -> Callable[..., Response]:
+        read_query = query_reader(operation.query)
+        scope = None if operation.id in self._open_operations else operation.scope
+
+        def guarded(**path: str) -> Response:
+            if scope is not None:
+                self._admit(scope)
+            accept = request.headers.get("Accept")
+            if accept is not None and accept not in ("*/*", JSON):
+                _require_acceptable(operation)
+            query = read_query(request.query_string)
+            body = None if operation.body is None else Body(self._read(), operation.body)
+            return view(Call(path, query, body))
+
+        return guarded
+
+    def _admit(self, scope: str) -> None:
+        key = self._authenticator.identify(request.headers.get("Authorization"), request.remote_addr or "")
+        allowance = self._limiter.take(key.id)
+        if allowance is not None:
+            g.allowance = allowance
+            if not allowance.allowed:
+                raise TransientError(
+                    ErrorCode.RATE_LIMIT_EXCEEDED,
+                    f"This API key has used up its {allowance.limit} requests a minute.",
+                    retry_after_seconds=allowance.retry_after_seconds,
+                )
+        require_scope(key, scope)
+
+    def _read(self) -> bytes:
+        if (request.content_length or 0) > self._max_body_bytes:
+            raise RequestError(
+                ErrorCode.PAYLOAD_TOO_LARGE, f"The body has more than {self._max_body_bytes} bytes."
+            )
+        charset = request.mimetype_params.get("charset", "utf-8").lower()
+        if request.mimetype != JSON or charset != "utf-8" or "Content-Encoding" in request.headers:
+            raise RequestError(
+                ErrorCode.UNSUPPORTED_MEDIA_TYPE,
+                "The body has to be application/json in UTF-8, without a content encoding.",
+                remedy="Send the header Content-Type: application/json.",
+            )
+        return request.get_data(cache=False)
+
+
+def _require_acceptable(operation: Operation) -> None:
+    if request.accept_mimetypes.best_match(operation.produces) is None:
+        raise RequestError(
+            ErrorCode.NOT_ACCEPTABLE,
+            f"The answer would be {' or '.join(operation.produces)}, which the header Accept excludes.",
+        )
