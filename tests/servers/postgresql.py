@@ -434,6 +434,8 @@ def _collector_statements(pgaudit: bool) -> Iterator[LiteralString]:
     yield "grant execute on function pg_current_logfile(), pg_current_logfile(text) to {role}"
     yield "grant execute on function pg_read_binary_file(text, bigint, bigint, boolean) to {role}"
     yield "grant execute on function pg_stat_file(text, boolean) to {role}"
+    yield "grant select on pg_file_settings to {role}"
+    yield "grant execute on function pg_show_all_file_settings() to {role}"
     yield "alter role {role} set log_statement = 'none'"
     if pgaudit:
         yield "alter role {role} set pgaudit.log = 'none'"

@@ -4,6 +4,7 @@ import contextlib
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -108,6 +109,27 @@ def refuses(sqlstate: str, message: str) -> Behaviour:
         fields = f"SFATAL\0VFATAL\0C{sqlstate}\0M{message}\0\0"
         connection.sendall(_message(b"E", fields.encode()))
         connection.close()
+
+    return behave
+
+
+def relays(server: tuple[str, int], delay_seconds: float, slow: threading.Event) -> Behaviour:
+    """A way to a real server whose answers take longer from the moment that ``slow`` is set."""
+
+    def behave(connection: socket.socket) -> None:
+        with socket.create_connection(server) as beyond:
+
+            def send_requests() -> None:
+                with contextlib.suppress(OSError):
+                    while request := connection.recv(65536):
+                        beyond.sendall(request)
+                    beyond.shutdown(socket.SHUT_WR)
+
+            threading.Thread(target=send_requests, daemon=True).start()
+            while answer := beyond.recv(65536):
+                if slow.is_set():
+                    time.sleep(delay_seconds)
+                connection.sendall(answer)
 
     return behave
 

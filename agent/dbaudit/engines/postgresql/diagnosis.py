@@ -45,6 +45,8 @@ def test(connection: ServerConnection, options: Options) -> TestReport:
 
 
 def _diagnose(connection: ServerConnection, rights: Rights, settings: LogSettings) -> Iterator[Diagnosis]:
+    place = f"{endpoint(connection.target)}, database {rights.database}"
+    yield ok("connection", f"Logged in to {place}, as {rights.role}.")
     yield _server_version(connection, settings)
     yield _encryption(connection)
     yield _least_privilege(rights)

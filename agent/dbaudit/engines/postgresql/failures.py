@@ -46,7 +46,7 @@ def _meaning(
 
 
 def _encryption_demanded(target: Target) -> str:
-    return f"{endpoint(target)} does not let {target.username!r} log in without encryption."
+    return f"{endpoint(target)} does not let {target.username!r} log in unencrypted from the agent's address."
 
 
 def _hba_line(target: Target) -> str:
@@ -64,11 +64,7 @@ _LOGIN_FAILURES = (
         r"no pg_hba\.conf entry .*(?:no encryption|SSL off)",
         ErrorCode.AUTHENTICATION_FAILED,
         _encryption_demanded,
-        lambda t: (
-            "Set ssl_mode to verify-full with ssl_ca, or to require."
-            if t.ssl_mode is SslMode.DISABLE
-            else None
-        ),
+        lambda t: f"Set ssl_mode to verify-full with ssl_ca, or to require. Or: {_hba_line(t)}",
     ),
     _meaning(
         r"no pg_hba\.conf entry|pg_hba\.conf rejects",

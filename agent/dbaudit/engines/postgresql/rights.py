@@ -80,6 +80,7 @@ class Rights(msgspec.Struct, frozen=True):
         return grants | {
             "pg_ls_logdir": (self.list_log_directory, f"GRANT pg_monitor TO {role};"),
             "pg_current_logfile": (self.current_logfile, execute.format(CURRENT_FUNCTION, role)),
+            "pg_stat_file": (self.stat_file, execute.format(STAT_FUNCTION, role)),
             "pg_read_binary_file": (self.read_binary_file, execute.format(READ_FUNCTION, role)),
         }
 
