@@ -8,12 +8,15 @@ from collections.abc import Mapping
 import msgspec
 from flask import Blueprint, Response, request
 
-from dbaudit.api.answers import json_answer
+from dbaudit.api.answer_cache import AnswerCache, Kept
+from dbaudit.api.answers import json_answer, json_bytes, kept_answer
 from dbaudit.api.connection_tests import ConnectionTests, report_object
 from dbaudit.api.database_objects import database_object, details_object, plan_object, status_object
 from dbaudit.api.declarations import Wanted, wanted_change, wanted_new
 from dbaudit.api.engines import Engines
 from dbaudit.api.gate import Call, Gate
+from dbaudit.api.parameters import Query
+from dbaudit.core.clock import now_us
 from dbaudit.core.database import AuditStatus, ConnectionStatus, Database
 from dbaudit.core.errors import ErrorCode, RequestError
 from dbaudit.state import State
@@ -21,6 +24,7 @@ from dbaudit.state.databases import DatabaseFilter, exists_already
 
 _ID = re.compile(r"[A-Za-z0-9_]{1,64}")
 _ATTEMPTS = 5
+_DAY_US = 24 * 3600 * 1_000_000
 
 
 def databases_blueprint(gate: Gate, state: State, engines: Engines, tests: ConnectionTests) -> Blueprint:
@@ -47,9 +51,12 @@ class _Databases:
         self._state = state
         self._engines = engines
         self._tests = tests
+        self._cache = AnswerCache(state.changes)
 
     def list(self, call: Call) -> Response:
-        query = call.query
+        return kept_answer(self._cache.get(("list", *call.query.items()), lambda: self._page(call.query)))
+
+    def _page(self, query: Query) -> Kept:
         status = query.get("status")
         wanted = DatabaseFilter(
             status=None if status is None else ConnectionStatus(status),
@@ -60,12 +67,11 @@ class _Databases:
         )
         page, per_page = query["page"], query["per_page"]
         found, total = self._state.databases.page(wanted, page=page, per_page=per_page)
-        return json_answer(
-            {
-                "data": [database_object(database) for database in found],
-                "pagination": {"total": total, "page": page, "per_page": per_page},
-            }
-        )
+        shown = {
+            "data": [database_object(database) for database in found],
+            "pagination": {"total": total, "page": page, "per_page": per_page},
+        }
+        return Kept(json_bytes(shown))
 
     def create(self, call: Call) -> Response:
         assert call.body is not None
@@ -87,12 +93,15 @@ class _Databases:
         return answer
 
     def get(self, call: Call) -> Response:
-        database = self._database(call)
-        collector = self._state.collectors.get(database.id)
-        counts = self._state.events.counts(database.id)
-        answer = json_answer(details_object(database, collector, counts))
-        answer.headers["ETag"] = _etag(database)
-        return answer
+        database_id = _id(call)
+        today = now_us() // _DAY_US
+        return kept_answer(self._cache.get(("get", database_id, today), lambda: self._details(database_id)))
+
+    def _details(self, database_id: str) -> Kept:
+        database = self._state.databases.get(database_id)
+        collector = self._state.collectors.get(database_id)
+        counts = self._state.events.counts(database_id)
+        return Kept(json_bytes(details_object(database, collector, counts)), _etag(database))
 
     def update(self, call: Call) -> Response:
         """Reading, merging and writing are not one transaction: when somebody else was quicker, it is done
@@ -162,10 +171,14 @@ class _Databases:
         return json_answer(report_object(self._tests.run_stored(self._database(call))))
 
     def _database(self, call: Call) -> Database:
-        database_id = call.path["database_id"]
-        if not _ID.fullmatch(database_id):
-            raise RequestError(ErrorCode.NOT_FOUND, "There is no database with this id.")
-        return self._state.databases.get(database_id)
+        return self._state.databases.get(_id(call))
+
+
+def _id(call: Call) -> str:
+    database_id = call.path["database_id"]
+    if not _ID.fullmatch(database_id):
+        raise RequestError(ErrorCode.NOT_FOUND, "There is no database with this id.")
+    return database_id
 
 
 def _shown(database: Database, status: int = 200) -> Response:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from dbaudit.state.api_keys import ApiKeyStore
 from dbaudit.state.backend import Backend
+from dbaudit.state.changes import Changes, PostgresChanges, SqliteChanges
 from dbaudit.state.collectors import CollectorStore
 from dbaudit.state.databases import DatabaseStore
 from dbaudit.state.encryption import Keyring
@@ -25,6 +26,7 @@ class State:
 
     def __init__(self, backend: Backend, keyring: Keyring, *, lease_seconds: float) -> None:
         self.backend = backend
+        self.changes: Changes = SqliteChanges(backend) if backend.is_sqlite else PostgresChanges(backend)
         self.wakeup: Wakeup = _wakeup(backend)
         self.secrets = SecretStore(backend, keyring)
         self.databases = DatabaseStore(backend, self.secrets, self.wakeup)
@@ -38,6 +40,7 @@ class State:
     def close(self) -> None:
         """Close every connection."""
         self.wakeup.close()
+        self.changes.close()
         self.backend.close()
 
 

@@ -1,0 +1,81 @@
+"""Whether anything in the state has changed: a stamp that is cheap to get, so that answers can be kept until
+it changes.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Hashable
+
+import psycopg
+
+from dbaudit.core.errors import ErrorCode, TransientError
+from dbaudit.state.backend import Backend
+
+
+class Changes(ABC):
+    """Gives the stamp of the state as it is now.
+
+    Two equal stamps mean that no transaction was committed between them, by whichever process. So an answer
+    that was made after a stamp was taken is still right while the stamp is the same.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+
+    @abstractmethod
+    def stamp(self) -> Hashable:
+        """The stamp now. Raises TransientError (`state_unavailable`)."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close the connection."""
+
+
+class SqliteChanges(Changes):
+    """By `PRAGMA data_version`, which a connection that writes nothing sees change with every commit."""
+
+    def __init__(self, backend: Backend) -> None:
+        super().__init__()
+        self._connection = sqlite3.connect(
+            str(backend.path), timeout=30, check_same_thread=False, isolation_level=None
+        )
+
+    def stamp(self) -> Hashable:
+        try:
+            with self._lock:
+                return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
+        except sqlite3.Error as error:
+            raise _unavailable(error) from error
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+class PostgresChanges(Changes):
+    """By the snapshot that a new transaction gets: it is the same as long as no transaction has ended."""
+
+    def __init__(self, backend: Backend) -> None:
+        super().__init__()
+        self._url = backend.engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
+        self._connection: psycopg.Connection[tuple[str]] | None = None
+
+    def stamp(self) -> Hashable:
+        with self._lock:
+            try:
+                if self._connection is None or self._connection.closed:
+                    self._connection = psycopg.connect(self._url, autocommit=True, connect_timeout=10)
+                return self._connection.execute("SELECT pg_current_snapshot()::text").fetchone()
+            except psycopg.Error as error:
+                self.close()
+                raise _unavailable(error) from error
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+
+
+def _unavailable(error: Exception) -> TransientError:
+    return TransientError(ErrorCode.STATE_UNAVAILABLE, f"The state is not available: {error}.")
