@@ -24,7 +24,7 @@ def listening(behave: Behaviour) -> Iterator[int]:
         def accept() -> None:
             with contextlib.suppress(OSError):
                 while True:
-                    connection, _ = listener.accept()
+                    connection = listener.accept()[0]
                     accepted.append(connection)
                     threading.Thread(target=serve, args=(connection,), daemon=True).start()
 

@@ -140,7 +140,7 @@ def _remote_files(connection: ServerConnection, rights: Rights, log_format: LogF
     path: str | None = None
     try:
         # A rotation may take the file away between the two statements.
-        for _ in range(2):
+        for _attempt in range(2):
             path = connection.value("SELECT pg_catalog.pg_current_logfile(%s)", [log_format.value])
             if path is None:
                 return failed(

@@ -86,7 +86,7 @@ class Rights(msgspec.Struct, frozen=True):
 
     def suffice(self, source: LogSource) -> bool:
         """Whether every right that collecting needs is there."""
-        return all(there for there, _ in self.needed(source).values())
+        return all(there for there, grant in self.needed(source).values())
 
 
 def read_rights(connection: ServerConnection) -> Rights:
