@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,8 +13,8 @@ from sqlalchemy.engine import Connection, Engine, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
 
 from dbaudit.core.errors import ConfigurationError, ErrorCode, TransientError
+from dbaudit.state import sqlite
 
-_BUSY_SECONDS = 30
 _WRITE = "dbaudit_write"
 
 
@@ -44,9 +43,7 @@ class Backend:
                     "The state URL of SQLite needs an absolute path.",
                     remedy="Give sqlite:////absolute/path/state.db (four slashes).",
                 )
-            self.engine = sqlalchemy.create_engine(
-                parsed, connect_args={"timeout": _BUSY_SECONDS, "check_same_thread": False}
-            )
+            self.engine = sqlalchemy.create_engine(parsed.set(drivername="sqlite+apsw"))
             event.listen(self.engine, "connect", _prepare_sqlite)
             event.listen(self.engine, "begin", _begin_sqlite)
         elif parsed.get_backend_name() == "postgresql":
@@ -109,8 +106,7 @@ def _translated() -> Iterator[None]:
         raise
 
 
-def _prepare_sqlite(connection: sqlite3.Connection, record: Any) -> None:
-    connection.isolation_level = None  # transactions are begun by _begin_sqlite, not guessed by the driver
+def _prepare_sqlite(connection: sqlite.Connection, record: Any) -> None:
     for pragma in (
         "journal_mode = WAL",
         "synchronous = FULL",  # a source may be told to drop what was committed: it has to be on the disk

@@ -24,6 +24,7 @@ from dbaudit.state.secrets import SecretStore
 
 _HOUR_US = 3600 * 1_000_000
 _ID_PREFIX = "evt_"
+_LOOKUP_BATCH = 500
 
 
 class EventOrder(StrEnum):
@@ -137,11 +138,11 @@ _PG_TYPES = {
     "duration_ms": "double precision",
     "rows_affected": "bigint",
 }
-_INSERT_SQLITE = f"INSERT OR IGNORE INTO events ({_QUOTED}) VALUES ({', '.join('?' * len(_COLUMNS))})"  # noqa: S608
+_INSERT_SQLITE = f"INSERT INTO events ({_QUOTED}) VALUES ({', '.join('?' * len(_COLUMNS))})"  # noqa: S608
 _INSERT_POSTGRESQL = (
     f"INSERT INTO events ({_QUOTED}) SELECT {_QUOTED} FROM unnest("  # noqa: S608  # names of our own columns
     + ", ".join(f"%s::{_PG_TYPES.get(name, 'text')}[]" for name in _COLUMNS)
-    + f") WITH ORDINALITY AS new ({_QUOTED}, ordinal) ORDER BY ordinal ON CONFLICT DO NOTHING"
+    + f") WITH ORDINALITY AS new ({_QUOTED}, ordinal) ORDER BY ordinal"
 )
 _encode = msgspec.json.Encoder().encode
 _decode_objects = msgspec.json.Decoder(tuple[str, ...]).decode
@@ -164,29 +165,25 @@ class RowEventStore:
         events: Sequence[AuditEvent],
         rejected: Sequence[Rejected],
     ) -> Appended:
-        rows = [_row(lease.database_no, e) for e in events]
-        hours = Counter([e.time_us // _HOUR_US for e in events])
-        gaps = sum(e.type == EventType.GAP for e in events) if events else 0
         with self._backend.writing() as connection:
             # Numbers are given in the order of committing, so that following by number misses nothing.
             self._backend.serialize(connection, "events")
             revision = _advance_cursor(connection, lease, after, cursor)
-            stored = self._insert(connection, rows) if rows else 0
-            if stored == len(rows):
-                _add_hours(connection, lease.database_no, hours)
-            else:
-                _recount_hours(connection, lease.database_no, hours)
+            new = _not_stored_yet(connection, lease.database_no, events)
+            if new:
+                self._insert(connection, [_row(lease.database_no, event) for event in new])
+                _add_hours(connection, lease.database_no, new)
             put_aside = sum(self._put_aside(connection, lease, record) for record in rejected)
-            if stored or put_aside:
-                latest = max(events, key=_time_of) if events else None
-                _count(connection, lease.database_no, stored, gaps if stored else 0, put_aside, latest)
-        return Appended(stored, len(rows) - stored, revision)
+            if new or put_aside:
+                _count(connection, lease.database_no, new, put_aside)
+        return Appended(len(new), len(events) - len(new), revision)
 
-    def _insert(self, connection: Connection, rows: list[tuple[Any, ...]]) -> int:
+    def _insert(self, connection: Connection, rows: list[tuple[Any, ...]]) -> None:
         if self._backend.is_sqlite:
-            return connection.exec_driver_sql(_INSERT_SQLITE, rows).rowcount
-        columns = tuple(list(column) for column in zip(*rows, strict=True))
-        return connection.exec_driver_sql(_INSERT_POSTGRESQL, columns).rowcount
+            connection.exec_driver_sql(_INSERT_SQLITE, rows)
+        else:
+            columns = tuple(list(column) for column in zip(*rows, strict=True))
+            connection.exec_driver_sql(_INSERT_POSTGRESQL, columns)
 
     def _put_aside(self, connection: Connection, lease: Lease, record: Rejected) -> int:
         known = connection.execute(
@@ -326,8 +323,40 @@ def _advance_cursor(
     raise TransientError(ErrorCode.STATE_CHANGED_ELSEWHERE, "The cursor was moved by somebody else.")
 
 
-def _add_hours(connection: Connection, database_no: int, hours: Mapping[int, int]) -> None:
-    for hour, number in hours.items():
+def _not_stored_yet(
+    connection: Connection, database_no: int, new: Sequence[AuditEvent]
+) -> Sequence[AuditEvent]:
+    """Leave out what is stored already: the same key at the same time.
+
+    Nobody else appends meanwhile. What is read next is as a rule later than all that is stored, so one look
+    at the index answers for the whole chunk; only a real replay has to be compared key by key.
+    """
+    if not new:
+        return new
+    times = [event.time_us for event in new]
+    of_database = select(events.c.time_us, events.c.key).where(events.c.database_no == database_no)
+    between = of_database.where(events.c.time_us.between(min(times), max(times)))
+    rows = connection.execute(between.limit(2 * len(new) + 1)).all()
+    if len(rows) > 2 * len(new):
+        distinct = sorted(set(times))
+        rows = []
+        for start in range(0, len(distinct), _LOOKUP_BATCH):
+            some = distinct[start : start + _LOOKUP_BATCH]
+            rows.extend(connection.execute(of_database.where(events.c.time_us.in_(some))).all())
+    if not rows and len({event.key for event in new}) == len(new):
+        return new
+    known = {(time_us, key) for time_us, key in rows}
+    fresh = []
+    for event in new:
+        name = (event.time_us, event.key)
+        if name not in known:
+            known.add(name)
+            fresh.append(event)
+    return fresh
+
+
+def _add_hours(connection: Connection, database_no: int, new: Sequence[AuditEvent]) -> None:
+    for hour, number in Counter([event.time_us // _HOUR_US for event in new]).items():
         done = connection.execute(
             update(event_hours)
             .where(event_hours.c.database_no == database_no, event_hours.c.hour == hour)
@@ -337,35 +366,17 @@ def _add_hours(connection: Connection, database_no: int, hours: Mapping[int, int
             connection.execute(insert(event_hours).values(database_no=database_no, hour=hour, events=number))
 
 
-def _recount_hours(connection: Connection, database_no: int, hours: Mapping[int, int]) -> None:
-    for hour in hours:
-        number = connection.execute(
-            select(func.count())
-            .select_from(events)
-            .where(
-                events.c.database_no == database_no,
-                events.c.time_us >= hour * _HOUR_US,
-                events.c.time_us < (hour + 1) * _HOUR_US,
-            )
-        ).scalar_one()
-        connection.execute(
-            delete(event_hours).where(event_hours.c.database_no == database_no, event_hours.c.hour == hour)
-        )
-        connection.execute(insert(event_hours).values(database_no=database_no, hour=hour, events=number))
-
-
-def _count(
-    connection: Connection, database_no: int, stored: int, gaps: int, rejected: int, latest: AuditEvent | None
-) -> None:
+def _count(connection: Connection, database_no: int, new: Sequence[AuditEvent], rejected: int) -> None:
     mine = update(collectors).where(collectors.c.database_no == database_no)
     connection.execute(
         mine.values(
-            events_total=collectors.c.events_total + stored,
-            gaps_total=collectors.c.gaps_total + gaps,
+            events_total=collectors.c.events_total + len(new),
+            gaps_total=collectors.c.gaps_total + sum(event.type == EventType.GAP for event in new),
             rejected_total=collectors.c.rejected_total + rejected,
         )
     )
-    if latest is not None:
+    if new:
+        latest = max(new, key=_time_of)
         connection.execute(
             mine.where(func.coalesce(collectors.c.last_event_time_us, 0) <= latest.time_us).values(
                 last_event_time_us=latest.time_us,

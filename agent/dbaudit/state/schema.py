@@ -192,8 +192,8 @@ events = Table(
     Column("objects", Text),
     Column("parameters", Text),
     Column("detail", Text),
-    # One index is both: the order of one database's events, and what recognises a replay.
-    UniqueConstraint("database_no", "time_us", "key"),
+    # The order of one database's events, and the way to recognise a replay (see events.py).
+    Index("ix_events_database_no_time_us", "database_no", "time_us"),
     Index("ix_events_time_us", "time_us"),
     sqlite_autoincrement=True,
 )

@@ -194,9 +194,9 @@ def upgrade() -> None:
         sa.Column("detail", sa.Text(), nullable=True),
         sa.ForeignKeyConstraint(["database_no"], ["databases.no"], name=op.f("fk_events_database_no")),
         sa.PrimaryKeyConstraint("seq", name=op.f("pk_events")),
-        sa.UniqueConstraint("database_no", "time_us", "key", name=op.f("uq_events_database_no_time_us_key")),
         sqlite_autoincrement=True,
     )
+    op.create_index("ix_events_database_no_time_us", "events", ["database_no", "time_us"], unique=False)
     op.create_index("ix_events_time_us", "events", ["time_us"], unique=False)
     op.create_table(
         "leases",
