@@ -18,8 +18,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any, Dict, Iterator, Mapping, Optional
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlencode, urlsplit
-
-from ansible.module_utils.urls import Request
+from urllib.request import HTTPRedirectHandler, HTTPSHandler, Request, build_opener
 
 from ansible_collections.dbaudit.dbaudit.plugins.module_utils._errors import ApiError, ClientError
 
@@ -53,19 +52,10 @@ class Client:
         self._retries = retries
         if not key.isascii() or not key.isprintable():
             raise ClientError("api_key holds characters that no key has, such as a line break. Give the key alone.")
-        if ca_path is not None:
-            try:
-                ssl.create_default_context(cafile=ca_path)
-            except OSError as error:
-                raise ClientError("ca_path %s cannot be used as a file of PEM certificates: %s." % (ca_path, error)) from error
-        self._http = Request(
-            headers={"Accept": "application/json", "Authorization": "Bearer " + key},
-            http_agent="ansible-dbaudit",
-            validate_certs=validate_certs,
-            ca_path=ca_path,
-            follow_redirects="none",
-            use_netrc=False,
-        )
+        self._headers = {"Accept": "application/json", "Authorization": "Bearer " + key, "User-Agent": "ansible-dbaudit"}
+        # Not "ansible.module_utils.urls": it reads all trusted certificates anew for each request (30 ms), and .netrc files.
+        tls = [HTTPSHandler(context=_tls(validate_certs, ca_path))] if self._url.startswith("https:") else []
+        self._opener = build_opener(_NoRedirection, *tls)
 
     @classmethod
     def of(cls, params: Mapping[str, Any]) -> Client:
@@ -83,11 +73,15 @@ class Client:
         page = 1
         while True:
             answer = self.request("GET", path, dict(query, page=page, per_page=PER_PAGE))
-            for item in answer["data"]:
+            try:
+                items, total = answer["data"], answer["pagination"]["total"]
+            except (KeyError, TypeError) as error:
+                raise self._stranger("GET", path) from error
+            for item in items:
                 if item["id"] not in seen:
                     seen.add(item["id"])
                     yield item
-            if not answer["data"] or page * PER_PAGE >= answer["pagination"]["total"]:
+            if not items or page * PER_PAGE >= total:
                 return
             page += 1
 
@@ -125,15 +119,19 @@ class Client:
             attempt += 1
 
     def _send(self, method: str, path: str, query: Mapping[str, Any], body: Optional[Mapping[str, Any]]) -> Any:
-        url = self._url + path + ("?" + urlencode(query) if query else "")
-        data = None if body is None else json.dumps(body).encode()
-        headers = {} if body is None else {"Content-Type": "application/json"}
-        with self._http.open(method, url, data=data, headers=headers, timeout=self._timeout_seconds) as response:
+        request = Request(self._url + path + ("?" + urlencode(query) if query else ""), method=method, headers=self._headers)
+        if body is not None:
+            request.data = json.dumps(body).encode()
+            request.add_header("Content-Type", "application/json")
+        with self._opener.open(request, timeout=self._timeout_seconds) as response:
             content = response.read()
         try:
             return json.loads(content) if content else None
         except ValueError as error:
-            raise ClientError("There is no dbaudit API at %s: its answer to %s %s is not JSON." % (self._url, method, path)) from error
+            raise self._stranger(method, path) from error
+
+    def _stranger(self, method: str, path: str) -> ClientError:
+        return ClientError("There is no dbaudit API at %s: the answer to %s %s is none of its." % (self._url, method, path))
 
     def _silence(self, method: str, path: str, reason: BaseException, undone: bool) -> ClientError:
         if isinstance(reason, ssl.SSLCertVerificationError):
@@ -147,6 +145,24 @@ class Client:
             "The connection to %s broke during %s %s: %s. Whether it was carried out is not known; running the task again finds out."
             % (self._url, method, path, what)
         )
+
+
+class _NoRedirection(HTTPRedirectHandler):
+    """Leaves a redirection as an error: its target shall not get the key."""
+
+    def redirect_request(self, *dummy: Any) -> None:
+        return None
+
+
+def _tls(validate_certs: bool, ca_path: Optional[str]) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=ca_path)
+    except OSError as error:
+        raise ClientError("ca_path %s cannot be used as a file of PEM certificates: %s." % (ca_path, error)) from error
+    if not validate_certs:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
 
 
 def _base(url: str) -> str:
@@ -163,13 +179,13 @@ def _base(url: str) -> str:
 
 def _refusal(method: str, path: str, error: HTTPError) -> ClientError:
     if 300 <= error.code < 400:
-        return ClientError("%s %s was redirected to %s. Give the address behind the redirection as api_url." % (method, path, error.url))
+        return ClientError("%s %s was redirected to %s. Give the address behind the redirection as api_url." % (method, path, error.headers.get("Location")))
     try:
-        answer = json.loads(error.read())["error"]
-        if not isinstance(answer, dict):
-            raise ValueError("not the API's form of an error")
-    except (ValueError, KeyError, TypeError, OSError, http.client.HTTPException):
-        answer = {"message": error.reason}
+        answer = json.loads(error.read())
+    except (ValueError, OSError, http.client.HTTPException):
+        answer = None
+    if not (isinstance(answer, dict) and isinstance(answer.get("error"), dict)):
+        answer = {"error": {"message": error.reason}}
     return ApiError("%s %s" % (method, path), error.code, answer)
 
 

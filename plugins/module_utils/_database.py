@@ -47,6 +47,8 @@ FIELDS = {
     "audit_status": {"type": "str", "choices": ["active", "paused"]},
 }
 
+REQUIRED_FOR_NEW = ("name", "type", "host", "port", "database", "username", "password")
+
 # An empty text takes them away: null to the API.
 REMOVABLE = ("ssl_ca", "ssl_cert", "ssl_key")
 
@@ -76,12 +78,16 @@ def ensure(databases: Resource, params: Mapping[str, Any], check_mode: bool) -> 
     else:
         if current is None and params["id"] is not None:
             raise ClientError("There is no database with the id %s; to declare a new one, leave id out." % params["id"])
-        query = {"verify": "true"} if params["verify"] else {}
         body = _given(params)
+        query = {"verify": "true"} if params["verify"] else {}
         if current is None:
-            outcome = databases.create(_with_port(body), query, check_mode)
+            outcome = databases.create(_complete(body), query, check_mode)
         else:
-            outcome = databases.update(current, _for_update(body, current, params), query, check_mode)
+            if params["update_password"] == "on_create":
+                body.pop("password", None)
+            if sorted(body.get("tags") or ()) == sorted(current["tags"]):
+                body.pop("tags", None)  # only the order differs, which means nothing
+            outcome = databases.update(current, body, query, check_mode)
         if params["wait"] and not check_mode:
             outcome = outcome._replace(resource=_tested(databases, outcome, params["wait_timeout"]))
     return {"changed": outcome.changed, "database": outcome.resource, "diff": outcome.diff}
@@ -97,17 +103,16 @@ def _given(params: Mapping[str, Any]) -> Dict[str, Any]:
     return body
 
 
-def _with_port(body: Dict[str, Any]) -> Dict[str, Any]:
+def _complete(body: Mapping[str, Any]) -> Dict[str, Any]:
+    """What a new database is made of, with the usual port.
+
+    :raises ClientError: something is missing.
+    """
     port = DEFAULT_PORTS.get(body.get("type"))
-    return body if port is None else dict({"port": port}, **body)
-
-
-def _for_update(body: Dict[str, Any], current: Mapping[str, Any], params: Mapping[str, Any]) -> Dict[str, Any]:
-    kind = body.pop("type", current["type"])
-    if kind != current["type"]:
-        raise ClientError("The type of %s is %s and cannot become %s: remove the database and declare it anew." % (current["name"], current["type"], kind))
-    if params["update_password"] == "on_create":
-        body.pop("password", None)
+    body = dict({} if port is None else {"port": port}, **body)
+    missing = [field for field in REQUIRED_FOR_NEW if field not in body]
+    if missing:
+        raise ClientError("There is no database named %s, and a new one needs %s too." % (body["name"], ", ".join(missing)))
     return body
 
 

@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, Mapping, Optional
+from typing import Any, Dict, Mapping
 
 
 class ClientError(Exception):
@@ -22,30 +22,28 @@ class ClientError(Exception):
 class ApiError(ClientError):
     """The API answered with an error.
 
-    ``status`` is the HTTP status; the other fields come from the answer's ``error`` object and are empty when the
-    answer is none of the API's (a proxy's page, for instance).
+    :param request: the request, in a word or two.
+    :param status: the HTTP status.
+    :param answer: the API's answer, ``{"error": {...}}``; empty when the answer is none of the API's but a proxy's
+        page, for instance. Beside the error a failed connection test has its ``report``.
     """
 
-    def __init__(self, request: str, status: int, error: Mapping[str, Any]) -> None:
+    def __init__(self, request: str, status: int, answer: Mapping[str, Any]) -> None:
+        error = answer.get("error") or {}
         self.status = status
-        self.code = error.get("code")  # type: Optional[str]
-        self.request_id = error.get("request_id")  # type: Optional[str]
-        self.details = [
-            {"pointer": str(detail.get("pointer", "")), "message": str(detail.get("message", ""))}
-            for detail in error.get("details") or ()
-        ]
-        message = str(error.get("message") or "without a word of explanation")
-        super().__init__(" ".join(["%s answered %d: %s" % (request, status, message)] + [_line(d) for d in self.details]))
+        self._facts = {
+            "status": status,
+            "error_code": error.get("code"),
+            "details": error.get("details") or [],
+            "request_id": error.get("request_id"),
+        }
+        if "report" in answer:
+            self._facts["report"] = answer["report"]
+        lines = ["%s answered %d: %s" % (request, status, error.get("message") or "no reason is given")]
+        lines += ["[%(pointer)s: %(message)s]" % detail for detail in self._facts["details"]]
+        if error.get("remedy"):
+            lines.append("Remedy: %s" % error["remedy"])
+        super().__init__(" ".join(lines))
 
     def result(self) -> Dict[str, Any]:
-        return {
-            "msg": str(self),
-            "status": self.status,
-            "error_code": self.code,
-            "details": self.details,
-            "request_id": self.request_id,
-        }
-
-
-def _line(detail: Mapping[str, str]) -> str:
-    return "[%(pointer)s: %(message)s]" % detail if detail["pointer"] else "[%(message)s]" % detail
+        return dict(super().result(), **self._facts)

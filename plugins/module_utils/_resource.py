@@ -57,10 +57,11 @@ class Resource:
 
         :raises ClientError: several have it.
         """
-        ids = [item["id"] for item in self.matching({"name": name}) if item["name"] == name]
-        if len(ids) > 1:
-            raise ClientError("%d %ss are named %s: %s. Address one of them by its id." % (len(ids), self._kind, name, ", ".join(ids)))
-        return self.get(ids[0]) if ids else None
+        found = self.matching({"name": name})
+        if len(found) > 1:
+            ids = ", ".join(item["id"] for item in found)
+            raise ClientError("%d %ss are named %s: %s. Address one of them by its id." % (len(found), self._kind, name, ids))
+        return found[0] if found else None
 
     def matching(self, filters: Mapping[str, Any]) -> List[Dict[str, Any]]:
         """Every resource that fits the ``filters`` of the API, as its list shows it."""
@@ -84,7 +85,7 @@ class Resource:
         changed, diff = False, {"before": {}, "after": {}}
         try:
             plan = self._client.request("DELETE", path, {"dry_run": "true"})
-            changed, diff = plan["changed"], _diff(plan["diff"])
+            changed, diff = plan["changed"], _diff(plan)
             if not check_mode:
                 self._client.request("DELETE", path)
         except ApiError as error:
@@ -98,16 +99,21 @@ class Resource:
     def _change(
         self, method: str, path: str, current: Mapping[str, Any], body: Mapping[str, Any], query: Mapping[str, Any], check_mode: bool
     ) -> Outcome:
+        if not body:
+            return Outcome(False, {"before": {}, "after": {}}, dict(current))
         plan = self._client.request(method, path, {"dry_run": "true"}, body)
-        diff = _diff(plan["diff"])
+        diff = _diff(plan)
         if not plan["changed"]:
             return Outcome(False, diff, dict(current))
         if check_mode:
-            return Outcome(True, diff, dict(current, **plan["diff"]["after"]))
+            shown = {field: value for field, value in plan["diff"]["after"].items() if field + "_changed" not in plan["diff"]}
+            return Outcome(True, diff, dict(current, **shown))
         return Outcome(True, diff, self._client.request(method, path, query, body))
 
 
-def _diff(planned: Mapping[str, Any]) -> Dict[str, Any]:
-    """The API's diff, with its marks of changed secrets (``password_changed``) where Ansible prints them too."""
-    marks = {name: value for name, value in planned.items() if name.endswith("_changed")}
-    return dict(planned, before=planned["before"] or {}, after=dict(planned["after"] or {}, **marks))
+def _diff(plan: Mapping[str, Any]) -> Dict[str, Any]:
+    """The diff of a dry run. Secrets look alike before and after, so what Ansible prints has the API's mark
+    (``password_changed``) among the fields.
+    """
+    marks = {name: value for name, value in plan["diff"].items() if name.endswith("_changed")}
+    return {"before": plan["diff"]["before"], "after": dict(plan["diff"]["after"], **marks)}

@@ -67,7 +67,7 @@ options:
   password:
     description:
       - The password of O(username). It is stored encrypted and never shown.
-      - Required for a new database.
+      - Required for a new database; an empty text where O(ssl_cert) is enough to log in.
     type: str
   update_password:
     description:
@@ -129,8 +129,9 @@ options:
     choices: [active, paused]
   verify:
     description:
-      - Whether the API tries the connection before it stores a change. If it fails, nothing is stored and the task fails.
-      - O(timeout) must leave the agents time to try.
+      - Whether an agent tries the connection before a new database or a change is stored. If it fails, nothing is stored and the
+        task fails, with the agent's report.
+      - O(timeout) must leave the agent time to try. Nothing is tried in check mode, nor when nothing would change.
     type: bool
     default: false
   wait:
@@ -226,13 +227,12 @@ database:
 diff:
   description:
     - What changed, without secrets.
-    - A changed secret shows as V(true) under C(password_changed) or C(ssl_key_changed), in it and in its C(after).
+    - A changed secret shows as C(password_changed) or C(ssl_key_changed) under C(after).
   returned: success
   type: dict
   sample:
     before: {port: 5432}
     after: {port: 5433, password_changed: true}
-    password_changed: true
 error_code:
   description: The code of the API's error, which stays the same over releases. V(null) when the answer was none of the API's.
   returned: when the API refused
@@ -256,6 +256,10 @@ details:
     message:
       description: What is wrong with it and what would be right.
       type: str
+report:
+  description: What the agent found when it tried the connection.
+  returned: when O(verify=true) and the connection failed
+  type: dict
 request_id:
   description: The identifier under which the API's log has the request.
   returned: when the API refused

@@ -162,10 +162,10 @@ def gather(databases: Resource, params: Mapping[str, Any]) -> List[Dict[str, Any
         one = databases.get(params["id"])
         found = [] if one is None else [one]
     else:
-        query = {name: params[name] for name in FILTERS}
-        if query["tags"] is not None:
-            query["tags"] = ",".join(query["tags"])
-        found = databases.matching(query)
+        tags = params["tags"]
+        if any("," in tag for tag in tags or ()):
+            raise ClientError("tags: no tag has a comma; give a list.")
+        found = databases.matching(dict({name: params[name] for name in FILTERS}, tags=",".join(tags) if tags else None))
     if params["gather_status"]:
         found = [dict(database, current_status=databases.detail(database["id"], "status")) for database in found]
     return found

@@ -1,14 +1,36 @@
-"""The collection where Python and Ansible find it: below ``ansible_collections/dbaudit/dbaudit``."""
+"""The collection where Python and Ansible find it, and the real API for its modules to talk to."""
 
 import shutil
 import sys
+import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from dbaudit.api import ApiServer, EngineDescription, create_app
+from dbaudit.engine.manager import load_engines
+from dbaudit.state import State, open_state
+from dbaudit.state.api_keys import Scope
+from dbaudit.state.encryption import keyring_from_file
+
+from tests.servers.certificates import CertificateAuthority, Credential
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PARTS = ("galaxy.yml", "meta", "plugins", "roles", "playbooks")
+
+
+@dataclass(frozen=True)
+class Service:
+    """A running API with an empty state: its address and a key that may read and write databases."""
+
+    url: str
+    key: str
+    state: State
+
+    def new_key(self, *scopes: str) -> str:
+        """Another key with these scopes."""
+        return self.state.api_keys.create("another", tuple(Scope(scope) for scope in scopes))[1].reveal()
 
 
 @pytest.fixture(scope="session")
@@ -26,3 +48,56 @@ def collections_path(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]
     sys.path.insert(0, str(path))
     yield path
     sys.path.remove(str(path))
+
+
+@pytest.fixture(scope="session")
+def engines() -> list[EngineDescription]:
+    """The installed engines, as the API is told of them."""
+    return [
+        EngineDescription(
+            type=engine.type,
+            display_name=engine.display_name,
+            default_port=engine.default_port,
+            options_schema=engine.options_schema,
+        )
+        for engine in (installed.engine for installed in load_engines().installed.values())
+    ]
+
+
+@pytest.fixture(scope="session")
+def running_service(
+    collections_path: Path, engines: list[EngineDescription], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Service]:
+    """The API on a free port, with a state of its own."""
+    home = tmp_path_factory.mktemp("service")
+    state = open_state(f"sqlite:///{home / 'state.db'}", keyring_from_file(home / "secrets.key", create=True))
+    server = ApiServer(create_app(state, engines=engines), "127.0.0.1", 0, threads=4)
+    server.prepare()
+    thread = threading.Thread(target=server.serve, name="API")
+    thread.start()
+    try:
+        key = state.api_keys.create("tests", (Scope.READ_DATABASES, Scope.WRITE_DATABASES))[1].reveal()
+        yield Service(f"http://127.0.0.1:{server.port}", key, state)
+    finally:
+        server.stop()
+        thread.join()
+        state.close()
+
+
+@pytest.fixture
+def service(running_service: Service) -> Service:
+    """The API without any database."""
+    for database in running_service.state.databases.all():
+        running_service.state.databases.delete(database.id)
+    return running_service
+
+
+@pytest.fixture(scope="session")
+def authority() -> CertificateAuthority:
+    return CertificateAuthority()
+
+
+@pytest.fixture(scope="session")
+def certificate(authority: CertificateAuthority) -> Credential:
+    """A client's certificate and key."""
+    return authority.client("dbaudit")
