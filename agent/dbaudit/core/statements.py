@@ -13,6 +13,8 @@ import re
 from collections.abc import Sequence
 from enum import StrEnum
 
+from dbaudit.core.secret import HIDDEN
+
 MASK = "?"
 
 
@@ -24,52 +26,44 @@ class Dialect(StrEnum):
 
 # PostgreSQL refuses NUL in a text, so it can stand between the statements of a batch.
 _BETWEEN = "\0"
+_NUL_SHOWN = "\\x00"
 
-# What a plain statement holds: '...' with '' inside, closed or cut off, and numbers that are not part of a
-# name or $1.
-_PLAIN_LITERAL = re.compile(r"'[^'\0]*(?:''[^'\0]*)*'?|\d(?<![\w$].)[\w.]*")
+# What belongs to a name: every character beyond ASCII does.
+_IN_NAME = r"\w$\x80-\U0010ffff"
+_TEXT = r"[^'\0]*(?:''[^'\0]*)*'?"
+# A digit that stands in a name or in $1 is no number; what follows one directly belongs to it.
+_NOT_IN_NAME = rf"(?<![{_IN_NAME}][0-9])"
+_REST_OF_NUMBER = r"[\w.$]*(?:(?<=[eE])[-+][0-9][\w.$]*)?"
 
-# Anything beside that (names in quotes, $tags$, backslashes, comments) goes through the full lexer.
-_NOT_PLAIN = re.compile(r"[\"\\]|\$(?!\d)|--|/\*|[UuBbXx]&?'")
+# What a plain statement holds: '...' with '' inside, closed or cut off, and numbers. It starts with one set
+# of characters because the search for a set is several times faster than that for alternatives.
+_PLAIN_LITERAL = re.compile(rf"['0-9]{_NOT_IN_NAME}(?:(?<=')(?:{_TEXT})|{_REST_OF_NUMBER})")
+
+# Anything beside that goes through the full lexer: names in quotes, backslashes, comments, $tags$, and E'...'
+# with its like (a prefix is a letter before the quote that no name ends with).
+_NOT_PLAIN_TEXTS = ('"', "\\", "--", "/*")
+_NOT_PLAIN = re.compile(rf"\$(?![0-9])|'(?:(?<=[uU]&')|(?<=[eEnNbBxX]')(?<![{_IN_NAME}'].'))")
 
 _TOKEN = re.compile(
-    r"""
-      (?P<name>  "(?:[^"]|"")*"? )
-    | (?P<e>     (?<![\w$])[eE]'(?:[^'\\]|''|\\.)*(?:'|\\?\Z) )
-    | (?P<text>  (?:(?<![\w$])(?:[uU]&|[bBxXnN]))?'(?:[^']|'')*(?:'|\Z) )
-    | (?P<tag>   (?<![\w$])\$(?P<word>[^\W\d]\w*)?\$.*?(?:\$(?P=word)\$|\Z) )
-    | (?P<bare>  (?<![\w$])\$\$.*?(?:\$\$|\Z) )
-    | (?P<line>  --[^\n]* )
-    | (?P<block> /\* )
-    | (?P<param> \$\d+ )
-    | (?P<word2> [^\W\d][\w$]* )
-    | (?P<number> \.?\d[\w.]* )
+    rf"""
+      (?P<name>    "[^"\0]*(?:""[^"\0]*)*" )
+    | (?P<comment> --[^\n\r\0]* | /\*[^\0]*?(?:\*/|(?=\0)|\Z) )
+    | (?<![{_IN_NAME}])[eE]'[^'\\\0]*(?:(?:''|\\[^\0])[^'\\\0]*)*(?:'|\\?(?=\0|\Z))
+    | (?P<text>    (?:(?<![{_IN_NAME}])(?:[uU]&|[bBxXnN]))?'{_TEXT} )
+    | (?<![A-Za-z_$\x80-\U0010ffff])\$(?P<tag>(?:[A-Za-z_\x80-\U0010ffff][\w\x80-\U0010ffff]*)?)\$
+      [^\0]*?(?:\$(?P=tag)\$|(?=\0)|\Z)
+    | [0-9]{_NOT_IN_NAME}{_REST_OF_NUMBER}
     """,
-    re.VERBOSE | re.DOTALL,
+    re.VERBOSE,
 )
-_BLOCK_COMMENT_MARK = re.compile(r"/\*|\*/")
-
-_SPACE = re.compile(r"\s+")
-_LIST = re.compile(r"\(\s*\?(?:\s*,\s*\?)+\s*\)")
-_ROWS = re.compile(r"\(\?\)(?:\s*,\s*\(\?\))+")
-
-_LITERAL = r"""(?:[eEnN]?'(?:[^'\\]|''|\\.)*(?:'|\Z)|"(?:[^"]|"")*(?:"|\Z)|\$(\w*)\$.*?(?:\$\2\$|\Z))"""
-_PASSWORD_CLAUSE = re.compile(
-    rf"(\b(?:password|passwd|pwd|identified\s+by|secret)\b\s*(?:=|:|\bto\b|\bas\b)?\s*){_LITERAL}",
-    re.IGNORECASE | re.DOTALL,
-)
-_PASSWORD_SETTING = re.compile(
-    r"(\b(?:password|passwd|pwd|sslpassword|secret)\s*=\s*)([^\s'\";,)]+)", re.IGNORECASE
-)
-_PASSWORD_IN_URL = re.compile(r"(://[^\s:/@'\"]*:)([^\s@'\"]+)(@)")
-_MAY_HOLD_PASSWORD = re.compile(r"pass|pwd|identified|secret|://", re.IGNORECASE)
+_COMMENT_MARK = re.compile(r"/\*|\*/")
 
 
 def mask(statement: str) -> str:
     """The statement with every literal replaced by ``?`` and every comment by a blank.
 
     >>> mask("select * from t1 where name = 'O''Brien' and id in (1, 2) -- note")
-    'select * from t1 where name = ? and id in (?, ?) '
+    'select * from t1 where name = ? and id in (?, ?)  '
     """
     return mask_all([statement])[0]
 
@@ -79,48 +73,96 @@ def mask_all(statements: Sequence[str]) -> list[str]:
     if not statements:
         return []
     joined = _BETWEEN.join(statements)
-    if not _NOT_PLAIN.search(joined) and joined.count(_BETWEEN) == len(statements) - 1:
+    if joined.count(_BETWEEN) != len(statements) - 1:
+        return mask_all([s.replace(_BETWEEN, _NUL_SHOWN) for s in statements])
+    marks = [mark for mark in _NOT_PLAIN_TEXTS if mark in joined]
+    prefixed = _NOT_PLAIN.search(joined) is not None
+    if not marks and not prefixed:
         return _PLAIN_LITERAL.sub(MASK, joined).split(_BETWEEN)
-    plain = [s for s in statements if not _NOT_PLAIN.search(s) and _BETWEEN not in s]
+    special = [
+        any([m in s for m in marks])  # noqa: C419  # a list is twice as fast here
+        or (prefixed and _NOT_PLAIN.search(s) is not None)
+        for s in statements
+    ]
+    plain = [s for s, is_special in zip(statements, special, strict=True) if not is_special]
     masked_plain = iter(_PLAIN_LITERAL.sub(MASK, _BETWEEN.join(plain)).split(_BETWEEN))
     return [
-        _mask_lexically(s) if _NOT_PLAIN.search(s) or _BETWEEN in s else next(masked_plain)
-        for s in statements
+        _mask_lexically(s) if is_special else next(masked_plain)
+        for s, is_special in zip(statements, special, strict=True)
     ]
 
 
 def _mask_lexically(statement: str) -> str:
+    if "\\" not in statement and statement.count("/*") < 2:
+        return _TOKEN.sub(_replacement, statement)
     parts: list[str] = []
     position = 0
     while token := _TOKEN.search(statement, position):
         parts.append(statement[position : token.start()])
+        parts.append(_replacement(token))
         position = token.end()
-        kind = token.lastgroup
         text = token.group()
-        if kind in ("name", "param", "word2"):
-            parts.append(text)
-        elif kind == "line":
-            parts.append(" ")
-        elif kind == "block":
+        if token.lastgroup == "text" and "\\'" in text:
+            # With standard_conforming_strings off this literal goes on past the quote: mask all that
+            # follows.
+            return "".join(parts)
+        if text.startswith("/*"):
             position = _end_of_block_comment(statement, token.start())
-            parts.append(" ")
-        else:
-            parts.append(MASK)
-            if kind == "text" and "\\'" in text:
-                # With standard_conforming_strings off this literal goes on past the quote: mask all that
-                # follows.
-                return "".join(parts)
     parts.append(statement[position:])
     return "".join(parts)
 
 
+def _replacement(token: re.Match[str]) -> str:
+    kind = token.lastgroup
+    if kind == "name":
+        return token.group()
+    return " " if kind == "comment" else MASK
+
+
 def _end_of_block_comment(statement: str, start: int) -> int:
     depth = 0
-    for mark in _BLOCK_COMMENT_MARK.finditer(statement, start):
+    for mark in _COMMENT_MARK.finditer(statement, start):
         depth += 1 if mark.group() == "/*" else -1
         if depth == 0:
             return mark.end()
     return len(statement)
+
+
+_BLANK = r"(?:\s|/\*.{0,200}?\*/|--[^\n]{0,200}\n)*+"
+# Of the two readings of \'' the longer one, whichever of them the server had.
+_QUOTED = r"'(?:[^'\\]|\\''|''|\\.)*+(?:'|\\?\Z)"
+# 'host=h password=''...''': the quotes of a setting inside a text. An empty text is followed by no letter.
+_DOUBLED = r"''(?=[^\s'),;:|])(?:[^'\\]|\\''|\\.|'{4})*+(?:''|'|\\?\Z)"
+_DOUBLED_FOR_SURE = re.compile(_DOUBLED.replace(r"(?=[^\s'),;:|])", ""), re.DOTALL)
+_PASSWORD = re.compile(
+    rf"""
+    ( (?:password|passwd|passphrase|pwd|secret|\bidentified\s{{1,99}}by)\b
+      (?: ["']?{_BLANK}(?P<setting>:=|=>|=|:){_BLANK}
+        | ["']{_BLANK}(?:,{_BLANK})?
+        | {_BLANK}(?:(?:to|as)\b{_BLANK})?
+      )
+      (?:[\w.]{{1,64}}+{_BLANK}\({_BLANK}){{0,3}}          # password = crypt('...
+    )
+    (?: (?P<doubled> {_DOUBLED} )
+      | (?P<escaped> \\'(?:[^'\\]|\\\\\\'|\\[^'])*+(?:\\'|'|\\?\Z) )
+      | (?P<quoted>  (?:[en]|u&)?{_QUOTED}(?:[^\S\n]*\n\s*{_QUOTED})*+ )
+      | (?P<name>    "(?:[^"\\]|""|\\.)*+(?:"|\\?\Z) )
+      | (?P<dollars> \$(?P<tag>[^\W\d]?\w*)\$.*?(?:\$(?P=tag)\$|\Z) )
+      | (?P<bare>    (?(setting)(?!\$\d|\?)(?:''|\\.|[^\s'\\])++|(?!)) )
+    )
+    """,
+    re.IGNORECASE | re.DOTALL | re.VERBOSE,
+)
+_HIDDEN_AS = {
+    "doubled": f"''{HIDDEN}''",
+    "escaped": rf"\'{HIDDEN}\'",
+    "quoted": f"'{HIDDEN}'",
+    "name": f'"{HIDDEN}"',
+    "dollars": f"'{HIDDEN}'",
+    "bare": HIDDEN,
+}
+_URL = re.compile(r"://[^\s'\"]++")
+_MAY_HOLD_PASSWORD = ("pass", "pwd", "identified", "secret", "://")
 
 
 def remove_passwords(statement: str) -> str:
@@ -129,11 +171,48 @@ def remove_passwords(statement: str) -> str:
     >>> remove_passwords("ALTER ROLE app PASSWORD 'tiger' VALID UNTIL '2030-01-01'")
     "ALTER ROLE app PASSWORD '********' VALID UNTIL '2030-01-01'"
     """
-    if not _MAY_HOLD_PASSWORD.search(statement):
+    lower = statement.lower()
+    if not any([word in lower for word in _MAY_HOLD_PASSWORD]):  # noqa: C419  # twice as fast
         return statement
-    statement = _PASSWORD_CLAUSE.sub(r"\1'********'", statement)
-    statement = _PASSWORD_SETTING.sub(r"\1********", statement)
-    return _PASSWORD_IN_URL.sub(r"\1********\3", statement)
+    return _URL.sub(_hide_password_of_url, _hide_passwords(statement))
+
+
+def _hide_passwords(statement: str) -> str:
+    parts: list[str] = []
+    position = quotes = 0
+    while found := _PASSWORD.search(statement, position):
+        kind = next(kind for kind in _HIDDEN_AS if found[kind] is not None)
+        start, end = found.span(kind)
+        quotes += statement.count("'", position, start)
+        inside_text = quotes % 2 == 1
+        if inside_text and (doubled := _DOUBLED_FOR_SURE.match(statement, start)):
+            kind, end = "doubled", max(end, doubled.end())
+        quotes += statement.count("'", start, end)
+        parts += (statement[position:start], _HIDDEN_AS[kind])
+        position = end
+    return "".join([*parts, statement[position:]])
+
+
+def _hide_password_of_url(found: re.Match[str]) -> str:
+    login, at, rest = found[0].rpartition("@")
+    if found.end() == len(found.string):
+        login, at, rest = found[0], "", ""  # cut off, maybe in the middle of the password
+    name, colon, password = login[3:].partition(":")
+    if not colon or not password or "/" in name:
+        return found[0]
+    return f"://{name}:{HIDDEN}{at}{rest}"
+
+
+_SPACE = re.compile(r"\s+")
+# A sign belongs to the literal where no operand stands before it.
+_SIGN = re.compile(
+    r"((?:[=<>(,*/%|+\[-]|\b(?:select|where|and|or|not|in|between|like|then|else|when|values|returning|by|limit"
+    r"|offset|set|return|case)\b)\s*)[-+]\s*\?",
+    re.IGNORECASE,
+)
+_FRACTION = re.compile(r"(?<![\w\")\]])\.\?")
+_LIST = re.compile(r"([(\[])\s*(?:\?|\$\d+)(?:\s*,\s*(?:\?|\$\d+))*+\s*(?=[)\]])")
+_ROWS = re.compile(r"\(\?\)(?:\s*,\s*\(\?\))+")
 
 
 class Fingerprints:
@@ -151,7 +230,11 @@ class Fingerprints:
         if known is None:
             if len(self._known) >= self._remembered:
                 self._known.clear()
-            normal = _ROWS.sub("(?)", _LIST.sub("(?)", _SPACE.sub(" ", masked).strip(" ;")))
-            known = hashlib.sha256(normal.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+            known = hashlib.sha256(_normal(masked).encode("utf-8", "surrogatepass")).hexdigest()[:16]
             self._known[masked] = known
         return known
+
+
+def _normal(masked: str) -> str:
+    text = _FRACTION.sub(MASK, _SPACE.sub(" ", masked).strip(" ;"))
+    return _ROWS.sub("(?)", _LIST.sub(r"\1?", _SIGN.sub(r"\1?", text)))
