@@ -155,7 +155,7 @@ class ApiServer(Server):
 
     ``read_timeout_seconds`` bounds the arrival of one whole request, ``shutdown_timeout_seconds`` the wait
     for running ones. With ``certificate`` and ``key`` (PEM files) it speaks TLS 1.2 and later. Port 0 takes a
-    free one: see ``port``.
+    free one: see ``port``. With a ``listener``, a bound socket, it uses that one.
     """
 
     ConnectionClass = _Connection
@@ -166,6 +166,7 @@ class ApiServer(Server):
         host: str,
         port: int,
         *,
+        listener: socket.socket | None = None,
         threads: int = 32,
         read_timeout_seconds: float = 30.0,
         shutdown_timeout_seconds: int = 10,
@@ -184,6 +185,7 @@ class ApiServer(Server):
         self.max_request_body_size = app.config["MAX_CONTENT_LENGTH"]
         self.max_request_header_size = _MAX_HEADER_BYTES
         self._app = app
+        self._listener = listener
         self._read_timeout_seconds = read_timeout_seconds
         self._watched: set[_Connection] = set()
         self._watching = threading.Event()
@@ -194,6 +196,14 @@ class ApiServer(Server):
     def port(self) -> int:
         """The port that it listens on, once prepared."""
         return int(self.bind_addr[1])
+
+    def bind(self, family: int, type: int, proto: int = 0) -> socket.socket:  # noqa: A002  # cheroot's
+        """Take the listener that was given, or make one."""
+        if self._listener is None:
+            return super().bind(family, type, proto)  # type: ignore[no-any-return,no-untyped-call]
+        self.socket = self._listener
+        self.bind_addr = self.resolve_real_bind_addr(self._listener)
+        return self._listener
 
     def serve(self) -> None:
         """Answer requests until ``stop`` is called from another thread."""

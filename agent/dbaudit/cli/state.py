@@ -1,0 +1,65 @@
+"""Opens the state as the settings say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
+
+from dbaudit.cli.command import need_server
+from dbaudit.configuration import Settings
+from dbaudit.core.errors import ConfigurationError, ErrorCode
+
+if TYPE_CHECKING:
+    from dbaudit.state import State
+    from dbaudit.state.encryption import Keyring
+
+_SQLITE = "sqlite:///"
+
+
+@contextmanager
+def opened_state(settings: Settings) -> Iterator[State]:
+    """The state, brought to the present schema; closed at the end.
+
+    A new SQLite state gets its folder (0700) and its key file (0600). An existing state without its keys is
+    refused: new keys could not read its secrets.
+    """
+    need_server()
+    from dbaudit.state import open_state
+
+    make_home(settings.home)
+    state = open_state(settings.state_url, keyring(settings), lease_seconds=settings.lease_seconds)
+    try:
+        yield state
+    finally:
+        state.close()
+
+
+def make_home(home: Path) -> None:
+    """The folder of the installation, private where it has to be made."""
+    try:
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(
+            ErrorCode.CONFIGURATION_INVALID,
+            f"The folder {home} cannot be made: {error.strerror}.",
+            remedy="Give another --home, or make it for this user.",
+        ) from None
+
+
+def keyring(settings: Settings) -> Keyring:
+    """The encryption keys, from the one source that the settings name."""
+    from dbaudit.state.encryption import keyring_from_command, keyring_from_file, keyring_from_text
+
+    if settings.encryption_keys is not None:
+        return keyring_from_text(settings.encryption_keys.reveal(), "the setting encryption_keys")
+    if settings.encryption_key_command is not None:
+        return keyring_from_command(settings.encryption_key_command)
+    return keyring_from_file(settings.encryption_key_file, create=_is_new(settings.state_url))
+
+
+def _is_new(state_url: str) -> bool:
+    # On PostgreSQL several hosts share the state, and have to share the keys: none of them makes its own.
+    return state_url.startswith(_SQLITE) and not Path(unquote(state_url.removeprefix(_SQLITE))).exists()
