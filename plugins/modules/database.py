@@ -208,6 +208,7 @@ RETURN = r"""
 database:
   description:
     - The database as the API has it, without its secrets. In check mode, as it would be.
+    - Its fields are those that M(dbaudit.dbaudit.database_info) describes.
   returned: success and O(state=present)
   type: dict
   sample:

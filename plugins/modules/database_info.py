@@ -109,10 +109,44 @@ databases:
       description: The port of the database server.
       type: int
       sample: 5432
+    database:
+      description: The name of the database on its server.
+      type: str
+      sample: shop
+    username:
+      description: The user that the agents log in as.
+      type: str
+      sample: dbaudit
+    ssl_mode:
+      description: How the connection to the database server is protected.
+      type: str
+      sample: verify-full
+    ssl_ca:
+      description: The certificates of the authorities that are trusted, V(null) without.
+      type: str
+    ssl_cert:
+      description: The client certificate, V(null) without.
+      type: str
+    tags:
+      description: The words to find the database by.
+      type: list
+      elements: str
+      sample: [production, critical]
+    audit_options:
+      description: What is collected and kept.
+      type: dict
+      sample: {capture_queries: true, capture_results: false, mask_sensitive_data: true, retention_days: 90, engine: {}}
     status:
       description: The state of the connection, one of C(connected), C(disconnected), C(pending) and C(error).
       type: str
       sample: connected
+    status_code:
+      description: Why the state is C(error) or C(disconnected), as a code that stays the same over releases.
+      type: str
+      sample: authentication_failed
+    status_reason:
+      description: The same in words, with the remedy where one is known.
+      type: str
     audit_status:
       description: The state of the collecting, one of C(active), C(paused) and C(initializing).
       type: str
@@ -121,10 +155,24 @@ databases:
       description: When the database was declared, in UTC.
       type: str
       sample: "2026-01-15T10:30:00Z"
+    updated_at:
+      description: When the declaration last changed, in UTC.
+      type: str
+      sample: "2026-01-15T10:30:00Z"
     last_event_at:
-      description: When its latest event happened, in UTC.
+      description: When its latest event happened, in UTC. V(null) before the first one.
       type: str
       sample: "2026-01-20T14:22:15Z"
+    stats:
+      description: Numbers of events.
+      returned: when O(id) is given
+      type: dict
+      sample: {events_today: 15420, events_this_week: 98540, alerts_pending: 0, policies_active: 0}
+    health:
+      description: What the agent last measured.
+      returned: when O(id) is given
+      type: dict
+      sample: {latency_ms: 1.2, last_heartbeat: "2026-01-20T15:30:00Z"}
     current_status:
       description: The answer of C(GET /v1/databases/{id}/status).
       returned: O(gather_status=true)

@@ -1,0 +1,122 @@
+"""Modules and API know the same: each field, filter and choice of one side is on the other.
+
+A difference that is meant is named here, with its reason; anything else is a field that somebody forgot.
+"""
+
+from importlib import import_module, resources
+from typing import Any
+
+import pytest
+import yaml
+from dbaudit.api import EngineDescription
+
+TYPES = {"string": "str", "integer": "int", "boolean": "bool", "array": "list", "object": "dict"}
+
+# Options of the module that are no field of the API: how to find, how to go about it.
+NOT_FIELDS = {"state", "id", "update_password", "verify", "wait", "wait_timeout"}
+# Parameters of the list that the module sets itself to read all of it.
+PAGING = {"page", "per_page"}
+
+pytestmark = pytest.mark.usefixtures("collections_path")
+
+
+class Api:
+    """The OpenAPI document with its references followed."""
+
+    def __init__(self) -> None:
+        self._document = yaml.safe_load(
+            resources.files("dbaudit.api").joinpath("openapi.yaml").read_text("utf-8")
+        )
+
+    def schema(self, name: str) -> dict[str, Any]:
+        return self.resolved(self._document["components"]["schemas"][name])
+
+    def resolved(self, node: dict[str, Any]) -> dict[str, Any]:
+        while "$ref" in node:
+            found = self._document
+            for step in node["$ref"].removeprefix("#/").split("/"):
+                found = found[step]
+            node = {**found, **{key: value for key, value in node.items() if key != "$ref"}}
+        return node
+
+    def query(self, path: str, method: str) -> dict[str, dict[str, Any]]:
+        parameters = map(self.resolved, self._document["paths"][path][method]["parameters"])
+        return {p["name"]: self.resolved(p["schema"]) for p in parameters if p["in"] == "query"}
+
+    def fields(self, name: str) -> dict[str, dict[str, Any]]:
+        return {field: self.resolved(node) for field, node in self.schema(name)["properties"].items()}
+
+
+@pytest.fixture(scope="module")
+def api() -> Api:
+    return Api()
+
+
+def options(module: str) -> dict[str, Any]:
+    found = import_module(f"ansible_collections.dbaudit.dbaudit.plugins.modules.{module}")
+    documented = yaml.safe_load(found.DOCUMENTATION)["options"]
+    assert isinstance(documented, dict)
+    return documented
+
+
+def declared() -> Any:
+    return import_module("ansible_collections.dbaudit.dbaudit.plugins.module_utils._database")
+
+
+@pytest.mark.parametrize("schema", ["DatabaseCreate", "DatabaseUpdate"])
+def test_the_module_declares_every_field(api: Api, schema: str) -> None:
+    assert set(declared().FIELDS) == set(api.fields(schema))
+    assert set(options("database")) == set(declared().FIELDS) | NOT_FIELDS
+
+
+def test_fields_have_the_type_and_the_choices_of_the_api(api: Api) -> None:
+    for field, node in api.fields("DatabaseCreate").items():
+        _assert_alike(declared().FIELDS[field], node, field)
+        assert bool(declared().FIELDS[field].get("no_log")) is node.get("x-secret", False), field
+        assert (field in declared().REMOVABLE) is ("null" in node["type"]), field
+
+
+def test_audit_options_are_those_of_the_api(api: Api) -> None:
+    suboptions = declared().FIELDS["audit_options"]["options"]
+    fields = api.fields("AuditOptionsInput")
+    assert set(suboptions) == set(fields)
+    for name, node in fields.items():
+        _assert_alike(suboptions[name], node, name)
+
+
+def test_the_module_knows_what_a_new_database_needs(api: Api) -> None:
+    assert set(declared().REQUIRED_FOR_NEW) == set(api.schema("DatabaseCreate")["required"])
+
+
+def test_the_module_can_ask_for_everything_that_a_change_can(api: Api) -> None:
+    expected = {"dry_run", "verify"}
+    assert set(api.query("/v1/databases", "post")) == expected
+    assert set(api.query("/v1/databases/{database_id}", "patch")) == expected
+
+
+def test_the_info_module_has_every_filter(api: Api) -> None:
+    module = import_module("ansible_collections.dbaudit.dbaudit.plugins.modules.database_info")
+    query = api.query("/v1/databases", "get")
+    assert set(module.FILTERS) == set(query) - PAGING
+    for name in module.FILTERS:
+        _assert_alike(module.FILTERS[name], query[name], name)
+
+
+def test_every_field_that_is_returned_is_described(api: Api) -> None:
+    module = import_module("ansible_collections.dbaudit.dbaudit.plugins.modules.database_info")
+    described = yaml.safe_load(module.RETURN)["databases"]["contains"]
+    assert set(described) == set(api.fields("DatabaseDetails")) | {"current_status"}
+    with_id = {name for name, node in described.items() if node.get("returned") == "when O(id) is given"}
+    assert with_id == set(api.fields("DatabaseDetails")) - set(api.fields("Database"))
+
+
+def test_usual_ports_are_those_of_the_engines(engines: list[EngineDescription]) -> None:
+    assert engines
+    for engine in engines:
+        assert declared().DEFAULT_PORTS[engine.type] == engine.default_port
+
+
+def _assert_alike(option: dict[str, Any], node: dict[str, Any], name: str) -> None:
+    types = node["type"] if isinstance(node["type"], list) else [node["type"]]
+    assert option["type"] == TYPES[types[0]], name
+    assert option.get("choices") == node.get("enum"), name
