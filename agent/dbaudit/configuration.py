@@ -172,8 +172,8 @@ def load(
     """Put the settings together.
 
     ``options`` are those given on the command line, by the name of the setting; ``environment`` is normally
-    os.environ; ``config_file`` is the option ``--config``. Raises ConfigurationError (`configuration_invalid`)
-    that names the setting, its source and what would be right.
+    os.environ; ``config_file`` is the option ``--config``. Raises ConfigurationError
+    (`configuration_invalid`) that names the setting, its source and what would be right.
     """
     given: dict[str, tuple[Any, str, Path]] = {}
     here = Path.cwd()

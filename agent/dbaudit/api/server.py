@@ -200,9 +200,9 @@ class ApiServer(Server):
     def bind(self, family: int, type: int, proto: int = 0) -> socket.socket:  # noqa: A002  # cheroot's
         """Take the listener that was given, or make one."""
         if self._listener is None:
-            return super().bind(family, type, proto)  # type: ignore[no-any-return,no-untyped-call]
+            return super().bind(family, type, proto)  # type: ignore[no-any-return]
         self.socket = self._listener
-        self.bind_addr = self.resolve_real_bind_addr(self._listener)
+        self.bind_addr = self._listener.getsockname()[:2]
         return self._listener
 
     def serve(self) -> None:

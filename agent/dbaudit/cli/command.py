@@ -18,7 +18,7 @@ _SERVER_PACKAGES = ("alembic", "cheroot", "cryptography", "flask", "prometheus_c
 
 
 class Command(click.Command):
-    """A command of dbaudit. Its callback gets the parameters it declares, and settings by ``configuration``."""
+    """A command of dbaudit. Its callback gets the parameters it declares; ``configuration`` the rest."""
 
     def __init__(self, *args: Any, **attributes: Any) -> None:
         super().__init__(*args, **attributes)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from dbaudit.cli.command import Command
 from dbaudit.cli.output import output_option, print_json, print_table
+
+if TYPE_CHECKING:
+    from dbaudit.engine import DriverStatus
 
 
 @click.command(cls=Command)
@@ -24,37 +29,40 @@ def engines(output: str) -> None:
 
     logging.getLogger("dbaudit.engine").setLevel(logging.CRITICAL)  # the list itself says what is broken
     registry = load_engines()
-    installed = []
-    for name, found in registry.installed.items():
-        driver = registry.driver_status(name)
-        installed.append(
+    drivers = {name: registry.driver_status(name) for name in registry.installed}
+    if output == "json":
+        print_json(
             {
-                "type": name,
-                "display_name": found.engine.display_name,
-                "distribution": found.distribution,
-                "distribution_version": found.distribution_version,
-                "api_version": found.engine.api_version,
-                "default_port": found.engine.default_port,
-                "supported_versions": list(found.engine.supported_versions),
-                "capabilities": sorted(found.engine.capabilities),
-                "driver": {"name": driver.name, "version": driver.version, "problem": driver.problem},
-                "options_schema": found.engine.options_schema,
+                "engines": [
+                    {
+                        "type": name,
+                        "display_name": found.engine.display_name,
+                        "distribution": found.distribution,
+                        "distribution_version": found.distribution_version,
+                        "api_version": found.engine.api_version,
+                        "default_port": found.engine.default_port,
+                        "supported_versions": found.engine.supported_versions,
+                        "capabilities": sorted(found.engine.capabilities),
+                        "driver": drivers[name],
+                        "options_schema": found.engine.options_schema,
+                    }
+                    for name, found in registry.installed.items()
+                ],
+                "broken": registry.broken,
             }
         )
-    if output == "json":
-        print_json({"engines": installed, "broken": registry.broken})
         return
     print_table(
         ("engine", "distribution", "plugin API", "server versions", "driver"),
         [
             (
-                engine["type"],
-                f"{engine['distribution']} {engine['distribution_version']}",
-                engine["api_version"],
-                ", ".join(engine["supported_versions"]),
-                _driver(**engine["driver"]),
+                name,
+                f"{found.distribution} {found.distribution_version}",
+                found.engine.api_version,
+                ", ".join(found.engine.supported_versions),
+                _driver(drivers[name]),
             )
-            for engine in installed
+            for name, found in registry.installed.items()
         ],
     )
     if registry.broken:
@@ -65,5 +73,5 @@ def engines(output: str) -> None:
         )
 
 
-def _driver(name: str, version: str | None, problem: str | None) -> str:
-    return f"{name} {version}" if problem is None else f"{name}: {problem}"
+def _driver(status: DriverStatus) -> str:
+    return f"{status.name} {status.version}" if status.problem is None else f"{status.name}: {status.problem}"

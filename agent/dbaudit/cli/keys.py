@@ -43,13 +43,12 @@ def create(name: str, scopes: tuple[str, ...]) -> None:
       dbaudit keys create --name admin --scope admin
       export DBAUDIT_API_KEY="$(dbaudit keys create --name ci --scope read:databases --scope read:events)"
     """
-    with opened_state(configuration().settings) as state:
+    found = configuration()
+    with opened_state(found.settings, create=True) as state:
         from dbaudit.state.api_keys import Scope
 
         key, secret = state.api_keys.create(name, tuple(Scope(scope) for scope in dict.fromkeys(scopes)))
-    click.echo(
-        f"Made the key {key.id} with the scopes {', '.join(key.scopes)}. It is shown only now:", err=True
-    )
+    click.echo(f"Made the key {key.id} ({', '.join(key.scopes)}). It is shown only now:", err=True)
     click.echo(secret.reveal())
 
 
@@ -57,26 +56,41 @@ def create(name: str, scopes: tuple[str, ...]) -> None:
 @output_option
 def list_keys(output: str) -> None:
     """List the API keys, without the keys themselves."""
-    with opened_state(configuration().settings) as state:
+    with opened_state(configuration().settings, create=False) as state:
         found = state.api_keys.all()
-    rows = [
-        {
-            "id": key.id,
-            "name": key.name,
-            "scopes": list(key.scopes),
-            "created_at": format_us(key.created_at_us),
-            "last_used_at": None if key.last_used_at_us is None else format_us(key.last_used_at_us),
-            "revoked_at": None if key.revoked_at_us is None else format_us(key.revoked_at_us),
-        }
-        for key in found
-    ]
     if output == "json":
-        print_json(rows)
+        print_json(
+            [
+                {
+                    "id": key.id,
+                    "name": key.name,
+                    "scopes": key.scopes,
+                    "created_at": _time(key.created_at_us),
+                    "last_used_at": _time(key.last_used_at_us),
+                    "revoked_at": _time(key.revoked_at_us),
+                }
+                for key in found
+            ]
+        )
     else:
         print_table(
             ("id", "name", "scopes", "created", "last used", "revoked"),
-            [(*list(row.values())[:2], " ".join(row["scopes"]), *list(row.values())[3:]) for row in rows],
+            [
+                (
+                    key.id,
+                    key.name,
+                    " ".join(key.scopes),
+                    _time(key.created_at_us),
+                    _time(key.last_used_at_us),
+                    _time(key.revoked_at_us),
+                )
+                for key in found
+            ],
         )
+
+
+def _time(time_us: int | None) -> str | None:
+    return None if time_us is None else format_us(time_us)
 
 
 @keys.command(cls=Command)
@@ -86,6 +100,6 @@ def revoke(key_id: str) -> None:
 
     A running API may take the key for good for a few seconds more.
     """
-    with opened_state(configuration().settings) as state:
+    with opened_state(configuration().settings, create=False) as state:
         state.api_keys.revoke(key_id)
     click.echo(f"Revoked {key_id}.", err=True)

@@ -46,7 +46,7 @@ def rotate(output: str) -> None:
     With a key file the new key is made here. With a variable or a command, first put the new key before the
     one in use. A run that was interrupted is completed by the next one.
     """
-    with opened_state(configuration().settings) as state:
+    with opened_state(configuration().settings, create=False) as state:
         done = total = 0
         for done, total in state.secrets.rotate():
             click.echo(f"{done} of {total} secrets are encrypted with the new key", err=True)

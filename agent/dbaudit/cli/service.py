@@ -77,7 +77,7 @@ def serve_api(settings: Settings, listener: socket.socket, stop: threading.Event
     from dbaudit.api.server import bind
     from dbaudit.engine.manager import load_engines
 
-    with opened_state(settings) as state:
+    with opened_state(settings, create=True) as state:
         app = create_app(
             state,
             engines=describe(load_engines()),
@@ -98,7 +98,12 @@ def serve_api(settings: Settings, listener: socket.socket, stop: threading.Event
             key=settings.tls_key,
         )
         bind(server)
-        stopper = threading.Thread(target=lambda: stop.wait() and server.stop(), name="stopper")
+
+        def stop_server() -> None:
+            stop.wait()
+            server.stop()
+
+        stopper = threading.Thread(target=stop_server, name="stopper")
         stopper.start()
         try:
             server.serve()
@@ -112,7 +117,7 @@ def run_agent(settings: Settings, stop: threading.Event) -> None:
     from dbaudit.agent import Agent, AgentSettings
     from dbaudit.engine.manager import load_engines
 
-    with opened_state(settings) as state:
+    with opened_state(settings, create=True) as state:
         agent_settings = AgentSettings(
             node_name=settings.node_name,
             poll_interval_seconds=settings.poll_interval_seconds,

@@ -20,16 +20,23 @@ _SQLITE = "sqlite:///"
 
 
 @contextmanager
-def opened_state(settings: Settings) -> Iterator[State]:
+def opened_state(settings: Settings, *, create: bool) -> Iterator[State]:
     """The state, brought to the present schema; closed at the end.
 
-    A new SQLite state gets its folder (0700) and its key file (0600). An existing state without its keys is
-    refused: new keys could not read its secrets.
+    With ``create`` an SQLite state that is not there is made, with its folder (0700) and its key file (0600).
+    An existing state without its keys is refused: new keys could not read its secrets.
     """
     need_server()
     from dbaudit.state import open_state
 
-    make_home(settings.home)
+    if create:
+        make_home(settings.home)
+    elif _is_new(settings.state_url):
+        raise ConfigurationError(
+            ErrorCode.CONFIGURATION_INVALID,
+            f"There is no state at {settings.state_url}.",
+            remedy="Give the --home of a running dbaudit, or start one with dbaudit up.",
+        )
     state = open_state(settings.state_url, keyring(settings), lease_seconds=settings.lease_seconds)
     try:
         yield state

@@ -53,7 +53,7 @@ def up(host: str | None, port: str | None) -> None:
     check_tls(settings)
     make_home(settings.home)
     with _locked(settings.home / _LOCK_FILE) as lock:
-        with opened_state(settings) as state:
+        with opened_state(settings, create=True) as state:
             has_key = state.api_keys.count() > 0
         listener = listen(settings.host, settings.port)
         tls = settings.tls_cert is not None
