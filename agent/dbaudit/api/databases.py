@@ -12,7 +12,7 @@ from dbaudit.api.answer_cache import AnswerCache, Kept
 from dbaudit.api.answers import json_answer, json_bytes, kept_answer
 from dbaudit.api.connection_tests import ConnectionTests, report_object
 from dbaudit.api.database_objects import database_object, details_object, plan_object, status_object
-from dbaudit.api.declarations import Wanted, wanted_change, wanted_new
+from dbaudit.api.declarations import Wanted, normal_host, wanted_change, wanted_new
 from dbaudit.api.engines import Engines
 from dbaudit.api.gate import Call, Gate
 from dbaudit.api.parameters import Query
@@ -63,7 +63,7 @@ class _Databases:
             type=query.get("type"),
             tags=query.get("tags", ()),
             name=query.get("name"),
-            host=query.get("host"),
+            host=None if "host" not in query else normal_host(query["host"]),
         )
         page, per_page = query["page"], query["per_page"]
         found, total = self._state.databases.page(wanted, page=page, per_page=per_page)

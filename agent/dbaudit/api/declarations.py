@@ -55,7 +55,7 @@ def wanted_new(body: Body, engines: Engines) -> Wanted:
         declaration=Declaration(
             **fields,
             type=given["type"],
-            host=_host(given["host"]),
+            host=normal_host(given["host"]),
             ssl_mode=SslMode(given.get("ssl_mode", SslMode.REQUIRE)),
             tags=tuple(given.get("tags", ())),
             audit_options=AuditOptions(**given.get("audit_options", {})),
@@ -82,7 +82,7 @@ def wanted_change(body: Body, current: Database, stored_key: Secret | None, engi
         declaration=Declaration(
             **fields,
             type=current.type,
-            host=_host(given["host"]) if "host" in given else current.host,
+            host=normal_host(given["host"]) if "host" in given else current.host,
             ssl_mode=SslMode(given.get("ssl_mode", current.ssl_mode)),
             tags=tuple(given.get("tags", current.tags)),
             audit_options=msgspec.structs.replace(current.audit_options, **options),
@@ -110,7 +110,7 @@ def _host_errors(given: Mapping[str, Any]) -> list[FieldError]:
     return [FieldError("/host", "must be a host name or an IP address, without port and brackets")]
 
 
-def _host(text: str) -> str:
+def normal_host(text: str) -> str:
     """The one way of writing a host, so that the same database is recognised."""
     return _address(text) or text.lower()
 

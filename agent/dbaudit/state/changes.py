@@ -4,15 +4,17 @@ it changes.
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Hashable
 
+import apsw
 import psycopg
 
 from dbaudit.core.errors import ErrorCode, TransientError
 from dbaudit.state.backend import Backend
+
+_BUSY_MS = 30_000
 
 
 class Changes(ABC):
@@ -39,15 +41,14 @@ class SqliteChanges(Changes):
 
     def __init__(self, backend: Backend) -> None:
         super().__init__()
-        self._connection = sqlite3.connect(
-            str(backend.path), timeout=30, check_same_thread=False, isolation_level=None
-        )
+        self._connection = apsw.Connection(str(backend.path))
+        self._connection.set_busy_timeout(_BUSY_MS)
 
     def stamp(self) -> Hashable:
         try:
             with self._lock:
-                return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
-        except sqlite3.Error as error:
+                return int(self._connection.execute("PRAGMA data_version").get)
+        except apsw.Error as error:
             raise _unavailable(error) from error
 
     def close(self) -> None:
