@@ -1,0 +1,1 @@
+"""What `make run` shows: the whole of dbaudit on a real PostgreSQL, in one folder."""
