@@ -9,12 +9,13 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Sequence
-from typing import Any
-
-import msgspec
+from collections.abc import Callable, Sequence
 
 from dbaudit.agent.backoff import Backoff
+from dbaudit.agent.calls import EngineCalls
+from dbaudit.agent.decoding import chunk_name, decode
+from dbaudit.agent.failures import shown, unusable
+from dbaudit.agent.mending import mend
 from dbaudit.agent.protection import protect
 from dbaudit.agent.rate import Rate
 from dbaudit.agent.settings import AgentSettings
@@ -24,24 +25,26 @@ from dbaudit.core.errors import (
     ConfigurationError,
     DbauditError,
     ErrorCode,
-    PluginError,
     RequestError,
     TransientError,
 )
-from dbaudit.core.report import DiagnosisStatus, TestReport
-from dbaudit.core.secret import Secret
+from dbaudit.core.event import AuditEvent
+from dbaudit.core.report import Health
 from dbaudit.core.statements import Fingerprints
 from dbaudit.core.tracebacks import safe_traceback
-from dbaudit.engine import Chunk, Decoded, Engine, Rejected, Session
+from dbaudit.engine import Chunk, Engine, Session
 from dbaudit.engine.manager import EngineRegistry
 from dbaudit.state import State
-from dbaudit.state.collectors import CollectorState
-from dbaudit.state.events import StoredCursor
+from dbaudit.state.collectors import CollectorState, Pulse
+from dbaudit.state.events import Appended, StoredCursor
 from dbaudit.state.nodes import Lease
 from dbaudit.state.wakeup import Topic
 
 _log = logging.getLogger(__name__)
-_ROUTINE_INTERVAL_SECONDS = 1.0
+_LOOK_SECONDS = 0.5
+_STEADY_SECONDS = 10.0
+"""After so long without a failure the next one is the first again."""
+_LONGEST_DELAY_SECONDS = 3600.0
 
 
 class Collector(threading.Thread):
@@ -58,20 +61,43 @@ class Collector(threading.Thread):
         version: str,
     ) -> None:
         super().__init__(name=f"collector-{lease.database_id}", daemon=True)
+        self.lease = lease
         self._state = state
         self._registry = registry
         self._settings = settings
-        self._lease = lease
         self._node_id = node_id
         self._version = version
         self._stopping = threading.Event()
+        self._given_up = False
         self._backoff = Backoff(settings.backoff_initial_seconds, settings.backoff_max_seconds)
+        self._state_backoff = Backoff(settings.backoff_initial_seconds, settings.state_retry_max_seconds)
         self._fingerprints = Fingerprints()
-        self._secrets: tuple[Secret | None, ...] = ()
+        self._rate = Rate(time.monotonic())
+        self._lived_at_us = now_us()
+        self._running_since: float | None = None
+        self._database: Database | None = None
+        self._calls: EngineCalls | None = None
 
     def stop(self) -> None:
         """Ask it to end after the chunk that it is working on."""
         self._stopping.set()
+
+    def pulse(self) -> Pulse:
+        """When it last did something, and how many events a second it stored over the last minute."""
+        return Pulse(self.lease, self._lived_at_us, self._rate.per_second(time.monotonic()))
+
+    def stuck_in(self) -> str | None:
+        """The call into the engine that has lasted too long, such as ``read()``; None when none has."""
+        since = None if self._calls is None else self._calls.since()
+        if since is None or since[1] < self._settings.call_seconds:
+            return None
+        return f"{since[0]}()"
+
+    def give_up(self, error: DbauditError, delay_seconds: float) -> None:
+        """Show ``error`` in its place, from another thread: it hangs, and writes no state any more."""
+        self._given_up = True
+        self._stopping.set()
+        self._show(error, delay_seconds)
 
     def run(self) -> None:
         """Collect until stopped, or until another node holds the lease."""
@@ -83,191 +109,249 @@ class Collector(threading.Thread):
                 return  # the database was deleted meanwhile
             except DbauditError as error:
                 if error.code is ErrorCode.LEASE_LOST:
-                    _log.info("%s is collected by another agent now", self._lease.database_id)
-                    return
+                    _log.info("%s is not collected here any more", self.lease.database_id)
+                    break
                 self._failed(error, seen)
-            except Exception as error:  # noqa: BLE001  # a plugin's code: it fails for itself
-                _log.error("%s: %s", self._lease.database_id, safe_traceback(error, self._secrets))
-                self._failed(PluginError(f"The engine failed: {type(error).__name__}."), seen)
-        self._quietly(self._set_state, CollectorState.STOPPED)
+            except Exception as error:  # noqa: BLE001  # one database's failure is its own
+                _log.error("%s: %s", self.lease.database_id, safe_traceback(error, ()))
+                message = f"The agent failed: {type(error).__name__}; its log has more."
+                self._failed(DbauditError(ErrorCode.INTERNAL_ERROR, message), seen)
+        self._set_state(CollectorState.STOPPED)
 
     def _collect(self) -> None:
-        database = self._state.databases.get(self._lease.database_id)
+        database = self._state.databases.get(self.lease.database_id)
+        self._database = database
         engine = self._registry.get(database.type)
-        self._set_state(CollectorState.STARTING)
         target = self._state.databases.target(database.id)
-        self._secrets = (target.password, target.ssl_key)
-        with engine.open(target) as session:
-            self._begin(database, session)
-            while not self._stopping.is_set():
-                self._follow(database, engine, session)
-                changed = self._state.databases.get(database.id)
-                if changed.connection_version != database.connection_version or (
-                    changed.audit_options.engine != database.audit_options.engine
-                ):
-                    return
-                database = changed
+        self._set_state(CollectorState.STARTING)
+        calls = self._calls = EngineCalls(engine.type, target)
+        session: Session = calls.call("open", Session, engine.open, target)
+        try:
+            report = calls.test(session)
+            self._lived()
+            self._quietly(lambda: self._state.collectors.set_report(self.lease, report))
+            if not report.success:
+                raise unusable(report)
+            self._measure_health(calls, session)
+            self._follow(database, engine, calls, session)
+        finally:
+            self._close(calls, session)
 
-    def _begin(self, database: Database, session: Session) -> None:
-        report = session.test()
-        self._state.collectors.set_report(self._lease.database_no, report)
-        if not report.success:
-            raise _unusable(report)
-        self._state.collectors.set_health(self._lease.database_no, session.health())
-        self._state.databases.set_status(
-            database.id,
-            database.connection_version,
-            ConnectionStatus.CONNECTED,
-            audit_status=AuditStatus.INITIALIZING,
-        )
-
-    def _follow(self, database: Database, engine: Engine, session: Session) -> None:
-        """Collect until the declarations change or this collector is stopped."""
-        rate = Rate(time.monotonic())
-        cursor = self._state.events.cursor(self._lease.database_no)
-        next_routine = next_health = 0.0
-        started = False
-        declarations = self._state.wakeup.count(Topic.DATABASES)
+    def _follow(self, database: Database, engine: Engine, calls: EngineCalls, session: Session) -> None:
+        """Collect until the connection has to be made anew or this collector is stopped."""
+        declared = self._state.wakeup.count(Topic.DATABASES)
+        cursor = self._state.events.cursor(self.lease.database_no)
+        if cursor.cursor is not None:
+            # The agent may have died between storing and telling the source.
+            calls.call("acknowledge", object, session.acknowledge, cursor.cursor)
+        next_health = time.monotonic() + self._settings.health_interval_seconds
+        self._running_since = time.monotonic()
+        shown_running = False
         while not self._stopping.is_set():
-            chunk = session.read(cursor.cursor, self._settings.chunk_bytes)
+            chunk: Chunk = calls.call("read", Chunk, session.read, cursor.cursor, self._settings.chunk_bytes)
             if chunk.records or chunk.gaps or chunk.cursor != cursor.cursor:
-                cursor, stored = self._store(database, engine, cursor, chunk)
-                session.acknowledge(chunk.cursor)
-                rate.add(time.monotonic(), stored)
-            if not started:
+                stored = self._store(database, engine, calls, cursor, chunk)
+                if stored is None:
+                    cursor = self._state.events.cursor(self.lease.database_no)
+                    continue
+                cursor = StoredCursor(chunk.cursor, stored.revision)
+                calls.call("acknowledge", object, session.acknowledge, chunk.cursor)
+                self._rate.add(time.monotonic(), stored.stored)
+            self._lived()
+            if not shown_running:
                 # Only now is it true that nothing which happens from here on will be missed.
-                started = True
-                self._backoff.reset()
-                self._set_state(CollectorState.RUNNING)
-                self._state.databases.set_status(
-                    database.id,
-                    database.connection_version,
-                    ConnectionStatus.CONNECTED,
-                    audit_status=AuditStatus.ACTIVE,
-                )
+                shown_running = self._show_running(database)
+            look = time.monotonic() >= next_health
+            if look:
                 next_health = time.monotonic() + self._settings.health_interval_seconds
-            now = time.monotonic()
-            if now >= next_routine:
-                next_routine = now + _ROUTINE_INTERVAL_SECONDS
-                self._state.collectors.beat(self._lease.database_no, rate.per_second(now))
-                if self._state.wakeup.count(Topic.DATABASES) != declarations:
+                self._measure_health(calls, session)
+            notices = self._state.wakeup.count(Topic.DATABASES)
+            if look or notices != declared:
+                declared = notices
+                changed = self._declaration(database)
+                if _needs_new_session(database, changed):
                     return
-            if now >= next_health:
-                next_health = now + self._settings.health_interval_seconds
-                self._state.collectors.set_health(self._lease.database_no, session.health())
+                self._database = database = changed
             if not chunk.more:
                 self._stopping.wait(self._settings.poll_interval_seconds)
 
     def _store(
-        self, database: Database, engine: Engine, cursor: StoredCursor, chunk: Chunk
-    ) -> tuple[StoredCursor, int]:
-        decoded = _decode(engine, chunk.records)
-        events = [*chunk.gaps, *decoded.events]
+        self, database: Database, engine: Engine, calls: EngineCalls, cursor: StoredCursor, chunk: Chunk
+    ) -> Appended | None:
+        """Store the chunk with its cursor; None when the stored cursor turns out to be another one."""
+
+        def protected(events: Sequence[AuditEvent]) -> None:
+            protect(events, database.audit_options, self._fingerprints)
+
+        decoded = decode(engine, calls, chunk.records, protected, cursor.cursor)
+        events, rejected = [*chunk.gaps, *decoded.events], decoded.rejected
         for gap in chunk.gaps:
             _log.warning(
                 "%s: records were lost at the source: %s", database.id, (gap.detail or {}).get("reason")
             )
-        protect(events, database.audit_options, self._fingerprints)
+        mended = False
         while True:
             try:
-                done = self._state.events.append(self._lease, cursor, chunk.cursor, events, decoded.rejected)
-            except TransientError as error:
+                done = self._state.events.append(self.lease, cursor, chunk.cursor, events, rejected)
+                break
+            except DbauditError as error:
+                if error.code is ErrorCode.STATE_CHANGED_ELSEWHERE:
+                    # The state went away while it committed, and had done so: what is stored is stored.
+                    _log.info("%s: the cursor was moved already; going on from there", database.id)
+                    return None
                 if error.code is not ErrorCode.STATE_UNAVAILABLE:
                     raise
                 # The state is away or full: what was read waits here, and nothing more is read.
                 _log.warning("%s: collecting waits: %s", database.id, error)
-                if self._stopping.wait(self._backoff.next_seconds()):
+                if self._stopping.wait(self._state_backoff.next_seconds()):
                     raise
-            else:
-                break
+            except Exception as error:
+                if mended:
+                    raise
+                mended = True
+                _log.warning("%s: the state refuses a value: %s", database.id, type(error).__name__)
+                events, rejected = mend(events, rejected, chunk_name(cursor.cursor))
+        self._state_backoff.reset()
+        if rejected:
+            _log.warning("%s: %d records were put aside", database.id, len(rejected))
         if done.stored:
-            self._state.wakeup.notify(Topic.EVENTS)
-        return StoredCursor(chunk.cursor, done.revision), done.stored
+            self._quietly(lambda: self._state.wakeup.notify(Topic.EVENTS))
+        return done
+
+    def _measure_health(self, calls: EngineCalls, session: Session) -> None:
+        """Whatever health() does wrong: it is the reading that decides whether collecting goes on."""
+        try:
+            health: Health = calls.call("health", Health, session.health)
+        except DbauditError as error:
+            _log.warning("%s: health cannot be measured: %s", self.lease.database_id, error)
+            health = Health(measured_at_us=now_us())
+        self._lived()
+        self._quietly(lambda: self._state.collectors.set_health(self.lease, health))
+
+    def _close(self, calls: EngineCalls, session: Session) -> None:
+        try:
+            calls.call("close", object, session.close)
+        except DbauditError as error:
+            _log.warning("%s: %s", self.lease.database_id, error)
 
     def _failed(self, error: DbauditError, seen: int) -> None:
         """Show what went wrong, and wait: until it may work again, the declaration changes, or the end."""
-        code, reason = str(error.code), str(error)
-        if error.remedy:
-            reason = f"{reason} Remedy: {error.remedy}"
-        passing = not isinstance(error, ConfigurationError)
-        if isinstance(error, ConfigurationError):
-            delay = self._settings.misconfigured_retry_seconds
+        if self._running_since is not None and time.monotonic() - self._running_since > _STEADY_SECONDS:
+            self._backoff.reset()
+        self._running_since = None
+        if error.code is ErrorCode.STATE_UNAVAILABLE:
+            delay = self._state_backoff.next_seconds()
+            _log.warning("%s: %s; trying again in %.1f seconds", self.lease.database_id, error, delay)
         else:
-            asked = error.retry_after_seconds if isinstance(error, TransientError) else None
-            delay = self._backoff.next_seconds(asked)
-        _log.warning("%s: %s; trying again in %.1f seconds", self._lease.database_id, reason, delay)
-        self._quietly(
-            self._set_state,
-            CollectorState.BACKING_OFF if passing else CollectorState.FAILED,
-            error_code=code,
-            error=reason,
-            next_try_at_us=now_us() + int(delay * 1_000_000),
-        )
-        self._quietly(self._set_failed_status, passing, code, reason)
+            delay = self._delay_seconds(error)
+            self._show(error, delay)
         self._wait(delay, seen)
 
-    def _set_failed_status(self, passing: bool, code: str, reason: str) -> None:
-        database = self._state.databases.get(self._lease.database_id)
-        self._state.databases.set_status(
-            database.id,
-            database.connection_version,
-            ConnectionStatus.DISCONNECTED if passing else ConnectionStatus.ERROR,
-            code=code,
-            reason=reason,
+    def _delay_seconds(self, error: DbauditError) -> float:
+        if isinstance(error, ConfigurationError):
+            return self._settings.misconfigured_retry_seconds
+        asked = error.retry_after_seconds if isinstance(error, TransientError) else None
+        return min(self._backoff.next_seconds(asked), _LONGEST_DELAY_SECONDS)
+
+    def _show(self, error: DbauditError, delay_seconds: float) -> None:
+        what = shown(error)
+        _log.warning(
+            "%s: %s; trying again in %.1f seconds", self.lease.database_id, what.reason, delay_seconds
         )
+
+        def write() -> None:
+            self._write_state(
+                what.state,
+                error_code=what.code,
+                error=what.reason,
+                next_try_at_us=now_us() + int(delay_seconds * 1_000_000),
+            )
+            self._state.collectors.set_health(self.lease, what.health)
+            if self._database is not None:
+                self._state.databases.set_status(
+                    self._database.id,
+                    self._database.connection_version,
+                    what.status,
+                    code=what.code,
+                    reason=what.reason,
+                    lease=self.lease,
+                )
+
+        self._quietly(write)
+
+    def _show_running(self, database: Database) -> bool:
+        def write() -> None:
+            self._write_state(CollectorState.RUNNING)
+            self._state.databases.set_status(
+                database.id,
+                database.connection_version,
+                ConnectionStatus.CONNECTED,
+                audit_status=AuditStatus.ACTIVE,
+                lease=self.lease,
+            )
+
+        return self._quietly(write)
 
     def _wait(self, delay_seconds: float, seen: int) -> None:
         deadline = time.monotonic() + delay_seconds
         while not self._stopping.is_set() and (left := deadline - time.monotonic()) > 0:
-            if self._state.wakeup.wait(Topic.DATABASES, seen, min(left, _ROUTINE_INTERVAL_SECONDS)):
-                return
+            self._lived()
+            if self._state.wakeup.wait(Topic.DATABASES, seen, min(left, _LOOK_SECONDS)):
+                seen = self._state.wakeup.count(Topic.DATABASES)
+                if self._database is None or self._is_changed(self._database):
+                    return
 
-    def _set_state(self, state: CollectorState, **values: Any) -> None:
+    def _is_changed(self, database: Database) -> bool:
+        try:
+            return self._declaration(database).updated_at_us != database.updated_at_us
+        except RequestError:
+            return True
+
+    def _declaration(self, known: Database) -> Database:
+        """The declaration as it is now, or ``known`` while the state is away."""
+        try:
+            return self._state.databases.get(known.id)
+        except TransientError:
+            return known
+
+    def _lived(self) -> None:
+        self._lived_at_us = now_us()
+
+    def _set_state(self, state: CollectorState) -> None:
+        if not self._given_up:
+            self._quietly(lambda: self._write_state(state))
+
+    def _write_state(
+        self,
+        state: CollectorState,
+        *,
+        error_code: str | None = None,
+        error: str | None = None,
+        next_try_at_us: int | None = None,
+    ) -> None:
         self._state.collectors.set_state(
-            self._lease.database_no, state, node_id=self._node_id, version=self._version, **values
+            self.lease,
+            state,
+            node_id=self._node_id,
+            version=self._version,
+            error_code=error_code,
+            error=error,
+            next_try_at_us=next_try_at_us,
         )
 
-    def _quietly(self, write: Any, *arguments: Any, **values: Any) -> None:
+    def _quietly(self, write: Callable[[], object]) -> bool:
+        """Whether ``write`` worked: what it tells users can be told later."""
         try:
-            write(*arguments, **values)
+            write()
         except DbauditError as error:
-            _log.warning("%s: the state of collecting cannot be written: %s", self._lease.database_id, error)
+            _log.warning("%s: the state of collecting cannot be written: %s", self.lease.database_id, error)
+            return False
+        return True
 
 
-def _decode(engine: Engine, records: Sequence[Any]) -> Decoded:
-    """Decode; where the engine fails, record by record, so that only the one at fault is put aside."""
-    try:
-        return engine.decode(records)
-    except Exception as error:  # noqa: BLE001  # a plugin's code: it fails for itself
-        _log.warning(
-            "the decoder of %s failed: %s; trying its records singly", engine.type, type(error).__name__
-        )
-    events, rejected = [], []
-    for record in records:
-        try:
-            decoded = engine.decode([record])
-        except Exception as error:  # noqa: BLE001  # a plugin's code: the record is put aside
-            raw = _bytes_of(record)
-            position = f"undecoded:{hash(raw):x}:{len(raw)}"
-            rejected.append(Rejected(position, raw, f"the decoder failed: {type(error).__name__}"))
-        else:
-            events.extend(decoded.events)
-            rejected.extend(decoded.rejected)
-    return Decoded(events, rejected)
-
-
-def _bytes_of(record: Any) -> bytes:
-    if isinstance(record, bytes):
-        return record
-    return msgspec.json.encode(record, enc_hook=str)
-
-
-def _unusable(report: TestReport) -> DbauditError:
-    """Why collecting cannot start, from the report of the test."""
-    failed = next((d for d in report.diagnoses if d.status is DiagnosisStatus.FAILED), None)
-    if failed is None:
-        return ConfigurationError(
-            ErrorCode.CONNECTION_TEST_FAILED, report.error or "The test was not successful."
-        )
-    code = ErrorCode(failed.code) if failed.code in set(ErrorCode) else ErrorCode.AUDIT_SOURCE_MISSING
-    return ConfigurationError(code, failed.detail, remedy=failed.remedy)
+def _needs_new_session(before: Database, after: Database) -> bool:
+    return (
+        after.connection_version != before.connection_version
+        or after.audit_options.engine != before.audit_options.engine
+        or after.audit_options.capture_results != before.audit_options.capture_results
+    )

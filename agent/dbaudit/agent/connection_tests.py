@@ -6,22 +6,39 @@ import logging
 import threading
 import time
 
+import msgspec
+
+from dbaudit.agent.calls import EngineCalls
+from dbaudit.core.clock import now_us
 from dbaudit.core.errors import DbauditError, ErrorCode
 from dbaudit.core.report import Diagnosis, DiagnosisStatus, TestReport
 from dbaudit.core.tracebacks import safe_traceback
+from dbaudit.engine import Session
 from dbaudit.engine.manager import EngineRegistry
 from dbaudit.state import State
 from dbaudit.state.tasks import Task
 from dbaudit.state.wakeup import Topic
 
 _log = logging.getLogger(__name__)
-_LOOK_AGAIN_SECONDS = 1.0
+_LOOK_AGAIN_SECONDS = 0.5
 _MOST_AT_ONCE = 16
+_MOST_HANGING = 64
+_SHARE_OF_TIME = 0.8
+_LONGEST_MARGIN_SECONDS = 2.0
+
+
+class _Running(msgspec.Struct):
+    task: Task
+    given_up_at: float
 
 
 class ConnectionTests(threading.Thread):
     """Takes tasks from the state and runs each in a thread of its own, so that one that hangs delays no
-    other."""
+    other.
+
+    A test that is not done shortly before whoever asked stops waiting is reported as timed out, and its place
+    is free again; its thread ends when the engine returns, if ever.
+    """
 
     def __init__(self, state: State, registry: EngineRegistry, node_id: str) -> None:
         super().__init__(name="connection-tests", daemon=True)
@@ -29,7 +46,9 @@ class ConnectionTests(threading.Thread):
         self._registry = registry
         self._node_id = node_id
         self._stopping = threading.Event()
-        self._places = threading.BoundedSemaphore(_MOST_AT_ONCE)
+        self._lock = threading.Lock()
+        self._running: dict[str, _Running] = {}
+        self._hanging: set[str] = set()
 
     def stop(self) -> None:
         """Take no further task."""
@@ -39,50 +58,86 @@ class ConnectionTests(threading.Thread):
         """Take tasks until stopped."""
         while not self._stopping.is_set():
             seen = self._state.wakeup.count(Topic.TASK_NEW)
-            if not self._places.acquire(timeout=_LOOK_AGAIN_SECONDS):
-                continue
-            task = None
             try:
-                task = self._state.tasks.claim(self._node_id)
+                self._give_up_late()
+                task = self._state.tasks.claim(self._node_id) if self._has_place() else None
             except DbauditError as error:
                 _log.warning("no task can be taken: %s", error)
+                task = None
+            except Exception as error:  # noqa: BLE001  # outermost handler: tests go on after any failure
+                _log.error("no task can be taken: %s", safe_traceback(error, ()))
+                task = None
             if task is None:
-                self._places.release()
                 self._state.wakeup.wait(Topic.TASK_NEW, seen, _LOOK_AGAIN_SECONDS)
-            else:
-                threading.Thread(
-                    target=self._run_one, args=(task,), name=f"test-{task.id}", daemon=True
-                ).start()
+                continue
+            left = (task.deadline_us - now_us()) / 1_000_000
+            allowed = max(left * _SHARE_OF_TIME, left - _LONGEST_MARGIN_SECONDS)
+            given_up_at = time.monotonic() + allowed
+            with self._lock:
+                self._running[task.id] = _Running(task, given_up_at)
+            threading.Thread(target=self._run_one, args=(task,), name=f"test-{task.id}", daemon=True).start()
+
+    def _has_place(self) -> bool:
+        with self._lock:
+            return len(self._running) < _MOST_AT_ONCE and len(self._hanging) < _MOST_HANGING
+
+    def _give_up_late(self) -> None:
+        now = time.monotonic()
+        with self._lock:
+            late = [running.task for running in self._running.values() if running.given_up_at <= now]
+            for task in late:
+                del self._running[task.id]
+                self._hanging.add(task.id)
+        for task in late:
+            _log.warning("task %s is given up: the engine %s does not answer", task.id, task.engine_type)
+            message = f"{task.target.host}:{task.target.port} did not finish the test in time."
+            self._finish(task, _failed(ErrorCode.CONNECTION_TIMEOUT, message, None))
 
     def _run_one(self, task: Task) -> None:
+        started = time.monotonic()
         try:
             report = self._test(task)
+            with self._lock:
+                in_time = task.id in self._running
+            if in_time:
+                self._finish(task, report)
+        finally:
+            with self._lock:
+                self._running.pop(task.id, None)
+                self._hanging.discard(task.id)
+            _log.info("task %s took %.3f seconds", task.id, time.monotonic() - started)
+
+    def _test(self, task: Task) -> TestReport:
+        calls = EngineCalls(task.engine_type, task.target)
+        try:
+            engine = self._registry.get(task.engine_type)
+            session: Session = calls.call("open", Session, engine.open, task.target)
+            try:
+                report = calls.test(session)
+            finally:
+                self._close(calls, session)
+        except DbauditError as error:
+            return _failed(error.code, error.message, error.remedy)
+        return report
+
+    def _close(self, calls: EngineCalls, session: Session) -> None:
+        try:
+            calls.call("close", object, session.close)
+        except DbauditError as error:
+            _log.warning("a tested connection cannot be closed: %s", error)
+
+    def _finish(self, task: Task, report: TestReport) -> None:
+        try:
             self._state.tasks.finish(task.id, report)
         except DbauditError as error:
             _log.warning("the result of task %s cannot be written: %s", task.id, error)
-        finally:
-            self._places.release()
-
-    def _test(self, task: Task) -> TestReport:
-        started = time.monotonic()
-        try:
-            with self._registry.get(task.engine_type).open(task.target) as session:
-                return session.test()
-        except DbauditError as error:
-            return _failed(error.code, str(error), error.remedy)
-        except Exception as error:  # noqa: BLE001  # a plugin's code: it fails for itself
-            secrets = (task.target.password, task.target.ssl_key)
-            _log.error("the engine %s failed: %s", task.engine_type, safe_traceback(error, secrets))
-            return _failed(ErrorCode.ENGINE_FAILED, f"The engine failed: {type(error).__name__}.", None)
-        finally:
-            _log.info("task %s took %.3f seconds", task.id, time.monotonic() - started)
 
 
 def _failed(code: ErrorCode, message: str, remedy: str | None) -> TestReport:
     return TestReport(
         reachable=False,
         success=False,
-        error_code=code.value,
+        error_code=str(code),
         error=message,
-        diagnoses=(Diagnosis(code.value, DiagnosisStatus.FAILED, message, remedy),),
+        diagnoses=(Diagnosis(str(code), DiagnosisStatus.FAILED, message, remedy),),
     )

@@ -7,6 +7,7 @@ import threading
 
 from dbaudit.core.clock import now_us
 from dbaudit.core.errors import DbauditError
+from dbaudit.core.tracebacks import safe_traceback
 from dbaudit.state import State
 
 _log = logging.getLogger(__name__)
@@ -36,6 +37,8 @@ class Retention(threading.Thread):
                 self.drop_once()
             except DbauditError as error:
                 _log.warning("old events cannot be dropped: %s", error)
+            except Exception as error:  # noqa: BLE001  # outermost handler: tried again at the next interval
+                _log.error("old events cannot be dropped: %s", safe_traceback(error, ()))
             self._stopping.wait(self._interval_seconds)
 
     def drop_once(self) -> int:

@@ -10,9 +10,10 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     ``node_name`` is what people call it. ``poll_interval_seconds`` is the pause between two reads of a
     database that had nothing new. ``chunk_bytes`` is about how much one read fetches. After a failure the
-    agent waits ``backoff_initial_seconds`` and then longer and longer, up to ``backoff_max_seconds``; a
-    database whose configuration is wrong is tried again every ``misconfigured_retry_seconds``, and at once
-    when it is changed.
+    agent waits ``backoff_initial_seconds`` and then longer and longer, up to ``backoff_max_seconds``; while
+    the state is away, up to ``state_retry_max_seconds``. A database whose configuration is wrong is tried
+    again every ``misconfigured_retry_seconds``, and at once when it is changed. A call into an engine that
+    has not returned after ``call_seconds`` is given up.
     """
 
     node_name: str
@@ -21,6 +22,8 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):
     health_interval_seconds: float = 30.0
     backoff_initial_seconds: float = 0.5
     backoff_max_seconds: float = 60.0
+    state_retry_max_seconds: float = 5.0
     misconfigured_retry_seconds: float = 60.0
+    call_seconds: float = 120.0
     retention_interval_seconds: float = 300.0
     shutdown_seconds: float = 10.0

@@ -6,13 +6,16 @@ import gc
 import logging
 import threading
 import time
+from collections import defaultdict
 
 import dbaudit
+from dbaudit.agent.backoff import Backoff
 from dbaudit.agent.collector import Collector
 from dbaudit.agent.connection_tests import ConnectionTests
 from dbaudit.agent.retention import Retention
 from dbaudit.agent.settings import AgentSettings
-from dbaudit.core.errors import DbauditError
+from dbaudit.core.errors import DbauditError, PluginError
+from dbaudit.core.tracebacks import safe_traceback
 from dbaudit.engine.manager import EngineRegistry
 from dbaudit.state import State
 from dbaudit.state.nodes import Lease, Node
@@ -20,6 +23,8 @@ from dbaudit.state.wakeup import Topic
 
 _log = logging.getLogger(__name__)
 _BEATS_A_LEASE = 3
+_MOST_HANGING = 3
+"""So many threads that hang in calls for one database: after that no other one is risked."""
 # Chunks are thousands of short-lived objects without cycles: looking through them for cycles is wasted time.
 _GARBAGE_THRESHOLD = 100_000
 
@@ -31,13 +36,16 @@ class Agent:
         self._state = state
         self._registry = registry
         self._settings = settings
-        self._collectors: dict[str, tuple[Lease, Collector]] = {}
+        self._collectors: dict[str, Collector] = {}
+        self._hanging: defaultdict[str, list[Collector]] = defaultdict(list)
+        self._not_before: dict[str, float] = {}
 
     def run(self, stop: threading.Event) -> None:
         """Work until ``stop`` is set; then finish the chunks at hand and give the leases back."""
         gc.set_threshold(_GARBAGE_THRESHOLD, 50, 50)
-        capabilities = tuple(f"engine:{name}" for name in self._registry.installed)
-        node = self._state.nodes.register(self._settings.node_name, dbaudit.__version__, capabilities)
+        node = self._register(stop)
+        if node is None:
+            return
         _log.info("agent %s (%s) is running", node.id, node.name)
         tests = ConnectionTests(self._state, self._registry, node.id)
         retention = Retention(self._state, self._settings.retention_interval_seconds)
@@ -49,13 +57,27 @@ class Agent:
                 seen = self._state.wakeup.count(Topic.DATABASES)
                 try:
                     self._hold(node, self._state.nodes.beat(node))
+                    self._state.collectors.beat([c.pulse() for c in self._collectors.values()])
                 except DbauditError as error:
                     _log.warning("the heartbeat failed: %s", error)
+                except Exception as error:  # noqa: BLE001  # the agent outlives every failure
+                    _log.error("the heartbeat failed: %s", safe_traceback(error, ()))
+                self._give_up_hanging()
                 self._pause(stop, seen, pause_seconds)
         finally:
-            tests.stop()
-            retention.stop()
-            self._shut_down(node)
+            self._shut_down(node, tests, retention)
+
+    def _register(self, stop: threading.Event) -> Node | None:
+        """This node, as soon as the state takes it; None when told to stop before."""
+        capabilities = tuple(f"engine:{name}" for name in self._registry.installed)
+        backoff = Backoff(self._settings.backoff_initial_seconds, self._settings.state_retry_max_seconds)
+        while not stop.is_set():
+            try:
+                return self._state.nodes.register(self._settings.node_name, dbaudit.__version__, capabilities)
+            except DbauditError as error:
+                _log.warning("this agent cannot be registered: %s", error)
+                stop.wait(backoff.next_seconds())
+        return None
 
     def _pause(self, stop: threading.Event, seen: int, seconds: float) -> None:
         deadline = time.monotonic() + seconds
@@ -65,14 +87,15 @@ class Agent:
 
     def _hold(self, node: Node, leases: list[Lease]) -> None:
         held = {lease.database_id: lease for lease in leases}
-        for database_id, (lease, collector) in list(self._collectors.items()):
-            if held.get(database_id) != lease:
+        for database_id, collector in list(self._collectors.items()):
+            if held.get(database_id) != collector.lease:
                 collector.stop()
                 del self._collectors[database_id]
+                self._not_before.pop(database_id, None)
             elif not collector.is_alive():
                 del self._collectors[database_id]
         for database_id, lease in held.items():
-            if database_id not in self._collectors:
+            if database_id not in self._collectors and self._may_start(database_id):
                 collector = Collector(
                     self._state,
                     self._registry,
@@ -81,17 +104,50 @@ class Agent:
                     node_id=node.id,
                     version=dbaudit.__version__,
                 )
-                self._collectors[database_id] = (lease, collector)
+                self._collectors[database_id] = collector
                 collector.start()
 
-    def _shut_down(self, node: Node) -> None:
-        collectors = [collector for lease, collector in self._collectors.values()]
-        for collector in collectors:
-            collector.stop()
+    def _may_start(self, database_id: str) -> bool:
+        if time.monotonic() < self._not_before.get(database_id, 0.0):
+            return False
+        alive = [c for c in self._hanging.pop(database_id, []) if c.is_alive()]
+        if alive:
+            self._hanging[database_id] = alive
+        return len(alive) < _MOST_HANGING
+
+    def _give_up_hanging(self) -> None:
+        """A call that never returns keeps its thread for ever: another thread tries again, a few times."""
+        delay = self._settings.misconfigured_retry_seconds
+        for database_id, collector in list(self._collectors.items()):
+            call = collector.stuck_in()
+            if call is None:
+                continue
+            del self._collectors[database_id]
+            self._hanging[database_id].append(collector)
+            self._not_before[database_id] = time.monotonic() + delay
+            last = len(self._hanging[database_id]) >= _MOST_HANGING
+            collector.give_up(
+                PluginError(
+                    f"The engine has not returned from {call} for {self._settings.call_seconds:g} seconds.",
+                    remedy="Restart the agent, and report this to the author of the engine."
+                    if last
+                    else None,
+                ),
+                delay,
+            )
+
+    def _shut_down(self, node: Node, tests: ConnectionTests, retention: Retention) -> None:
+        threads: list[Collector | Retention | ConnectionTests] = [
+            *self._collectors.values(),
+            tests,
+            retention,
+        ]
+        for thread in threads:
+            thread.stop()
         deadline = time.monotonic() + self._settings.shutdown_seconds
-        for collector in collectors:
-            collector.join(max(0.0, deadline - time.monotonic()))
-        hanging = [collector.name for collector in collectors if collector.is_alive()]
+        for thread in threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        hanging = [thread.name for thread in threads if thread.is_alive()]
         if hanging:
             _log.warning("not waiting any longer for %s; nothing is lost", ", ".join(hanging))
         try:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Any
 
 import msgspec
-from sqlalchemy import Row, select, update
+from sqlalchemy import Row, and_, bindparam, exists, select, update
 
 from dbaudit.core.clock import now_us
 from dbaudit.core.errors import not_found
 from dbaudit.core.report import Health, TestReport
 from dbaudit.state.backend import Backend
-from dbaudit.state.schema import collectors, databases
+from dbaudit.state.nodes import Lease
+from dbaudit.state.schema import collectors, databases, leases
 
 
 class CollectorState(StrEnum):
@@ -54,8 +56,20 @@ class Collector(msgspec.Struct, frozen=True, kw_only=True):
     report_at_us: int | None
 
 
+class Pulse(msgspec.Struct, frozen=True):
+    """A sign of life: when the collector last did something, and its mean rate over the last minute."""
+
+    lease: Lease
+    at_us: int
+    events_per_second: float
+
+
 class CollectorStore:
-    """Reads and writes the state of collecting. The counters of events are kept by the event store."""
+    """Reads and writes the state of collecting. The counters of events are kept by the event store.
+
+    Writing takes the lease under which the database was collected, and does nothing once somebody has a newer
+    one: a node that was asleep does not write over what its successor found.
+    """
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
@@ -75,7 +89,7 @@ class CollectorStore:
 
     def set_state(
         self,
-        database_no: int,
+        lease: Lease,
         state: CollectorState,
         *,
         node_id: str | None,
@@ -84,40 +98,63 @@ class CollectorStore:
         error: str | None = None,
         next_try_at_us: int | None = None,
     ) -> None:
-        """A node took the database, lost it, failed, or runs."""
+        """A node took the database, lost it, failed, or runs. While it starts, its last error stays shown."""
         now = now_us()
         values: dict[str, Any] = {
             "state": state.value,
             "node_id": node_id,
             "since_us": now,
-            "error_code": error_code,
-            "error": error,
             "next_try_at_us": next_try_at_us,
             "heartbeat_at_us": now,
         }
         if state is CollectorState.STARTING:
             values |= {"started_at_us": now, "version": version}
+        else:
+            values |= {"error_code": error_code, "error": error}
         if state is not CollectorState.RUNNING:
             values["events_per_second"] = 0.0
-        self._update(database_no, values)
+        self._update(lease, values)
 
-    def beat(self, database_no: int, events_per_second: float) -> None:
-        """The collector lives; ``events_per_second`` is its mean over the last minute."""
-        self._update(database_no, {"heartbeat_at_us": now_us(), "events_per_second": events_per_second})
-
-    def set_health(self, database_no: int, health: Health) -> None:
-        """Write what a health check measured."""
-        self._update(database_no, {"health": msgspec.json.encode(health).decode()})
-
-    def set_report(self, database_no: int, report: TestReport) -> None:
-        """Write the report of the latest connection test."""
-        self._update(database_no, {"report": msgspec.json.encode(report).decode(), "report_at_us": now_us()})
-
-    def _update(self, database_no: int, values: dict[str, Any]) -> None:
+    def beat(self, pulses: Sequence[Pulse]) -> None:
+        """Signs of life of many collectors, in one transaction."""
+        if not pulses:
+            return
+        written = (
+            update(collectors)
+            .where(_FENCE)
+            .values(heartbeat_at_us=bindparam("at_us"), events_per_second=bindparam("rate"))
+        )
         with self._backend.writing() as connection:
             connection.execute(
-                update(collectors).where(collectors.c.database_no == database_no).values(**values)
+                written,
+                [
+                    {**_fence(pulse.lease), "at_us": pulse.at_us, "rate": pulse.events_per_second}
+                    for pulse in pulses
+                ],
             )
+
+    def set_health(self, lease: Lease, health: Health) -> None:
+        """Write what a health check measured."""
+        self._update(lease, {"health": msgspec.json.encode(health).decode()})
+
+    def set_report(self, lease: Lease, report: TestReport) -> None:
+        """Write the report of the latest connection test."""
+        self._update(lease, {"report": msgspec.json.encode(report).decode(), "report_at_us": now_us()})
+
+    def _update(self, lease: Lease, values: dict[str, Any]) -> None:
+        with self._backend.writing() as connection:
+            connection.execute(update(collectors).where(_FENCE).values(**values), _fence(lease))
+
+
+# Tokens rise with every new holder of a lease.
+_FENCE = and_(
+    collectors.c.database_no == bindparam("held_no"),
+    ~exists().where(leases.c.database_no == bindparam("held_no"), leases.c.token > bindparam("held_token")),
+)
+
+
+def _fence(lease: Lease) -> dict[str, int]:
+    return {"held_no": lease.database_no, "held_token": lease.token}
 
 
 def _rows() -> Any:

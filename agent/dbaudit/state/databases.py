@@ -37,7 +37,8 @@ from dbaudit.core.errors import ErrorCode, FieldError, RequestError, not_found
 from dbaudit.core.secret import Secret
 from dbaudit.state.backend import Backend
 from dbaudit.state.identifiers import new_id
-from dbaudit.state.schema import collectors, database_tags, databases
+from dbaudit.state.nodes import Lease
+from dbaudit.state.schema import collectors, database_tags, databases, leases
 from dbaudit.state.secrets import SecretStore
 from dbaudit.state.wakeup import Topic, Wakeup
 
@@ -265,8 +266,10 @@ class DatabaseStore:
         code: str | None = None,
         reason: str | None = None,
         audit_status: AuditStatus | None = None,
+        lease: Lease | None = None,
     ) -> bool:
-        """Write what an agent found out; ignored (False) when the connection was changed meanwhile.
+        """Write what an agent found out; ignored (False) when the connection was changed meanwhile, or when
+        somebody has a newer lease than ``lease``.
 
         ``audit_status`` does not override `paused`, which is the user's word.
         """
@@ -283,10 +286,15 @@ class DatabaseStore:
                     _LIVE,
                     databases.c.id == database_id,
                     databases.c.connection_version == connection_version,
+                    *([] if lease is None else [~_newer_lease(lease)]),
                 )
                 .values(**values)
             )
         return done.rowcount == 1
+
+
+def _newer_lease(lease: Lease) -> ColumnElement[bool]:
+    return exists().where(leases.c.database_no == lease.database_no, leases.c.token > lease.token)
 
 
 def target_of(

@@ -23,9 +23,13 @@ _LOOK_AGAIN_SECONDS = 1.0
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):
-    """One test of a connection: which engine, and the target with its secrets. For agents only."""
+    """One test of a connection: which engine, and the target with its secrets. For agents only.
+
+    At ``deadline_us`` (microseconds since the epoch) whoever asked stops waiting.
+    """
 
     id: str
+    deadline_us: int
     engine_type: str
     database_id: str | None
     target: Target
@@ -114,7 +118,7 @@ class TaskStore:
                 update(tasks)
                 .where(tasks.c.no == number)
                 .values(status="running", node_id=node_id, started_at_us=now)
-                .returning(tasks.c.id, tasks.c.declaration)
+                .returning(tasks.c.id, tasks.c.declaration, tasks.c.deadline_us)
             ).one()
             stored = msgspec.json.decode(row.declaration, type=_Stored)
             secrets = {f: self._secrets.get(connection, f"{row.id}/{f}") for f in SECRET_FIELDS}
@@ -123,17 +127,20 @@ class TaskStore:
         )
         return Task(
             id=row.id,
+            deadline_us=row.deadline_us,
             engine_type=stored.type,
             database_id=stored.database_id,
             target=target_of(stored.database_id or row.id, declaration, secrets),
         )
 
     def finish(self, task_id: str, report: TestReport) -> None:
-        """Write the result of a task, forget its secrets, and wake whoever waits for it."""
+        """Write the result of a task, forget its secrets, and wake whoever waits for it; the first result
+        stays.
+        """
         with self._backend.writing() as connection:
             connection.execute(
                 update(tasks)
-                .where(tasks.c.id == task_id)
+                .where(tasks.c.id == task_id, tasks.c.status != "done")
                 .values(status="done", finished_at_us=now_us(), result=msgspec.json.encode(report).decode())
             )
             self._secrets.remove(connection, *(f"{task_id}/{field}" for field in SECRET_FIELDS))
