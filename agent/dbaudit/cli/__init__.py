@@ -6,7 +6,9 @@ import click
 
 import dbaudit
 from dbaudit.cli.config import config
+from dbaudit.cli.databases import databases
 from dbaudit.cli.engines import engines
+from dbaudit.cli.events import events
 from dbaudit.cli.keys import keys
 from dbaudit.cli.secrets import secrets
 from dbaudit.cli.service import agent, api
@@ -31,5 +33,5 @@ def main() -> None:
     """
 
 
-for _command in (up, api, agent, keys, engines, secrets, config):
+for _command in (up, api, agent, keys, databases, events, engines, secrets, config):
     main.add_command(_command)

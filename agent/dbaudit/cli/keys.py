@@ -48,7 +48,7 @@ def create(name: str, scopes: tuple[str, ...]) -> None:
         from dbaudit.state.api_keys import Scope
 
         key, secret = state.api_keys.create(name, tuple(Scope(scope) for scope in dict.fromkeys(scopes)))
-    click.echo(f"Made the key {key.id} ({', '.join(key.scopes)}). It is shown only now:", err=True)
+    click.echo(f"Made the key {key.id} in {found.shown('state_url')}. It is shown only now:", err=True)
     click.echo(secret.reveal())
 
 
