@@ -1,6 +1,7 @@
 """The collection where Python and Ansible find it, and the real API for its modules to talk to."""
 
 import shutil
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from dbaudit.state.api_keys import Scope
 from dbaudit.state.encryption import keyring_from_file
 
 from tests.servers.certificates import CertificateAuthority, Credential
+from tests.servers.processes import wait_for
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PARTS = ("galaxy.yml", "meta", "plugins", "roles", "playbooks")
@@ -90,6 +92,38 @@ def service(running_service: Service) -> Service:
     for database in running_service.state.databases.all():
         running_service.state.databases.delete(database.id)
     return running_service
+
+
+@dataclass(frozen=True)
+class Installation:
+    """A running ``dbaudit up``: its API's address and a key that may read and write databases."""
+
+    url: str
+    key: str
+
+
+@pytest.fixture(scope="session")
+def installation(collections_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    """API and agent as a user starts them."""
+    home = tmp_path_factory.mktemp("installation")
+    dbaudit = Path(sys.executable).with_name("dbaudit")
+    log = home / "output.log"
+    with log.open("wb") as output:
+        running = subprocess.Popen([dbaudit, "up", "--home", home, "--port", "0"], stderr=output)
+    try:
+        wait_for(lambda: running.poll() is not None or "\nready" in log.read_text(), "dbaudit up", 60)
+        assert running.poll() is None, log.read_text()
+        scopes = ["--scope", "read:databases", "--scope", "write:databases"]
+        key = subprocess.run(
+            [dbaudit, "keys", "create", "--home", home, "--name", "tests", *scopes],
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+        ).stdout.strip()
+        yield Installation((home / "api.url").read_text().strip(), key)
+    finally:
+        running.terminate()
+        running.wait(60)
 
 
 @pytest.fixture(scope="session")
