@@ -35,14 +35,18 @@ _TEXT = r"[^'\0]*(?:''[^'\0]*)*'?"
 _NOT_IN_NAME = rf"(?<![{_IN_NAME}][0-9])"
 _REST_OF_NUMBER = r"[\w.$]*(?:(?<=[eE])[-+][0-9][\w.$]*)?"
 
-# What a plain statement holds: '...' with '' inside, closed or cut off, and numbers. It starts with one set
-# of characters because the search for a set is several times faster than that for alternatives.
-_PLAIN_LITERAL = re.compile(rf"['0-9]{_NOT_IN_NAME}(?:(?<=')(?:{_TEXT})|{_REST_OF_NUMBER})")
+# What a plain statement holds: '...' with '' inside, closed or cut off, and numbers; not E'...' and its like.
+# It starts with one set of characters because the search for a set is several times faster than that for
+# alternatives.
+_PLAIN_LITERAL = re.compile(
+    rf"['0-9]{_NOT_IN_NAME}(?:(?<=')(?<![eEnNbBxX&]')(?:{_TEXT})|(?<=[0-9]){_REST_OF_NUMBER})"
+)
 
-# Anything beside that goes through the full lexer: names in quotes, backslashes, comments, $tags$, and E'...'
-# with its like (a prefix is a letter before the quote that no name ends with).
-_NOT_PLAIN_TEXTS = ('"', "\\", "--", "/*")
-_NOT_PLAIN = re.compile(rf"\$(?![0-9])|'(?:(?<=[uU]&')|(?<=[eEnNbBxX]')(?<![{_IN_NAME}'].'))")
+# What is left of anything beside that once plain literals are masked. Inside of literals these marks mean
+# nothing, and the first one outside of them is always left, because everything before it was read rightly.
+_NOT_PLAIN = ("'", '"', "--", "/*")
+_TAG = re.compile(r"\$(?![0-9])")
+_BACKSLASH = "\\"
 
 _TOKEN = re.compile(
     rf"""
@@ -75,20 +79,19 @@ def mask_all(statements: Sequence[str]) -> list[str]:
     joined = _BETWEEN.join(statements)
     if joined.count(_BETWEEN) != len(statements) - 1:
         return mask_all([s.replace(_BETWEEN, _NUL_SHOWN) for s in statements])
-    marks = [mark for mark in _NOT_PLAIN_TEXTS if mark in joined]
-    prefixed = _NOT_PLAIN.search(joined) is not None
-    if not marks and not prefixed:
-        return _PLAIN_LITERAL.sub(MASK, joined).split(_BETWEEN)
-    special = [
-        any([m in s for m in marks])  # noqa: C419  # a list is twice as fast here
-        or (prefixed and _NOT_PLAIN.search(s) is not None)
-        for s in statements
-    ]
-    plain = [s for s, is_special in zip(statements, special, strict=True) if not is_special]
-    masked_plain = iter(_PLAIN_LITERAL.sub(MASK, _BETWEEN.join(plain)).split(_BETWEEN))
+    masked = _PLAIN_LITERAL.sub(MASK, joined)
+    marks = [mark for mark in _NOT_PLAIN if mark in masked]
+    tagged = _TAG.search(masked) is not None
+    escaped = _BACKSLASH in joined
+    if not marks and not tagged and not escaped:
+        return masked.split(_BETWEEN)
     return [
-        _mask_lexically(s) if is_special else next(masked_plain)
-        for s, is_special in zip(statements, special, strict=True)
+        _mask_lexically(statement)
+        if any([mark in text for mark in marks])  # noqa: C419  # a list is twice as fast here
+        or (tagged and _TAG.search(text))
+        or (escaped and _BACKSLASH in statement)
+        else text
+        for statement, text in zip(statements, masked.split(_BETWEEN), strict=True)
     ]
 
 
@@ -203,7 +206,6 @@ def _hide_password_of_url(found: re.Match[str]) -> str:
     return f"://{name}:{HIDDEN}{at}{rest}"
 
 
-_SPACE = re.compile(r"\s+")
 # A sign belongs to the literal where no operand stands before it.
 _SIGN = re.compile(
     r"((?:[=<>(,*/%|+\[-]|\b(?:select|where|and|or|not|in|between|like|then|else|when|values|returning|by|limit"
@@ -236,5 +238,11 @@ class Fingerprints:
 
 
 def _normal(masked: str) -> str:
-    text = _FRACTION.sub(MASK, _SPACE.sub(" ", masked).strip(" ;"))
-    return _ROWS.sub("(?)", _LIST.sub(r"\1?", _SIGN.sub(r"\1?", text)))
+    text = " ".join(masked.split()).strip(" ;")
+    if ".?" in text:
+        text = _FRACTION.sub(MASK, text)
+    if "-" in text or "+" in text:
+        text = _SIGN.sub(r"\1?", text)
+    if "," in text or "$" in text or "[" in text:
+        text = _ROWS.sub("(?)", _LIST.sub(r"\1?", text))
+    return text
