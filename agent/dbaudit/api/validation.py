@@ -35,11 +35,12 @@ def field_errors(validator: Validator, value: Any, base: str = "") -> list[Field
 
     ``base`` is the JSON pointer of the value within the request.
     """
-    found: dict[FieldError, None] = {}
-    for error in validator.iter_errors(value):
+    found: dict[str, FieldError] = {}
+    # Of what is wrong with one field the first is told; that it is empty comes before its form.
+    for error in sorted(validator.iter_errors(value), key=lambda error: error.validator == "pattern"):
         for detail in _details(error, base + pointer_of(error.absolute_path)):
-            found.setdefault(detail)
-    return sorted(found, key=lambda detail: detail.pointer)
+            found.setdefault(detail.pointer, detail)
+    return sorted(found.values(), key=lambda detail: detail.pointer)
 
 
 def pointer_of(path: Any) -> str:
