@@ -1,0 +1,33 @@
+"""A monitored server and installations of dbaudit for the fault tests."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import DEFAULT_MAJOR, missing_engine_is_told
+from tests.faults.lane import COLLECTOR, Lane
+from tests.servers.postgresql import PostgresServer
+
+
+@pytest.fixture
+def monitored() -> Iterator[PostgresServer]:
+    """A server that may be killed: what it has told its logger survives it."""
+    with missing_engine_is_told(), PostgresServer(DEFAULT_MAJOR, pgaudit=True, durable=True) as server:
+        server.create_collector_role(*COLLECTOR)
+        yield server
+
+
+@pytest.fixture
+def lanes(tmp_path: Path, monitored: PostgresServer) -> Iterator[Callable[[int], list[Lane]]]:
+    """Makes so many installations that all collect the one server."""
+    with ExitStack() as open_lanes:
+
+        def make(number: int) -> list[Lane]:
+            made = [Lane(tmp_path / f"lane-{place}", monitored) for place in range(number)]
+            for lane in made:
+                open_lanes.callback(lane.close)
+            return made
+
+        yield make

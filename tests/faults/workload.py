@@ -1,0 +1,81 @@
+"""Numbered statements against a monitored server, by several clients at once, and what its own log says."""
+
+import contextlib
+import json
+import re
+import threading
+import time
+from collections import Counter
+from types import TracebackType
+from typing import Self
+
+import psycopg
+
+from tests.servers.postgresql import PostgresServer
+
+_MARK = re.compile(r"'(mark-[a-z]+-\d+)'")
+CLIENTS = 2
+PAUSE_SECONDS = 0.01
+
+
+class Workload:
+    """Runs ``select 'mark-NAME-1'``, ``select 'mark-NAME-2'`` ... until its end, whatever befalls the server.
+
+    ``answered`` are those whose result came back: the server wrote them to its log before that.
+    """
+
+    def __init__(self, server: PostgresServer, name: str) -> None:
+        self._server = server
+        self._name = name
+        self._stop = threading.Event()
+        self._lock = threading.Lock()
+        self._next = 0
+        self.answered: set[str] = set()
+        self._threads = [threading.Thread(target=self._run) for _client in range(CLIENTS)]
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """No statement starts after this."""
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            with contextlib.suppress(psycopg.Error), self._server.connect_admin() as connection:
+                while not self._stop.is_set():
+                    mark = self._mark()
+                    connection.execute(f"select '{mark}'")
+                    self.answered.add(mark)
+                    time.sleep(PAUSE_SECONDS)
+            self._stop.wait(0.02)
+
+    def _mark(self) -> str:
+        with self._lock:
+            self._next += 1
+            return f"mark-{self._name}-{self._next}"
+
+    def logged(self) -> Counter[str]:
+        """How often each statement of this workload stands in the log of the server."""
+        found: Counter[str] = Counter()
+        for file in self._server.log_files(".json"):
+            for line in file.read_text().splitlines():
+                mark = mark_in(json.loads(line)["message"])
+                if mark is not None and mark.startswith(f"mark-{self._name}-"):
+                    found[mark] += 1
+        return found
+
+
+def mark_in(text: str | None) -> str | None:
+    """The mark that a statement or a message holds."""
+    found = _MARK.search(text or "")
+    return found[1] if found else None
