@@ -100,7 +100,7 @@ def _show_report(report: TestReport, output: str) -> None:
         print_json(report)
         return
     if report.version is not None:
-        latency = "" if report.latency_ms is None else f", {report.latency_ms:.1f} ms"
+        latency = "" if report.latency_ms is None else f", {report.latency_ms:.2f} ms"
         click.echo(f"{report.version}{latency}")
     if report.diagnoses:
         print_table(

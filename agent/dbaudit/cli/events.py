@@ -27,7 +27,7 @@ _DEFAULT_LIMIT = 100
 _LARGEST_PAGE = 1000
 _AGO = re.compile(r"(\d{1,9})([smhdw])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-_STYLES = {"warning": {"fg": "yellow"}, "critical": {"fg": "red", "bold": True}}
+_STYLES: dict[str, dict[str, Any]] = {"warning": {"fg": "yellow"}, "critical": {"fg": "red", "bold": True}}
 _NARROWEST = 60
 
 
@@ -132,7 +132,7 @@ def _line(event: Event) -> str:
             _cell(event.source_ip or event.source_host or "-", 15),
         )
     )
-    line = f"{head} {_text(event)}"
+    line = f"{head} {_text(event)}".rstrip()
     if sys.stdout.isatty():
         width = max(shutil.get_terminal_size().columns, _NARROWEST)
         line = line if len(line) <= width else f"{line[: width - 1]}\u2026"

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 import httpx
@@ -25,6 +26,10 @@ from dbaudit.cli.state import make_home, opened_state
 from dbaudit.cli.stopping import stop_on_signals
 from dbaudit.cli.tls import check_tls
 from dbaudit.core.errors import ConfigurationError, ErrorCode
+
+if TYPE_CHECKING:
+    from dbaudit.configuration import Settings
+    from dbaudit.state import State
 
 URL_FILE = "api.url"
 _LOCK_FILE = "up.lock"
@@ -52,38 +57,45 @@ def up(host: str | None, port: str | None) -> None:
     start_log(settings, "up")
     check_tls(settings)
     make_home(settings.home)
-    with _locked(settings.home / _LOCK_FILE) as lock:
-        with opened_state(settings, create=True) as state:
-            has_key = state.api_keys.count() > 0
-        listener = listen(settings.host, settings.port)
-        tls = settings.tls_cert is not None
-        url = url_of(listener, tls=tls, local=True)
-        children = [
-            Child("api", ["--child", "--listen-fd", str(listener.fileno())], (listener.fileno(), lock), stop),
-            Child("agent", ["--child"], (lock,), stop),
-        ]
-        with _published(settings.home / URL_FILE, url):
-            click.echo(f"listening on {url_of(listener, tls=tls, local=False)}", err=True)
+    with (
+        _locked(settings.home / _LOCK_FILE) as lock,
+        opened_state(settings, create=True) as state,
+        listen(settings.host, settings.port) as listener,
+    ):
+        code = _run(settings, state, listener, lock, stop)
+    if code:
+        raise click.exceptions.Exit(code)
+    click.echo("stopped", err=True)
+
+
+def _run(settings: Settings, state: State, listener: socket.socket, lock: int, stop: threading.Event) -> int:
+    """Run the children until ``stop`` is set; the exit code of the first that did not end cleanly, or 0."""
+    tls = settings.tls_cert is not None
+    url = url_of(listener, tls=tls, local=True)
+    children = [
+        Child("api", ["--child", "--listen-fd", str(listener.fileno())], (listener.fileno(), lock), stop),
+        Child("agent", ["--child"], (lock,), stop),
+    ]
+    with _published(settings.home / URL_FILE, url):
+        click.echo(f"listening on {url_of(listener, tls=tls, local=False)}", err=True)
+        try:
             for child in children:
                 child.start(common_arguments())
             if _until_ready(url, stop):
                 click.echo(f"ready; the API is described at {url}/v1/docs/", err=True)
-                if not has_key:
+                if state.api_keys.count() == 0:
                     _tell_how_to_make_a_key(settings.home)
             stop.wait()
-        _end(children, listener)
+        finally:
+            codes = _end(children)
+    return next((code for code in codes if code), 0)
 
 
-def _end(children: list[Child], listener: socket.socket) -> None:
+def _end(children: list[Child]) -> list[int]:
     deadline = time.monotonic() + _STOP_SECONDS
     for child in children:
         child.terminate()
-    codes = [child.join(max(0.0, deadline - time.monotonic())) for child in children]
-    listener.close()
-    failed = next((code for code in codes if code != 0), 0)
-    if failed:
-        raise click.exceptions.Exit(failed)
-    click.echo("stopped", err=True)
+    return [child.join(max(0.0, deadline - time.monotonic())) for child in children]
 
 
 def _until_ready(url: str, stop: threading.Event) -> bool:

@@ -110,7 +110,7 @@ class Transport:
         if isinstance(problem, httpx.TimeoutException):
             reason = "no answer in time"
         else:
-            reason = str(problem) or type(problem).__name__
+            reason = str(problem).rstrip(".") or type(problem).__name__
         return UnreachableError(
             ErrorCode.API_UNREACHABLE,
             f"The API at {self.api_url} cannot be reached: {reason}.",
