@@ -45,10 +45,10 @@ def main() -> int:
     if ignored:
         print(f"an ignore file is not allowed: {ignored[0]}", file=sys.stderr)
         return 1
-    interpreters = dict(_interpreters())
-    print(f"sanity on Python {', '.join(interpreters)}", flush=True)
+    pythons = dict(interpreters())
+    print(f"sanity on Python {', '.join(pythons)}", flush=True)
     _prepare_home()
-    path = [str(PROGRAMS), *dict.fromkeys(str(found.parent) for found in interpreters.values()), *SYSTEM_PATH]
+    path = [str(PROGRAMS), *dict.fromkeys(str(found.parent) for found in pythons.values()), *SYSTEM_PATH]
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE", "PYTHON"))},
         "HOME": str(HOME),
@@ -122,12 +122,12 @@ def _place() -> Path:
     return Path("ansible_collections", about["namespace"], about["name"])
 
 
-def _interpreters() -> Iterator[tuple[str, Path]]:
+def interpreters() -> Iterator[tuple[str, Path]]:
     """The Pythons of the modules' range that run on this machine, the one of this process first."""
     own = f"{sys.version_info.major}.{sys.version_info.minor}"
     yield own, Path(sys.executable)
     pyenv = Path(os.environ.get("PYENV_ROOT", "~/.pyenv")).expanduser() / "versions"
-    for version in sorted(_versions() - {own}, key=lambda text: int(text.split(".")[1])):
+    for version in sorted(promised_versions() - {own}, key=lambda text: int(text.split(".")[1])):
         named = [shutil.which(f"python{version}"), *sorted(pyenv.glob(f"{version}.*/bin/python{version}"))]
         for candidate in filter(None, named):
             found = subprocess.run(
@@ -141,7 +141,7 @@ def _interpreters() -> Iterator[tuple[str, Path]]:
                 break
 
 
-def _versions() -> set[str]:
+def promised_versions() -> set[str]:
     """The Pythons that this ansible-test knows and tests/config.yml asks for."""
     constants = ast.parse((_ansible_test() / "_util/target/common/constants.py").read_text())
     known = {

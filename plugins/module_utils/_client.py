@@ -25,6 +25,8 @@ from ansible_collections.dbaudit.dbaudit.plugins.module_utils._errors import Api
 PER_PAGE = 100
 FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 60.0
+# The API itself gives a connection test 45 seconds.
+TEST_SECONDS = 60.0
 
 # The server says itself that it has not carried the request out: it may be sent again whatever it does.
 REFUSED = (429, 503)
@@ -47,6 +49,8 @@ class Client:
     """
 
     def __init__(self, url: str, key: str, validate_certs: bool, ca_path: Optional[str], timeout_seconds: float, retries: int) -> None:
+        if timeout_seconds < 1:
+            raise ClientError("timeout must be at least 1 second.")
         self._url = _base(url)
         self._timeout_seconds = timeout_seconds
         self._retries = retries
@@ -99,11 +103,12 @@ class Client:
         given = {name: value for name, value in (query or {}).items() if value is not None}
         harmless = method == "GET" or "dry_run" in given
         repeatable = harmless or method != "POST"
+        timeout_seconds = max(self._timeout_seconds, TEST_SECONDS) if "verify" in given else self._timeout_seconds
         attempt = 0
         while True:
             pause = FIRST_PAUSE_SECONDS * 2**attempt
             try:
-                return self._send(method, path, given, body)
+                return self._send(method, path, given, body, timeout_seconds)
             except HTTPError as error:
                 failure = _refusal(method, path, error)
                 again = error.code in REFUSED or (repeatable and error.code in LOST_BY_PROXY)
@@ -111,6 +116,8 @@ class Client:
             except (OSError, http.client.HTTPException) as error:
                 reason = _reason(error)
                 unsent = _unsent(error)
+                if isinstance(reason, socket.timeout):
+                    reason = OSError("no answer came within %d seconds" % timeout_seconds)
                 failure = self._silence(method, path, reason, unsent or harmless)
                 again = (unsent or repeatable) and not isinstance(reason, ssl.SSLCertVerificationError)
             if not again or attempt >= self._retries or pause > LONGEST_PAUSE_SECONDS:
@@ -118,12 +125,14 @@ class Client:
             time.sleep(pause)
             attempt += 1
 
-    def _send(self, method: str, path: str, query: Mapping[str, Any], body: Optional[Mapping[str, Any]]) -> Any:
+    def _send(
+        self, method: str, path: str, query: Mapping[str, Any], body: Optional[Mapping[str, Any]], timeout_seconds: float
+    ) -> Any:
         request = Request(self._url + path + ("?" + urlencode(query) if query else ""), method=method, headers=self._headers)
         if body is not None:
             request.data = json.dumps(body).encode()
             request.add_header("Content-Type", "application/json")
-        with self._opener.open(request, timeout=self._timeout_seconds) as response:
+        with self._opener.open(request, timeout=timeout_seconds) as response:
             content = response.read()
         try:
             return json.loads(content) if content else None
@@ -138,12 +147,11 @@ class Client:
             return ClientError(
                 "The certificate of %s cannot be trusted: %s. Give the certificate of its authority as ca_path." % (self._url, reason.verify_message)
             )
-        what = "no answer came within %d seconds (option timeout)" % self._timeout_seconds if isinstance(reason, socket.timeout) else str(reason)
         if undone:
-            return ClientError("The API at %s cannot be reached for %s %s: %s." % (self._url, method, path, what))
+            return ClientError("The API at %s cannot be reached for %s %s: %s." % (self._url, method, path, reason))
         return ClientError(
             "The connection to %s broke during %s %s: %s. Whether it was carried out is not known; running the task again finds out."
-            % (self._url, method, path, what)
+            % (self._url, method, path, reason)
         )
 
 
@@ -168,7 +176,7 @@ def _tls(validate_certs: bool, ca_path: Optional[str]) -> ssl.SSLContext:
 def _base(url: str) -> str:
     try:
         parts = urlsplit(url)
-        sound = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        sound = url.isascii() and url.isprintable() and " " not in url and parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         sound = False
     if not sound or "@" in parts.netloc or parts.query or parts.fragment:

@@ -131,7 +131,7 @@ options:
     description:
       - Whether an agent tries the connection before a new database or a change is stored. If it fails, nothing is stored and the
         task fails, with the agent's report.
-      - O(timeout) must leave the agent time to try. Nothing is tried in check mode, nor when nothing would change.
+      - The agent is given a minute to try, whatever O(timeout) says. Nothing is tried in check mode, nor when nothing would change.
     type: bool
     default: false
   wait:

@@ -14,16 +14,16 @@ import pytest
 from ansible.module_utils.testing import patch_module_args
 
 
-def run_module(name: str, /, **arguments: Any) -> dict[str, Any]:
+def run_module(module: str, /, **arguments: Any) -> dict[str, Any]:
     """What the module prints for Ansible. ``_ansible_check_mode`` and its like are sent as Ansible does."""
-    module = importlib.import_module(f"ansible_collections.dbaudit.dbaudit.plugins.modules.{name}")
+    imported = importlib.import_module(f"ansible_collections.dbaudit.dbaudit.plugins.modules.{module}")
     output = io.StringIO()
     with (
         patch_module_args(arguments),
         contextlib.redirect_stdout(output),
         pytest.raises(SystemExit) as stopped,
     ):
-        module.main()
+        imported.main()
     result: dict[str, Any] = json.loads(output.getvalue())
     assert bool(stopped.value.code) is result.get("failed", False)
     return result

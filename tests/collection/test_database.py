@@ -65,6 +65,13 @@ def test_a_database_is_declared_once(database: Database) -> None:
     assert database.stored() == [stored]
 
 
+def test_a_name_may_have_any_letters(database: Database) -> None:
+    name = "Größe & Übersicht, 100 % — 数据库?"
+    assert database(name=name)["changed"]
+    assert not database(name=name)["changed"]
+    assert database.alone(name=name, state="absent")["changed"]
+
+
 def test_check_mode_shows_the_database_as_it_would_be(database: Database) -> None:
     assert database(check=True)["database"]["port"] == 5432
     database()

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -157,6 +158,21 @@ def test_an_api_that_says_nothing_is_given_up(service: Service, network: FaultyN
     network.faults.append(Silence())
     failed = run_module("database_info", api_url=network.url, api_key=service.key, timeout=1, retries=0)
     assert "within 1 second" in failed["msg"]
+
+
+def test_a_connection_test_is_given_its_own_time(
+    service: Service, network: FaultyNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = import_module("ansible_collections.dbaudit.dbaudit.plugins.module_utils._client")
+    monkeypatch.setattr(client, "TEST_SECONDS", 2)
+    network.faults.extend([None, None, Silence()])
+    failed = declare(service, network, verify=True, timeout=1)
+    assert "within 2 second" in failed["msg"]
+    assert "not known" in failed["msg"]
+
+
+def test_a_time_that_allows_nothing_is_refused(service: Service) -> None:
+    failed = run_module("database_info", api_url=service.url, api_key=service.key, timeout=0)
     assert "timeout" in failed["msg"]
 
 
@@ -199,6 +215,8 @@ def test_a_netrc_file_does_not_replace_the_key(
         "http://h:x",
         "http://",
         "http://h?a",
+        "http://h/ä",
+        "http://h/a b",
     ],
 )
 def test_an_address_that_cannot_be_one_is_refused(url: str, collections_path: Path) -> None:

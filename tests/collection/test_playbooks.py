@@ -9,6 +9,7 @@ import yaml
 from tests.collection.conftest import Installation, Service
 from tests.collection.running import run_playbook
 from tests.collection.test_database import PASSWORD, SECOND_PASSWORD, SHOP
+from tests.run_sanity import interpreters, promised_versions
 from tests.servers.certificates import Credential
 from tests.servers.postgresql import HOST, PostgresServer
 
@@ -91,6 +92,32 @@ def test_the_life_of_a_database_at_the_highest_verbosity(
     assert re.search(r'^\+ +"password_changed": true', run.stdout, re.MULTILINE)
     for secret in (PASSWORD, SECOND_PASSWORD, service.key, certificate.key.splitlines()[1]):
         assert secret not in run.stdout
+
+
+def test_modules_run_on_the_oldest_python(service: Service, collections_path: Path, tmp_path: Path) -> None:
+    python = oldest_python()
+    variables = {
+        "service_url": service.url,
+        "service_key": service.key,
+        "first": {"password": PASSWORD},
+        "second": {"password": SECOND_PASSWORD},
+        "ansible_python_interpreter": str(python),
+    }
+    playbook, file = tmp_path / "life.yml", tmp_path / "variables.yml"
+    playbook.write_text(LIFE)
+    file.write_text(yaml.safe_dump(variables))
+    run = run_playbook(playbook, collections_path, "-vvv", "-e", f"@{file}")
+    assert run.returncode == 0, run.stdout
+    assert f"{python} " in run.stdout
+
+
+def oldest_python() -> Path:
+    """The oldest Python that tests/config.yml promises, as run_sanity finds it."""
+    wanted = min(promised_versions(), key=lambda version: int(version.split(".")[1]))
+    found = dict(interpreters()).get(wanted)
+    if found is None:
+        pytest.skip(f"there is no Python {wanted} on this machine")
+    return found
 
 
 def test_the_role_declares_a_list(service: Service, collections_path: Path, tmp_path: Path) -> None:
