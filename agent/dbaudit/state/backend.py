@@ -10,12 +10,15 @@ from typing import Any
 import sqlalchemy
 from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, InternalError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from dbaudit.core.errors import ConfigurationError, ErrorCode, TransientError
 from dbaudit.state import sqlite
 
 _WRITE = "dbaudit_write"
+_CONNECTIONS = 15
+_FROZEN_SECONDS = 5
 
 
 class Backend:
@@ -23,8 +26,9 @@ class Backend:
 
     ``url`` is ``sqlite:////absolute/path`` or ``postgresql://user:password@host/database``. Both contexts
     give a SQLAlchemy connection inside a transaction; ``writing`` commits at its end, or rolls back when an
-    error leaves it. A state that is away, locked for long or full raises TransientError
-    (`state_unavailable`).
+    error leaves it. A state that is away, locked for long, read-only or full raises TransientError
+    (`state_unavailable`). A value that the state cannot hold (NUL in a text, a number beyond 64 bits) raises
+    whatever the driver raises, and nothing is written.
     """
 
     def __init__(self, url: str) -> None:
@@ -43,16 +47,23 @@ class Backend:
                     "The state URL of SQLite needs an absolute path.",
                     remedy="Give sqlite:////absolute/path/state.db (four slashes).",
                 )
-            self.engine = sqlalchemy.create_engine(parsed.set(drivername="sqlite+apsw"))
+            self.engine = sqlalchemy.create_engine(
+                parsed.set(drivername="sqlite+apsw"), pool_size=_CONNECTIONS, max_overflow=_CONNECTIONS
+            )
             event.listen(self.engine, "connect", _prepare_sqlite)
             event.listen(self.engine, "begin", _begin_sqlite)
         elif parsed.get_backend_name() == "postgresql":
             self.engine = sqlalchemy.create_engine(
                 parsed.set(drivername="postgresql+psycopg"),
                 pool_pre_ping=True,
-                pool_size=10,
-                max_overflow=20,
-                connect_args={"connect_timeout": 10, "application_name": "dbaudit-state"},
+                pool_size=_CONNECTIONS,
+                max_overflow=_CONNECTIONS,
+                connect_args={
+                    "connect_timeout": 10,
+                    "application_name": "dbaudit-state",
+                    # A process that is frozen in a transaction (a suspended machine) must not keep its locks.
+                    "options": f"-c idle_in_transaction_session_timeout={_FROZEN_SECONDS}s",
+                },
             )
         else:
             raise ConfigurationError(
@@ -62,6 +73,12 @@ class Backend:
             )
         self.is_sqlite = self.engine.dialect.name == "sqlite"
         self._writer: Engine = self.engine.execution_options(**{_WRITE: True})
+        # On SQLite a transaction sees one state of the file anyway.
+        self._reader: Engine = (
+            self.engine
+            if self.is_sqlite
+            else self.engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+        )
 
     @property
     def path(self) -> Path | None:
@@ -71,7 +88,7 @@ class Backend:
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """A transaction that sees one consistent state and changes nothing."""
-        with _translated(), self.engine.connect() as connection, connection.begin():
+        with _translated(), self._reader.connect() as connection, connection.begin():
             yield connection
 
     @contextmanager
@@ -94,9 +111,14 @@ class Backend:
 def _translated() -> Iterator[None]:
     try:
         yield
-    except (OperationalError, InterfaceError) as error:
+    except (OperationalError, InterfaceError, InternalError) as error:
+        reason = " ".join(str(error.orig).split())
         raise TransientError(
-            ErrorCode.STATE_UNAVAILABLE, f"The state is not available: {error.orig}."
+            ErrorCode.STATE_UNAVAILABLE, f"The state is not available: {reason.rstrip('.')}."
+        ) from error
+    except PoolTimeoutError as error:
+        raise TransientError(
+            ErrorCode.STATE_UNAVAILABLE, "The state is not available: every connection to it is busy."
         ) from error
     except DBAPIError as error:
         if error.connection_invalidated:

@@ -323,7 +323,9 @@ def _rows() -> Select[Any]:
 
 def _row(connection: Connection, database_id: str, *, lock: bool = False) -> Row[Any]:
     query = _rows().where(_LIVE, databases.c.id == database_id)
-    row = connection.execute(query.with_for_update(of=databases) if lock else query).one_or_none()
+    row = connection.execute(
+        query.with_for_update(of=databases, key_share=True) if lock else query
+    ).one_or_none()
     if row is None:
         raise not_found("database", database_id)
     return row
@@ -359,7 +361,7 @@ def _columns(declaration: Declaration) -> dict[str, Any]:
         "ssl_ca": declaration.ssl_ca,
         "ssl_cert": declaration.ssl_cert,
         "tags": msgspec.json.encode(declaration.tags).decode(),
-        "audit_options": msgspec.json.encode(declaration.audit_options).decode(),
+        "audit_options": msgspec.json.encode(declaration.audit_options, order="deterministic").decode(),
     }
 
 

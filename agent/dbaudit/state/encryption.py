@@ -54,8 +54,14 @@ class Keyring:
         return next(iter(self._keys))
 
     def reload(self) -> None:
-        """Read the keys again: another process may have rotated them."""
-        self._keys = dict(self._load())
+        """Read the keys again: another process may have rotated them.
+
+        Keys that were known stay known in this process: a transaction may see secrets as they were before.
+        """
+        self._keys = {
+            **(loaded := dict(self._load())),
+            **{k: v for k, v in self._keys.items() if k not in loaded},
+        }
 
     def encrypt(self, value: bytes, record_id: str, key_id: str | None = None) -> Encrypted:
         """Encrypt ``value`` for the record ``record_id``; it cannot be moved to another record."""
@@ -71,7 +77,7 @@ class Keyring:
             return AESGCM(self._key(value.key_id)).decrypt(
                 value.nonce, value.ciphertext, _bound(value.key_id, record_id)
             )
-        except InvalidTag:
+        except (InvalidTag, ValueError):  # ValueError: a nonce of another length
             raise ConfigurationError(
                 ErrorCode.ENCRYPTION_KEY_INVALID,
                 f"The secret {record_id} cannot be decrypted: the key {value.key_id} is another one, or the "
@@ -126,7 +132,7 @@ def keyring_from_command(command: str) -> Keyring:
                 timeout=_COMMAND_TIMEOUT_SECONDS,
                 check=True,
             )
-        except (OSError, subprocess.SubprocessError) as error:
+        except (OSError, ValueError, IndexError, subprocess.SubprocessError) as error:
             raise ConfigurationError(
                 ErrorCode.ENCRYPTION_KEY_MISSING,
                 f"The encryption key command failed: {type(error).__name__}.",
@@ -168,6 +174,13 @@ def _read_keys(path: Path) -> Mapping[str, bytes]:
             ErrorCode.ENCRYPTION_KEY_MISSING,
             f"The key file {path} is not there.",
             remedy="Bring back the key file that belongs to this state.",
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise ConfigurationError(
+            ErrorCode.ENCRYPTION_KEY_INVALID,
+            f"The key file {path} cannot be read: {reason}.",
+            remedy="Bring back the key file that belongs to this state, readable for this user alone.",
         ) from None
 
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
@@ -12,7 +13,7 @@ from typing import Any, Protocol
 
 import msgspec
 from msgspec.structs import astuple
-from sqlalchemy import Connection, Row, delete, func, insert, select, tuple_, update
+from sqlalchemy import Connection, Row, and_, delete, func, insert, select, tuple_, update
 
 from dbaudit.core.clock import now_us
 from dbaudit.core.errors import ErrorCode, TransientError, not_found
@@ -21,9 +22,11 @@ from dbaudit.state.backend import Backend
 from dbaudit.state.nodes import Lease
 from dbaudit.state.schema import collectors, cursors, databases, event_hours, events, leases, rejected_records
 from dbaudit.state.secrets import SecretStore
+from dbaudit.state.sqlite import CONTAINS
 
 _HOUR_US = 3600 * 1_000_000
 _ID_PREFIX = "evt_"
+_EVENT_ID = re.compile(rf"{_ID_PREFIX}[1-9][0-9]{{0,17}}")
 _LOOKUP_BATCH = 500
 
 
@@ -107,7 +110,8 @@ class EventStore(Protocol):
         """Store a chunk's events, its rejected records and its cursor: all of them or nothing.
 
         Raises TransientError: `lease_lost` when another node holds the database by now, or
-        `state_changed_elsewhere` when the cursor is not ``after`` any more. Nothing is stored then.
+        `state_changed_elsewhere` when the cursor is not ``after`` any more. Nothing is stored then, and
+        neither when an event holds what the state cannot (see ``Backend``).
         """
 
     def cursor(self, database_no: int) -> StoredCursor:
@@ -126,7 +130,10 @@ class EventStore(Protocol):
         """How many events of a database happened today and this week."""
 
     def drop_before(self, database_no: int, time_us: int, limit: int) -> int:
-        """Drop up to ``limit`` events that happened before ``time_us``; returns how many were dropped."""
+        """Drop up to ``limit`` events that happened before ``time_us``; returns how many were dropped.
+
+        Records put aside before then go with them.
+        """
 
 
 _COLUMNS = ("database_no", *AuditEvent.__struct_fields__)
@@ -171,6 +178,7 @@ class RowEventStore:
             revision = _advance_cursor(connection, lease, after, cursor)
             new = _not_stored_yet(connection, lease.database_no, events)
             if new:
+                _check_words(new)
                 self._insert(connection, [_row(lease.database_no, event) for event in new])
                 _add_hours(connection, lease.database_no, new)
             put_aside = sum(self._put_aside(connection, lease, record) for record in rejected)
@@ -231,7 +239,11 @@ class RowEventStore:
                 if number is None:
                     raise not_found("database", wanted.database_id)
                 query = query.where(events.c.database_no == number)
-            query = query.where(*_conditions(wanted)).order_by(*_order(wanted.order)).limit(wanted.limit + 1)
+            query = (
+                query.where(*_conditions(wanted, self._backend.is_sqlite))
+                .order_by(*_order(wanted.order))
+                .limit(wanted.limit + 1)
+            )
             rows = connection.execute(query).all()
         more = len(rows) > wanted.limit
         rows = rows[: wanted.limit]
@@ -240,7 +252,7 @@ class RowEventStore:
 
     def get(self, event_id: str) -> StoredEvent:
         number = event_id.removeprefix(_ID_PREFIX)
-        if not event_id.startswith(_ID_PREFIX) or not number.isdecimal() or len(number) > 18:
+        if not _EVENT_ID.fullmatch(event_id):
             raise not_found("event", event_id)
         with self._backend.reading() as connection:
             row = connection.execute(
@@ -268,19 +280,39 @@ class RowEventStore:
 
     def drop_before(self, database_no: int, time_us: int, limit: int) -> int:
         with self._backend.writing() as connection:
-            old = (
-                select(events.c.seq)
+            # One after the other: on PostgreSQL two that drop the same events would count them twice.
+            self._backend.serialize(connection, "retention")
+            old = connection.execute(
+                select(events.c.seq, events.c.time_us)
                 .where(events.c.database_no == database_no, events.c.time_us < time_us)
-                .order_by(events.c.time_us)
+                .order_by(events.c.time_us, events.c.seq)
                 .limit(limit)
-            )
-            dropped = connection.execute(delete(events).where(events.c.seq.in_(old))).rowcount
-            connection.execute(
-                delete(event_hours).where(
-                    event_hours.c.database_no == database_no, event_hours.c.hour < time_us // _HOUR_US
+            ).all()
+            for start in range(0, len(old), _LOOKUP_BATCH):
+                some = [row.seq for row in old[start : start + _LOOKUP_BATCH]]
+                connection.execute(delete(events).where(events.c.seq.in_(some)))
+            for hour, dropped in sorted(Counter([row.time_us // _HOUR_US for row in old]).items()):
+                mine = and_(event_hours.c.database_no == database_no, event_hours.c.hour == hour)
+                connection.execute(
+                    update(event_hours).where(mine).values(events=event_hours.c.events - dropped)
                 )
+                connection.execute(delete(event_hours).where(mine, event_hours.c.events <= 0))
+            self._drop_rejected(connection, database_no, time_us, limit)
+        return len(old)
+
+    def _drop_rejected(self, connection: Connection, database_no: int, time_us: int, limit: int) -> None:
+        old = connection.execute(
+            select(rejected_records.c.no, rejected_records.c.secret_id)
+            .where(rejected_records.c.database_no == database_no, rejected_records.c.created_at_us < time_us)
+            .order_by(rejected_records.c.no)
+            .limit(limit)
+        ).all()
+        for start in range(0, len(old), _LOOKUP_BATCH):
+            some = old[start : start + _LOOKUP_BATCH]
+            connection.execute(
+                delete(rejected_records).where(rejected_records.c.no.in_([r.no for r in some]))
             )
-        return dropped
+            self._secrets.remove(connection, *(r.secret_id for r in some))
 
 
 def _time_of(event: AuditEvent) -> int:
@@ -355,8 +387,18 @@ def _not_stored_yet(
     return fresh
 
 
+def _check_words(new: Sequence[AuditEvent]) -> None:
+    # A word that is not of these would be stored as any text is, and then no page with it could be read.
+    if (
+        {type(event.type) for event in new} != {EventType}
+        or {type(event.severity) for event in new} != {Severity}
+        or not {type(event.outcome) for event in new} <= {Outcome, type(None)}
+    ):
+        raise TypeError("an event has a type, severity or outcome that is none of dbaudit.core.event")
+
+
 def _add_hours(connection: Connection, database_no: int, new: Sequence[AuditEvent]) -> None:
-    for hour, number in Counter([event.time_us // _HOUR_US for event in new]).items():
+    for hour, number in sorted(Counter([event.time_us // _HOUR_US for event in new]).items()):
         done = connection.execute(
             update(event_hours)
             .where(event_hours.c.database_no == database_no, event_hours.c.hour == hour)
@@ -386,7 +428,7 @@ def _count(connection: Connection, database_no: int, new: Sequence[AuditEvent], 
         )
 
 
-def _conditions(wanted: EventQuery) -> list[Any]:
+def _conditions(wanted: EventQuery, on_sqlite: bool) -> list[Any]:
     conditions: list[Any] = []
     if wanted.types:
         conditions.append(events.c.type.in_(wanted.types))
@@ -399,7 +441,7 @@ def _conditions(wanted: EventQuery) -> list[Any]:
     if wanted.end_us is not None:
         conditions.append(events.c.time_us <= wanted.end_us)
     if wanted.query_contains is not None:
-        conditions.append(events.c.query.icontains(wanted.query_contains, autoescape=True))
+        conditions.append(_contains(wanted.query_contains, on_sqlite))
     if wanted.after is not None:
         time_us, seq = wanted.after
         if wanted.order is EventOrder.STORED:
@@ -409,6 +451,14 @@ def _conditions(wanted: EventQuery) -> list[Any]:
         else:
             conditions.append(tuple_(events.c.time_us, events.c.seq) > tuple_(time_us, seq))
     return conditions
+
+
+def _contains(text: str, on_sqlite: bool) -> Any:
+    if not on_sqlite:
+        return events.c.query.icontains(text, autoescape=True)
+    if text.isascii():
+        return func.instr(func.lower(events.c.query), text.lower()) > 0
+    return getattr(func, CONTAINS)(events.c.query, text.casefold())  # lower() of SQLite knows ASCII only
 
 
 def _order(order: EventOrder) -> tuple[Any, ...]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, select, text, update
 
 from dbaudit.core.clock import now_us
-from dbaudit.core.errors import ConfigurationError, ErrorCode
+from dbaudit.core.errors import ConfigurationError, ErrorCode, RequestError
 from dbaudit.core.secret import Secret
 from dbaudit.state.backend import Backend
 from dbaudit.state.encryption import Encrypted, Keyring, add_key, retire_keys
@@ -58,44 +58,67 @@ class SecretStore:
 
         Yields (done, total) after each batch. With a key file the new key is made here; otherwise it is the
         first one of the variable or command. Which key encrypts is written in the state itself, so that a
-        process that still knows the old one cannot use it any more.
+        process that still knows the old one cannot use it any more. Of two rotations at a time the later one
+        does the work, and the earlier one raises RequestError (`conflict`). One that was interrupted is made
+        good by the next one.
         """
-        if self._keyring.file is not None:
-            add_key(self._keyring.file)
-        self._keyring.reload()
-        key_id = self._keyring.active_id
+        key_id, total = self._begin_rotation()
+        done = 0
+        yield done, total
+        while moved := self._rotate_some(key_id):
+            done += moved
+            yield done, max(total, done)
+        self._end_rotation(key_id)
+
+    def _begin_rotation(self) -> tuple[str, int]:
         with self._backend.writing() as connection:
-            if self._keyring.file is None and _active_key(connection, self._keyring) == key_id:
+            self._backend.serialize(connection, "rotation")
+            before = _active_key(connection, self._keyring)
+            if self._keyring.file is not None:
+                add_key(self._keyring.file)
+            self._keyring.reload()
+            key_id = self._keyring.active_id
+            if key_id == before:
                 raise ConfigurationError(
                     ErrorCode.ENCRYPTION_KEY_INVALID,
                     "There is no new encryption key to rotate to.",
                     remedy="Put a new key before the one in use (variable or command) and run this again.",
                 )
-            _set_active_key(connection, key_id)
+            # In place: whoever waits for this row, to encrypt, has to find it again.
+            connection.execute(
+                update(settings)
+                .where(settings.c.key == _ACTIVE_KEY)
+                .values(value=key_id, updated_at_us=now_us())
+            )
             total = connection.execute(
                 select(func.count()).select_from(secrets).where(secrets.c.key_id != key_id)
             ).scalar_one()
-        done = 0
-        yield done, total
-        while True:
-            with self._backend.writing() as connection:
-                rows = connection.execute(
-                    select(secrets).where(secrets.c.key_id != key_id).limit(_ROTATION_BATCH)
-                ).all()
-                for row in rows:
-                    plain = self._keyring.decrypt(
-                        Encrypted(row.key_id, row.nonce, row.ciphertext), row.record_id
-                    )
-                    connection.execute(
-                        update(secrets)
-                        .where(secrets.c.record_id == row.record_id)
-                        .values(**_columns(self._keyring.encrypt(plain, row.record_id, key_id)))
-                    )
+        return key_id, total
+
+    def _rotate_some(self, key_id: str) -> int:
+        """Re-encrypt some secrets; 0 when none is left."""
+        old = select(secrets).where(secrets.c.key_id != key_id)
+        with self._backend.writing() as connection:
+            _refuse_other_rotation(connection, self._keyring, key_id)
+            # What somebody else is changing is left to him; waiting for it with locks held could deadlock.
+            rows = connection.execute(old.limit(_ROTATION_BATCH).with_for_update(skip_locked=True)).all()
             if not rows:
-                break
-            done += len(rows)
-            yield done, max(total, done)
-        if self._keyring.file is not None:
+                rows = connection.execute(old.limit(1).with_for_update()).all()
+            for row in rows:
+                plain = self._keyring.decrypt(Encrypted(row.key_id, row.nonce, row.ciphertext), row.record_id)
+                connection.execute(
+                    update(secrets)
+                    .where(secrets.c.record_id == row.record_id)
+                    .values(**_columns(self._keyring.encrypt(plain, row.record_id, key_id)))
+                )
+        return len(rows)
+
+    def _end_rotation(self, key_id: str) -> None:
+        if self._keyring.file is None:
+            return
+        with self._backend.writing() as connection:
+            self._backend.serialize(connection, "rotation")
+            _refuse_other_rotation(connection, self._keyring, key_id)
             retire_keys(self._keyring.file, key_id)
             self._keyring.reload()
 
@@ -105,15 +128,20 @@ def _columns(encrypted: Encrypted) -> dict[str, str | bytes]:
 
 
 def _active_key(connection: Connection, keyring: Keyring) -> str:
-    found = connection.execute(
-        select(settings.c.value).where(settings.c.key == _ACTIVE_KEY).with_for_update(read=True)
-    ).scalar_one_or_none()
+    """The key that encrypts; it stays so until the transaction ends."""
+    query = select(settings.c.value).where(settings.c.key == _ACTIVE_KEY).with_for_update(read=True)
+    found = connection.execute(query).scalar_one_or_none()
     if found is None:
-        _set_active_key(connection, keyring.active_id)
-        return keyring.active_id
+        connection.execute(
+            text(
+                "INSERT INTO settings (key, value, updated_at_us) VALUES (:k, :v, :t) ON CONFLICT DO NOTHING"
+            ),
+            {"k": _ACTIVE_KEY, "v": keyring.active_id, "t": now_us()},
+        )
+        found = connection.execute(query).scalar_one()
     return str(found)
 
 
-def _set_active_key(connection: Connection, key_id: str) -> None:
-    connection.execute(delete(settings).where(settings.c.key == _ACTIVE_KEY))
-    connection.execute(insert(settings).values(key=_ACTIVE_KEY, value=key_id, updated_at_us=now_us()))
+def _refuse_other_rotation(connection: Connection, keyring: Keyring, key_id: str) -> None:
+    if _active_key(connection, keyring) != key_id:
+        raise RequestError(ErrorCode.CONFLICT, "Another rotation of the keys has begun, and does the rest.")

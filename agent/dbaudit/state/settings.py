@@ -29,6 +29,7 @@ class SettingStore:
     def put(self, key: str, value: Any) -> None:
         """Set ``key`` to a JSON value."""
         with self._backend.writing() as connection:
+            self._backend.serialize(connection, "settings")
             connection.execute(delete(settings).where(settings.c.key == key))
             connection.execute(
                 insert(settings).values(

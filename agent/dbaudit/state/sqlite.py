@@ -26,6 +26,8 @@ from sqlalchemy.engine import URL, ConnectArgsType
 apilevel = "2.0"
 threadsafety = 1
 paramstyle = "qmark"
+CONTAINS = "dbaudit_contains"
+"""The SQL function that tells whether a text contains another one (case-folded already) in any case."""
 sqlite_version_info = tuple(int(part) for part in apsw.sqlite_lib_version().split("."))
 Binary = bytes
 
@@ -54,12 +56,42 @@ class ProgrammingError(DatabaseError):
     """PEP 249: wrong SQL."""
 
 
+class DataError(DatabaseError):
+    """PEP 249: a value that does not fit, such as a text of more than 1,000,000,000 bytes."""
+
+
 _MEANING: dict[type[Exception], type[Error]] = {
     apsw.ConstraintError: IntegrityError,
     apsw.SQLError: ProgrammingError,
+    apsw.TooBigError: DataError,
+    apsw.MismatchError: DataError,
     apsw.MisuseError: InterfaceError,
     apsw.ThreadingViolationError: InterfaceError,
 }
+
+
+_LASTING = (
+    apsw.NotADBError,
+    apsw.CorruptError,
+    apsw.CantOpenError,
+    apsw.ReadOnlyError,
+    apsw.PermissionsError,
+    apsw.AuthError,
+)
+
+
+def is_lasting(error: BaseException | None) -> bool:
+    """Whether ``error``, or what caused it, is nothing that passes by itself: a file that is no database, is
+    damaged, or cannot be opened or written.
+    """
+    while error is not None and not isinstance(error, _LASTING):
+        error = error.__cause__
+    return error is not None
+
+
+def _contains(*values: Any) -> bool:
+    text, folded = values
+    return text is not None and folded in text.casefold()
 
 
 @contextmanager
@@ -133,6 +165,7 @@ class Connection:
         with _translated():
             self._connection = apsw.Connection(path)
             self._connection.set_busy_timeout(int(busy_seconds * 1000))
+            self._connection.create_scalar_function(CONTAINS, _contains, 2, deterministic=True)
 
     def cursor(self) -> Cursor:
         """A new cursor."""

@@ -4,6 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import psycopg
+from psycopg import sql
+from sqlalchemy.exc import ProgrammingError
+
+from dbaudit.core.errors import ConfigurationError, ErrorCode, TransientError
+from dbaudit.state import sqlite
 from dbaudit.state.api_keys import ApiKeyStore
 from dbaudit.state.backend import Backend
 from dbaudit.state.changes import Changes, PostgresChanges, SqliteChanges
@@ -47,19 +53,65 @@ class State:
 def open_state(url: str, keyring: Keyring, *, lease_seconds: float = DEFAULT_LEASE_SECONDS) -> State:
     """Open the state at ``url`` and bring it to the present schema.
 
-    Raises ConfigurationError when the schema is newer than this program, or TransientError when the state
-    cannot be reached.
+    Raises ConfigurationError when it is no state of dbaudit, cannot be written, or has a schema newer than
+    this program; TransientError when it cannot be reached, is locked or full.
     """
     backend = Backend(url)
-    if backend.path is not None:
-        _make_private(backend.path)
-    migrate(backend)
-    return State(backend, keyring, lease_seconds=lease_seconds)
+    try:
+        if backend.path is None:
+            _prepare_postgresql(backend)
+        else:
+            _prepare_file(backend, backend.path)
+        return State(backend, keyring, lease_seconds=lease_seconds)
+    except BaseException:
+        backend.close()
+        raise
 
 
-def _make_private(path: Path) -> None:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path.touch(mode=0o600)  # SQLite gives its other files the mode of this one
+def _prepare_file(backend: Backend, path: Path) -> None:
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.touch(mode=0o600)  # SQLite gives its other files the mode of this one
+    except OSError as error:
+        raise _unusable(path, str(error.strerror)) from None
+    try:
+        migrate(backend)
+    except TransientError as error:
+        if sqlite.is_lasting(error.__cause__):
+            raise _unusable(path, error.message) from error
+        raise
+
+
+def _unusable(path: Path, reason: str) -> ConfigurationError:
+    return ConfigurationError(
+        ErrorCode.CONFIGURATION_INVALID,
+        f"The state file {path} cannot be used: {reason}",
+        remedy="Give the path of a state of dbaudit, or of a new file in a folder that this user may write.",
+    )
+
+
+def _prepare_postgresql(backend: Backend) -> None:
+    with backend.reading() as connection:
+        encoding = connection.exec_driver_sql("SHOW server_encoding").scalar_one()
+    if encoding != "UTF8":
+        raise ConfigurationError(
+            ErrorCode.CONFIGURATION_INVALID,
+            f"The database for the state has the encoding {encoding}, which cannot hold every text.",
+            remedy="CREATE DATABASE dbaudit ENCODING 'UTF8' TEMPLATE template0",
+        )
+    try:
+        migrate(backend)
+    except ProgrammingError as error:
+        if not isinstance(error.orig, psycopg.errors.InsufficientPrivilege):
+            raise
+        user = backend.engine.url.username
+        raise ConfigurationError(
+            ErrorCode.CONFIGURATION_INVALID,
+            f"The user {user} may not make the tables of the state: {error.orig.diag.message_primary}.",
+            remedy=sql.SQL("GRANT CREATE ON SCHEMA public TO {}")
+            .format(sql.Identifier(str(user)))
+            .as_string(),
+        ) from error
 
 
 def _wakeup(backend: Backend) -> Wakeup:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 import msgspec
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import Connection, delete, insert, select, update
 
 from dbaudit.core.clock import now_us
 from dbaudit.core.database import SECRET_FIELDS, AuditOptions, SslMode, Target
@@ -101,8 +101,17 @@ class TaskStore:
         return task_id
 
     def claim(self, node_id: str) -> Task | None:
-        """The oldest task that nobody has taken, now this node's; None when there is none."""
+        """The oldest task that nobody has taken, now this node's; None when there is none.
+
+        Tasks that nobody waits for any more are dropped, and their secrets with them.
+        """
         now = now_us()
+        with self._backend.reading() as connection:  # an idle agent takes no lock for writing
+            if (
+                connection.execute(select(tasks.c.no).where(tasks.c.status == "queued").limit(1)).first()
+                is None
+            ):
+                return None
         with self._backend.writing() as connection:
             waiting = (
                 select(tasks.c.no)
@@ -111,6 +120,7 @@ class TaskStore:
                 .limit(1)
                 .with_for_update(skip_locked=True)
             )
+            self._drop_expired(connection, now)
             number = connection.execute(waiting).scalar_one_or_none()
             if number is None:
                 return None
@@ -132,6 +142,13 @@ class TaskStore:
             database_id=stored.database_id,
             target=target_of(stored.database_id or row.id, declaration, secrets),
         )
+
+    def _drop_expired(self, connection: Connection, now: int) -> None:
+        expired = select(tasks.c.id).where(tasks.c.status == "queued", tasks.c.deadline_us <= now)
+        ids = connection.execute(expired.with_for_update(skip_locked=True)).scalars().all()
+        if ids:
+            connection.execute(update(tasks).where(tasks.c.id.in_(ids)).values(status="expired"))
+            self._secrets.remove(connection, *(f"{task_id}/{f}" for task_id in ids for f in SECRET_FIELDS))
 
     def finish(self, task_id: str, report: TestReport) -> None:
         """Write the result of a task, forget its secrets, and wake whoever waits for it; the first result

@@ -8,17 +8,24 @@ time, and what counts is always in the state.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
+import selectors
 import socket
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 import psycopg
 
+from dbaudit.core.errors import TransientError
 from dbaudit.state.backend import Backend
+
+_log = logging.getLogger(__name__)
+_CONNECT_SECONDS = 10
 
 
 class Topic(StrEnum):
@@ -54,9 +61,12 @@ class Wakeup(ABC):
             )
 
     def notify(self, topic: Topic) -> None:
-        """Tell everybody, this process included."""
+        """Tell everybody, this process included. Never raises: what it is about is committed already."""
         self._received(topic)
-        self._send(topic)
+        try:
+            self._send(topic)
+        except (OSError, TransientError) as error:
+            _log.debug("a notice about %s was lost: %s", topic, error)
 
     def close(self) -> None:
         """Stop receiving; whoever waits goes on at once."""
@@ -89,8 +99,10 @@ class SocketWakeup(Wakeup):
         self._thread.start()
 
     def _receive(self) -> None:
-        while not self._closed:
+        while True:
             word = self._socket.recv(64).decode(errors="replace")
+            if self._closed:
+                return
             if word in _TOPICS:
                 self._received(Topic(word))
 
@@ -112,9 +124,8 @@ class SocketWakeup(Wakeup):
 
     def close(self) -> None:
         super().close()
-        with contextlib.suppress(OSError), _short_address(self._path) as address:
-            self._socket.sendto(b"close", address)
-        self._thread.join(1)
+        self._socket.shutdown(socket.SHUT_RDWR)  # ends recv
+        self._thread.join()
         self._path.unlink(missing_ok=True)
         self._socket.close()
 
@@ -140,6 +151,7 @@ class ListenWakeup(Wakeup):
         self._backend = backend
         self._url = backend.engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
         self._stop = threading.Event()
+        self._end, self._ended = socket.socketpair()
         self._listening = threading.Event()
         self._thread = threading.Thread(target=self._receive, name="wakeup", daemon=True)
         self._thread.start()
@@ -148,17 +160,26 @@ class ListenWakeup(Wakeup):
     def _receive(self) -> None:
         while not self._stop.is_set():
             try:
-                with psycopg.connect(self._url, autocommit=True, connect_timeout=10) as connection:
+                with psycopg.connect(
+                    self._url, autocommit=True, connect_timeout=_CONNECT_SECONDS
+                ) as connection:
                     connection.execute(f"LISTEN {self._CHANNEL}")
                     for topic in Topic:
                         self._received(topic)  # whatever was missed while away
                     self._listening.set()
-                    while not self._stop.is_set():
-                        for notice in connection.notifies(timeout=0.5):
-                            if notice.payload in _TOPICS:
-                                self._received(Topic(notice.payload))
+                    self._listen(connection)
             except psycopg.Error:
                 self._stop.wait(self._RECONNECT_SECONDS)
+
+    def _listen(self, connection: psycopg.Connection[Any]) -> None:
+        with selectors.DefaultSelector() as selector:
+            selector.register(connection, selectors.EVENT_READ)
+            selector.register(self._ended, selectors.EVENT_READ)
+            while not self._stop.is_set():
+                for notice in connection.notifies(timeout=0):
+                    if notice.payload in _TOPICS:
+                        self._received(Topic(notice.payload))
+                selector.select()
 
     def _send(self, topic: Topic) -> None:
         with self._backend.writing() as connection:
@@ -167,4 +188,6 @@ class ListenWakeup(Wakeup):
     def close(self) -> None:
         self._stop.set()
         super().close()
-        self._thread.join(5)
+        self._end.close()
+        self._thread.join(_CONNECT_SECONDS + 1)
+        self._ended.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import sqlalchemy
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
@@ -12,13 +13,14 @@ from alembic.script.revision import ResolutionError
 
 from dbaudit.core.errors import ConfigurationError, ErrorCode
 from dbaudit.state.backend import Backend
+from dbaudit.state.schema import metadata
 
 
 def migrate(backend: Backend, revision: str = "head") -> None:
     """Bring the state to ``revision``, in one transaction; processes that start together do it one by one.
 
     A state that a newer dbaudit has written is refused and left as it is: ConfigurationError
-    (`state_newer_than_program`).
+    (`state_newer_than_program`). So is a database that holds something else (`configuration_invalid`).
     """
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent))
@@ -38,5 +40,19 @@ def migrate(backend: Backend, revision: str = "head") -> None:
                 ) from None
         if present == script.get_current_head() and revision == "head":
             return
+        if present is None:
+            _refuse_foreign(backend, connection)
         config.attributes["connection"] = connection
         command.upgrade(config, revision)
+
+
+def _refuse_foreign(backend: Backend, connection: sqlalchemy.Connection) -> None:
+    tables = set(sqlalchemy.inspect(connection).get_table_names())
+    # A PostgreSQL database may be shared with other programs; a file is the state's own.
+    in_the_way = sorted(tables if backend.is_sqlite else tables & set(metadata.tables))
+    if in_the_way:
+        raise ConfigurationError(
+            ErrorCode.CONFIGURATION_INVALID,
+            f"The database for the state holds tables that are not dbaudit's: {', '.join(in_the_way[:5])}.",
+            remedy="Give the state a database of its own.",
+        )
