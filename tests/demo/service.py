@@ -106,6 +106,7 @@ class Service:
                 "DBAUDIT_API_KEY": self.key,
                 "DBAUDIT_DEMO_PASSWORD": password,
             },
+            check=False,
         )
         if done.returncode != 0:
             raise ServiceFailedError(

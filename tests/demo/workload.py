@@ -124,6 +124,7 @@ class Workload:
                 env=self._environment(),
                 capture_output=True,
                 start_new_session=True,
+                check=False,
             )
             if done.returncode == 0:
                 self._done.pgbench_transactions += PGBENCH_CLIENTS * PGBENCH_TRANSACTIONS

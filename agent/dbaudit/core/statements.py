@@ -87,7 +87,7 @@ def mask_all(statements: Sequence[str]) -> list[str]:
         return masked.split(_BETWEEN)
     return [
         _mask_lexically(statement)
-        if any([mark in text for mark in marks])  # noqa: C419  # a list is twice as fast here
+        if any(map(text.__contains__, marks))
         or (tagged and _TAG.search(text))
         or (escaped and _BACKSLASH in statement)
         else text
@@ -175,7 +175,7 @@ def remove_passwords(statement: str) -> str:
     "ALTER ROLE app PASSWORD '********' VALID UNTIL '2030-01-01'"
     """
     lower = statement.lower()
-    if not any([word in lower for word in _MAY_HOLD_PASSWORD]):  # noqa: C419  # twice as fast
+    if not any(map(lower.__contains__, _MAY_HOLD_PASSWORD)):
         return statement
     return _URL.sub(_hide_password_of_url, _hide_passwords(statement))
 

@@ -149,7 +149,7 @@ _FORMS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
         "lower case letters, digits and underscores",
     ),
     "display_name": (lambda v: isinstance(v, str) and v != "", "a text"),
-    "default_port": (lambda v: type(v) is int and 0 < v < 65536, "a port"),
+    "default_port": (lambda v: isinstance(v, int) and v is not True and 0 < v < 65536, "a port"),
     "supported_versions": (
         lambda v: isinstance(v, tuple) and all(isinstance(version, str) for version in v),
         "a tuple of texts",

@@ -56,7 +56,7 @@ class ApiKeyStore:
 
     def create(self, name: str, scopes: tuple[Scope, ...]) -> tuple[ApiKey, Secret]:
         """A new key with the given scopes, and the key itself, which cannot be shown again."""
-        text = KEY_PREFIX + "".join(secrets.choice(_ALPHABET) for _ in range(_KEY_CHARACTERS))
+        text = KEY_PREFIX + "".join(secrets.choice(_ALPHABET) for position in range(_KEY_CHARACTERS))
         key = ApiKey(
             id=new_id("key"), name=name, scopes=tuple(s.value for s in scopes), created_at_us=now_us()
         )
