@@ -377,7 +377,7 @@ def _not_stored_yet(
             rows.extend(connection.execute(of_database.where(events.c.time_us.in_(some))).all())
     if not rows and len({event.key for event in new}) == len(new):
         return new
-    known = {(time_us, key) for time_us, key in rows}
+    known = {tuple(row) for row in rows}
     fresh = []
     for event in new:
         name = (event.time_us, event.key)
