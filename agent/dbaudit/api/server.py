@@ -67,7 +67,9 @@ class _Request(HTTPRequest):
         )
         try:
             body = source.read() if self.chunked_read or length else b""
-        except cheroot_errors.MaxSizeExceeded:
+        except OSError as error:
+            if error.args != ("Request Entity Too Large",):  # how cheroot says it of chunks
+                raise
             self.simple_response("413 Request Entity Too Large")
             return
         except ValueError:

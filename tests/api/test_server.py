@@ -1,0 +1,249 @@
+"""The API on a real socket: sizes, times, malformed requests, TLS, and a clean stop."""
+
+from __future__ import annotations
+
+import json
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+from dbaudit.api import ApiServer
+from dbaudit.api.server import bind
+from dbaudit.core.errors import ConfigurationError
+from dbaudit.core.report import TestReport
+from dbaudit.state.tasks import Task
+
+from tests.api.conftest import REACHED, Api, declaration
+from tests.servers.certificates import CertificateAuthority
+
+Serve = Callable[..., ApiServer]
+
+
+@pytest.fixture
+def serve() -> Iterator[Serve]:
+    """Starts servers for one test: ``serve(api)`` takes the options of ApiServer."""
+    with ExitStack() as running:
+
+        def start(api: Api, **options: object) -> ApiServer:
+            server = ApiServer(api.app, "127.0.0.1", 0, **options)  # type: ignore[arg-type]
+            bind(server)
+            thread = threading.Thread(target=server.serve)
+            thread.start()
+            running.callback(thread.join, 30)
+            running.callback(server.stop)
+            return server
+
+        yield start
+
+
+@contextmanager
+def client(api: Api, server: ApiServer, scheme: str = "http", **options: object) -> Iterator[httpx.Client]:
+    headers = {"Authorization": f"Bearer {api.key}"}
+    address = f"{scheme}://127.0.0.1:{server.port}"
+    with httpx.Client(base_url=address, headers=headers, timeout=30, **options) as opened:  # type: ignore[arg-type]
+        yield opened
+
+
+def raw(server: ApiServer, request: bytes, *, shut: bool = False) -> tuple[bytes, dict[str, object]]:
+    """Sends bytes and reads until the server closes: the head of the answer, and its JSON."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
+        connection.sendall(request)
+        if shut:
+            connection.shutdown(socket.SHUT_WR)
+        answer = b""
+        while part := connection.recv(65536):
+            answer += part
+    head, _, body = answer.partition(b"\r\n\r\n")
+    return head, json.loads(body)
+
+
+def test_the_life_of_a_database_over_a_real_connection(api: Api, serve: Serve) -> None:
+    with client(api, serve(api)) as http:
+        created = http.post("/v1/databases", json=declaration())
+        assert created.status_code == 201
+        path = created.headers["Location"]
+        assert http.patch(path, json={"name": "x"}).json()["name"] == "x"
+        assert http.get("/v1/databases").json()["pagination"]["total"] == 1
+        deleted = http.delete(path)
+        assert (deleted.status_code, deleted.content) == (204, b"")
+        assert http.get(path).status_code == 404
+        assert http.get("/v1/docs", follow_redirects=True).status_code == 200
+
+
+def test_a_body_of_10_mb_is_refused_and_its_sender_reads_why(api: Api, serve: Serve) -> None:
+    server = serve(api)
+    with api.unchanged(), client(api, server) as http:
+        for _ in range(3):
+            answer = http.post("/v1/databases", content=b"x" * 10_000_000)
+            assert answer.status_code == 413
+            assert answer.json()["error"]["code"] == "payload_too_large"
+        assert http.get("/v1/databases").status_code == 200
+
+
+def test_a_body_too_large_is_refused_before_it_is_sent(api: Api, serve: Serve) -> None:
+    request = b"POST /v1/databases HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999\r\n\r\n"
+    head, body = raw(serve(api), request, shut=True)
+    assert head.startswith(b"HTTP/1.1 413")
+    assert b"application/json" in head
+    assert body["error"]["code"] == "payload_too_large"  # type: ignore[index]
+
+
+def test_a_chunked_body_is_read_and_bounded(api: Api, serve: Serve) -> None:
+    def chunks(content: bytes) -> Iterator[bytes]:
+        for start in range(0, len(content), 1000):
+            yield content[start : start + 1000]
+
+    headers = {"Content-Type": "application/json"}
+    with client(api, serve(api)) as http:
+        body = json.dumps(declaration()).encode()
+        assert http.post("/v1/databases", content=chunks(body), headers=headers).status_code == 201
+        with api.unchanged():
+            too_much = http.post("/v1/databases", content=chunks(b" " * 3_000_000), headers=headers)
+            assert too_much.status_code == 413
+            assert too_much.json()["error"]["code"] == "payload_too_large"
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        b"nonsense\r\n\r\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"GET /v1/databases HTTP/1.1\r\nbroken header\r\n\r\n",
+        b"POST /v1/databases HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\n",
+        b"POST /v1/databases HTTP/1.1\r\nHost: x\r\nContent-Length: +5\r\n\r\n12345",
+        b"POST /v1/databases HTTP/1.1\r\nHost: x\r\nContent-Length: five\r\n\r\n",
+        b"POST /v1 HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"POST /v1/databases HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n\r\n",
+        b"POST /v1/databases HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n",
+        b"GET /" + b"x" * 100_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nX-Long: " + b"x" * 100_000 + b"\r\n\r\n",
+    ],
+    ids=lambda value: value[:40].decode(),
+)
+def test_a_malformed_request_is_answered_in_the_form_of_all_errors(
+    api: Api, serve: Serve, request_bytes: bytes
+) -> None:
+    server = serve(api)
+    head, body = raw(server, request_bytes, shut=True)
+    assert head[9:10] in (b"4", b"5")
+    assert head[9:12] != b"500"
+    assert b"X-Request-Id" in head
+    assert set(body["error"]) == {"code", "message", "request_id", "details"}  # type: ignore[call-overload]
+    with client(api, server) as http:
+        assert http.get("/v1/databases").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "part", [b"GET /v1/databases HT", b"POST /v1 HTTP/1.1\r\nContent-Length: 50\r\n\r\n{"]
+)
+def test_a_request_that_trickles_in_is_ended(api: Api, serve: Serve, part: bytes) -> None:
+    server = serve(api, threads=1, read_timeout_seconds=0.5)
+    stop = threading.Event()
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as slow:
+        slow.sendall(part)
+
+        def trickle() -> None:
+            while not stop.wait(0.1):
+                try:
+                    slow.sendall(b" ")
+                except OSError:
+                    return
+
+        sender = threading.Thread(target=trickle)
+        sender.start()
+        try:
+            # The only worker is free again.
+            with client(api, server) as http:
+                assert http.get("/health/live").status_code == 200
+        finally:
+            stop.set()
+            sender.join()
+
+
+def test_stopping_lets_running_requests_finish(api: Api) -> None:
+    server = ApiServer(api.app, "127.0.0.1", 0)
+    bind(server)
+    serving = threading.Thread(target=server.serve)
+    serving.start()
+    database = api.declared()
+    reached, go_on = threading.Event(), threading.Event()
+    answers: list[httpx.Response] = []
+
+    def slow(task: Task) -> TestReport:
+        reached.set()
+        assert go_on.wait(30)
+        return REACHED
+
+    def ask() -> None:
+        with client(api, server) as http:
+            answers.append(http.post(f"/v1/databases/{database['id']}/test"))
+
+    with api.agent(slow):
+        asking = threading.Thread(target=ask)
+        asking.start()
+        assert reached.wait(30)
+        stopping = threading.Thread(target=server.stop)
+        stopping.start()
+        asking.join(30)
+        go_on.set()
+        stopping.join(30)
+        serving.join(30)
+    assert not serving.is_alive()
+    # It was waiting for an agent: that ends with a word, not with a broken connection.
+    assert answers[0].status_code == 503
+    assert answers[0].json()["error"]["code"] == "shutting_down"
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", server.port), timeout=1)
+
+
+def test_a_port_that_is_taken_is_one_clear_error(api: Api) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ConfigurationError, match=f"127.0.0.1:{port}") as error:
+            bind(ApiServer(api.app, "127.0.0.1", port))
+        assert "--port" in str(error.value.remedy)
+
+
+@pytest.fixture
+def tls(tmp_path: Path) -> tuple[CertificateAuthority, Path, Path]:
+    authority = CertificateAuthority()
+    credential = authority.server("localhost", "127.0.0.1")
+    certificate, key = tmp_path / "api.crt", tmp_path / "api.key"
+    certificate.write_text(credential.certificate)
+    key.write_text(credential.key)
+    return authority, certificate, key
+
+
+def test_tls_and_a_silent_client_that_holds_nobody_up(
+    api: Api, serve: Serve, tls: tuple[CertificateAuthority, Path, Path]
+) -> None:
+    authority, certificate, key = tls
+    server = serve(api, certificate=certificate, key=key)
+    context = ssl.create_default_context(cadata=authority.certificate)
+    # A connection that never says hello must not keep others from theirs.
+    with socket.create_connection(("127.0.0.1", server.port)):
+        begun = time.monotonic()
+        with client(api, server, "https", verify=context) as http:
+            assert http.post("/v1/databases", json=declaration()).status_code == 201
+            assert http.post("/v1/databases", content=b"x" * 5_000_000).status_code == 413
+            assert http.get("/v1/databases").json()["pagination"]["total"] == 1
+        assert time.monotonic() - begun < 10
+    assert server.ssl_adapter.context.minimum_version is ssl.TLSVersion.TLSv1_2
+
+
+def test_tls_with_a_wrong_key_is_one_clear_error(
+    api: Api, tls: tuple[CertificateAuthority, Path, Path], tmp_path: Path
+) -> None:
+    _, certificate, _ = tls
+    other = tmp_path / "other.key"
+    other.write_text(CertificateAuthority().client("x").key)
+    with pytest.raises(ConfigurationError, match="certificate and key"):
+        ApiServer(api.app, "127.0.0.1", 0, certificate=certificate, key=other)
+    with pytest.raises(ConfigurationError, match="both"):
+        ApiServer(api.app, "127.0.0.1", 0, certificate=certificate)
