@@ -108,12 +108,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = 10.0
     api_url: Annotated[
-        str | None,
-        _setting(
-            "Address of the API, for client commands.",
-            "http://host:port or https://host",
-            pattern="^https?://[^/@]+(/[^@]*)?$",
-        ),
+        Annotated[str, Meta(pattern="^https?://[^/@]+(/[^@]*)?$")] | None,
+        _setting("Address of the API, for client commands.", "http://host:port or https://host"),
     ] = None
     api_key: Annotated[Secret | None, _setting("API key of client commands.", "dbaudit_live_...")] = None
 

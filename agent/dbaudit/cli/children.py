@@ -71,7 +71,8 @@ class Child:
             started = time.monotonic()
             code = process.wait()
             if self._stop.is_set():
-                self._code = 0 if code == 0 else ExitCode.FAILURE
+                # By SIGTERM itself: it was ended before it had begun.
+                self._code = 0 if code in (0, -signal.SIGTERM) else ExitCode.FAILURE
                 return
             if code in _FINAL:
                 self._code = code

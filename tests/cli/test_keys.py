@@ -1,0 +1,87 @@
+"""`dbaudit keys`: made, shown once, listed without themselves, revoked."""
+
+import json
+from pathlib import Path
+
+import pytest
+from dbaudit.cli.keys import SCOPES
+from dbaudit.state.api_keys import Scope
+
+from tests.cli.conftest import Installation
+from tests.cli.running import dbaudit
+
+
+def test_create_prints_the_key_alone_on_standard_output(tmp_path: Path) -> None:
+    done = dbaudit("keys", "create", "--home", tmp_path / "home", "--name", "ci", "--scope", "read:events")
+    assert done.returncode == 0
+    key = done.stdout.removesuffix("\n")
+    assert key.startswith("dbaudit_live_")
+    assert len(key) == len("dbaudit_live_") + 32
+    assert key.isprintable()
+    assert " " not in key
+    assert key not in done.stderr
+
+
+def test_every_scope_of_the_state_can_be_given() -> None:
+    assert [scope.value for scope in Scope] == list(SCOPES)
+
+
+def test_list_shows_names_and_scopes_and_never_a_key(installation: Installation) -> None:
+    home = installation.home
+    made = dbaudit(
+        "keys", "create", "--home", home, "--name", "a b", "--scope", "read:events", "--scope", "admin"
+    )
+    for form in ("json", "table"):
+        listed = dbaudit("keys", "list", "--home", home, "--output", form)
+        assert listed.returncode == 0
+        assert made.stdout.strip() not in listed.stdout
+        assert installation.key not in listed.stdout
+        assert "a b" in listed.stdout
+    keys = json.loads(dbaudit("keys", "list", "--home", home, "--output", "json").stdout)
+    (key,) = [key for key in keys if key["name"] == "a b"]
+    assert key["scopes"] == ["read:events", "admin"]
+    assert key["revoked_at"] is None
+
+
+def test_a_revoked_key_opens_nothing(installation: Installation) -> None:
+    home = installation.home
+    made = dbaudit("keys", "create", "--home", home, "--name", "leaver", "--scope", "admin")
+    keys = json.loads(dbaudit("keys", "list", "--home", home, "--output", "json").stdout)
+    (key_id,) = [key["id"] for key in keys if key["name"] == "leaver"]
+    assert dbaudit("keys", "revoke", key_id, "--home", home).returncode == 0
+    refused = dbaudit(
+        "databases", "list", DBAUDIT_API_URL=installation.url, DBAUDIT_API_KEY=made.stdout.strip()
+    )
+    assert refused.returncode == 5
+    assert made.stdout.strip() not in refused.stderr
+
+
+def test_revoking_an_unknown_key_names_it(installation: Installation) -> None:
+    done = dbaudit("keys", "revoke", "key_none", "--home", installation.home)
+    assert done.returncode == 6
+    assert "key_none" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["--scope", "admin"], "--name"),
+        (["--name", "x"], "--scope"),
+        (["--name", "x", "--scope", "write:everything"], "write:everything"),
+        (["--name", " ", "--scope", "admin"], "--name"),
+        (["--name", "two\nlines", "--scope", "admin"], "--name"),
+        (["--name", "x" * 201, "--scope", "admin"], "--name"),
+    ],
+)
+def test_a_wrong_option_is_named_and_makes_no_state(tmp_path: Path, arguments: list[str], named: str) -> None:
+    done = dbaudit("keys", "create", "--home", tmp_path / "home", *arguments)
+    assert done.returncode == 2
+    assert named in done.stderr
+    assert not (tmp_path / "home").exists()
+
+
+def test_listing_a_home_without_a_state_makes_none(tmp_path: Path) -> None:
+    done = dbaudit("keys", "list", "--home", tmp_path / "home")
+    assert done.returncode == 3
+    assert str(tmp_path / "home") in done.stderr
+    assert not (tmp_path / "home").exists()
