@@ -458,7 +458,7 @@ def _contains(text: str, on_sqlite: bool) -> Any:
         return events.c.query.icontains(text, autoescape=True)
     if text.isascii():
         return func.instr(func.lower(events.c.query), text.lower()) > 0
-    return getattr(func, CONTAINS)(events.c.query, text.casefold())  # lower() of SQLite knows ASCII only
+    return getattr(func, CONTAINS)(events.c.query, text.lower())  # lower() of SQLite knows ASCII only
 
 
 def _order(order: EventOrder) -> tuple[Any, ...]:

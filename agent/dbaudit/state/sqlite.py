@@ -27,7 +27,7 @@ apilevel = "2.0"
 threadsafety = 1
 paramstyle = "qmark"
 CONTAINS = "dbaudit_contains"
-"""The SQL function that tells whether a text contains another one (case-folded already) in any case."""
+"""The SQL function that tells whether a text contains another one (in lower case already) in any case."""
 sqlite_version_info = tuple(int(part) for part in apsw.sqlite_lib_version().split("."))
 Binary = bytes
 
@@ -90,8 +90,8 @@ def is_lasting(error: BaseException | None) -> bool:
 
 
 def _contains(*values: Any) -> bool:
-    text, folded = values
-    return text is not None and folded in text.casefold()
+    text, lower = values
+    return text is not None and lower in text.lower()
 
 
 @contextmanager
