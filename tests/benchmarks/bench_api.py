@@ -1,7 +1,9 @@
 """How much the API costs over a bare Flask route that returns the same bytes on the same server.
 
-One process holds 10,000 databases and serves both applications, each on a port of its own; another one asks, over
-connections that stay open, now the one and now the other. Prints requests per second of both, and their ratio.
+One process, on one core, holds 10,000 databases and serves both applications, each on a port of its own;
+another one asks, over connections that stay open, now the one and now the other. Answers are kept until the
+state changes: the figures `api_changing_*` are of a state that is written ten times a second, as a busy agent
+writes it.
 """
 
 from __future__ import annotations
@@ -16,8 +18,6 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from flask import Flask, Response
-
 from dbaudit.api import ApiServer, ApiSettings, create_app
 from dbaudit.core.database import SslMode
 from dbaudit.core.secret import Secret
@@ -25,11 +25,16 @@ from dbaudit.state import State, open_state
 from dbaudit.state.api_keys import Scope
 from dbaudit.state.databases import Declaration
 from dbaudit.state.encryption import keyring_from_file
+from flask import Flask, Response
+
+from tests.benchmarks.cores import OF_THE_AGENT, OF_THE_SERVER, pin
+from tests.benchmarks.figures import figure, say
 
 DATABASES = 10_000
 CONNECTIONS = 4
 ROUNDS = 7
 SECONDS = 1.5
+SECONDS_BETWEEN_WRITES = 0.1
 
 
 def main() -> None:
@@ -39,23 +44,34 @@ def main() -> None:
     process.start()
     key, api_port, bare_port, paths = here.recv()
     try:
-        for name, path in paths.items():
-            api, bare = [], []
-            for _ in range(ROUNDS):
-                bare.append(_requests_per_second(bare_port, path, key))
-                api.append(_requests_per_second(api_port, path, key))
-            print(f"api_{name}_requests_per_second {statistics.median(api):.0f} requests/s")
-            print(f"peer_bare_flask_{name}_requests_per_second {statistics.median(bare):.0f} requests/s")
-            ratio = statistics.median(a / b for a, b in zip(api, bare, strict=True))
-            print(f"api_{name}_ratio {ratio:.3f} ratio", flush=True)
+        pin(OF_THE_SERVER)
+        for writing in (False, True):
+            here.send(writing)
+            for name, path in paths.items():
+                say(f"{name}, {'changing' if writing else 'quiet'} state")
+                label = f"api_changing_{name}" if writing else f"api_{name}"
+                api, bare = [], []
+                for _ in range(ROUNDS):
+                    bare.append(_requests_per_second(bare_port, path, key))
+                    api.append(_requests_per_second(api_port, path, key))
+                figure(f"{label}_requests_per_second", statistics.median(api), "requests/s")
+                if not writing:
+                    figure(
+                        f"peer_bare_flask_{name}_requests_per_second", statistics.median(bare), "requests/s"
+                    )
+                ratio = statistics.median(a / b for a, b in zip(api, bare, strict=True))
+                figure(f"{label}_ratio", ratio, "ratio", 3)
     finally:
-        here.send("stop")
+        here.send(None)
         process.join(20)
 
 
 def _serve(pipe: Connection) -> None:
+    pin(OF_THE_AGENT)
     with tempfile.TemporaryDirectory() as folder:
-        state = open_state(f"sqlite:///{folder}/state.db", keyring_from_file(Path(folder, "keys"), create=True))
+        state = open_state(
+            f"sqlite:///{folder}/state.db", keyring_from_file(Path(folder, "keys"), create=True)
+        )
         ids = [_declare(state, number) for number in range(DATABASES)]
         _, key = state.api_keys.create("benchmark", (Scope.READ_DATABASES,))
         app = create_app(state, engines=[], settings=ApiSettings(rate_limit_per_minute=100_000_000))
@@ -73,7 +89,9 @@ def _serve(pipe: Connection) -> None:
             server.prepare()
             threading.Thread(target=server.serve, daemon=True).start()
         pipe.send((key.reveal(), servers[0].port, servers[1].port, paths))
-        pipe.recv()
+        while (writing := pipe.recv()) is not None:
+            while writing and not pipe.poll(SECONDS_BETWEEN_WRITES):
+                state.settings.put("benchmark", time.time())
         for server in servers:
             server.stop()
         state.close()

@@ -1,0 +1,44 @@
+"""``make bench``: measures, and prints one figure a line on standard output: name, value, unit.
+
+An argument names the only part to run. The progress is told on standard error.
+"""
+
+import argparse
+from collections.abc import Callable
+
+from tests.benchmarks.figures import say
+
+
+def _ingest(arguments: argparse.Namespace) -> None:
+    from tests.benchmarks import ingest
+
+    ingest.main(arguments.records, arguments.rounds)
+
+
+def _api(arguments: argparse.Namespace) -> None:
+    from tests.benchmarks import bench_api
+
+    bench_api.main()
+
+
+_PARTS: dict[str, Callable[[argparse.Namespace], None]] = {
+    "ingest": _ingest,
+    "api": _api,
+}
+
+
+def main() -> None:
+    """Runs the parts that are asked for."""
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
+    parser.add_argument("part", nargs="?", choices=_PARTS, help="the only part to run")
+    parser.add_argument("--records", type=int, default=1_000_000, help="of the log (ingest, peers)")
+    parser.add_argument("--rounds", type=int, default=3, help="whose median is taken (ingest)")
+    arguments = parser.parse_args()
+    for name, run in _PARTS.items():
+        if arguments.part in (name, None):
+            say(name)
+            run(arguments)
+
+
+if __name__ == "__main__":
+    main()
