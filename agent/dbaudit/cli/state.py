@@ -64,7 +64,14 @@ def keyring(settings: Settings) -> Keyring:
         return keyring_from_text(settings.encryption_keys.reveal(), "the setting encryption_keys")
     if settings.encryption_key_command is not None:
         return keyring_from_command(settings.encryption_key_command)
-    return keyring_from_file(settings.encryption_key_file, create=_is_new(settings.state_url))
+    file = settings.encryption_key_file
+    if not settings.state_url.startswith(_SQLITE) and not file.exists():
+        raise ConfigurationError(
+            ErrorCode.ENCRYPTION_KEY_MISSING,
+            f"The key file {file} is not there.",
+            remedy="Copy it from another host of this state; for a new state make it: dbaudit secrets init.",
+        )
+    return keyring_from_file(file, create=_is_new(settings.state_url))
 
 
 def _is_new(state_url: str) -> bool:

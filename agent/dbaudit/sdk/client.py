@@ -17,14 +17,16 @@ from dbaudit.sdk.events import Events
 from dbaudit.sdk.transport import Transport
 
 _URL = re.compile(r"https?://[^/@?#\s]+(?:/[^@?#\s]*)?")
+_PORTS = range(1, 65_536)
 _VERSION_PATH = re.compile(r"/v1/?$")
 
 
 def _has_port_in_range(url: str) -> bool:
     try:
-        return httpx.URL(url).port != 0
+        port = httpx.URL(url).port
     except httpx.InvalidURL:
         return False
+    return port is None or port in _PORTS
 
 
 class Client:

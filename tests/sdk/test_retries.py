@@ -1,0 +1,247 @@
+"""What the SDK does when the API, or something before it, answers badly, late or not at all."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import dbaudit
+import pytest
+from dbaudit import sdk
+from dbaudit.core.errors import ErrorCode
+from dbaudit.sdk.retry import back_off_seconds, retry_delay_seconds
+from dbaudit.sdk.transport import Transport
+
+EMPTY_PAGE = {"data": [], "pagination": {"total": 0, "page": 1, "per_page": 100}}
+Answer = tuple[int, dict[str, str], bytes] | None
+
+
+def error(status: int, code: str, **headers: str) -> Answer:
+    body = {"error": {"code": code, "message": "No.", "request_id": "r1", "details": []}}
+    return (
+        status,
+        {name.replace("_", "-"): value for name, value in headers.items()},
+        json.dumps(body).encode(),
+    )
+
+
+def good(body: Any) -> Answer:
+    return 200, {}, json.dumps(body).encode()
+
+
+@contextmanager
+def answering(*answers: Answer) -> Iterator[tuple[str, list[str]]]:
+    """A server that gives these answers one after the other (None: it hangs up), and what it was asked."""
+    asked: list[str] = []
+    waiting = iter(answers)
+
+    class Handler(BaseHTTPRequestHandler):
+        def handle_one(self) -> None:
+            asked.append(self.command)
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            answer = next(waiting)
+            self.close_connection = True
+            if answer is None:
+                return
+            status, headers, body = answer
+            self.send_response(status)
+            for name, value in {"Content-Length": str(len(body)), **headers}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_GET = do_POST = do_PATCH = do_DELETE = handle_one  # noqa: N815
+
+        def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}", asked
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.fixture
+def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The pauses that a client makes, which take no time."""
+    pauses: list[float] = []
+    begin = Transport.__init__
+
+    def with_quick_sleep(self: Transport, *arguments: Any, **options: Any) -> None:
+        begin(self, *arguments, **{**options, "sleep": pauses.append})
+
+    monkeypatch.setattr(Transport, "__init__", with_quick_sleep)
+    return pauses
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        error(503, "state_unavailable"),
+        error(503, "shutting_down"),
+        error(429, "rate_limit_exceeded"),
+        (502, {}, b"<html>Bad gateway</html>"),
+        None,
+    ],
+)
+def test_reading_is_tried_again(bad: Answer, slept: list[float]) -> None:
+    with answering(bad, bad, good(EMPTY_PAGE)) as (url, asked):
+        assert list(dbaudit.Client(api_url=url, api_key="x").databases.list()) == []
+    assert asked == ["GET"] * 3
+    assert len(slept) == 2
+
+
+def test_it_gives_up_after_max_retries_with_the_last_error(slept: list[float]) -> None:
+    with (
+        answering(*itertools.repeat(error(503, "state_unavailable"), 5)) as (url, asked),
+        pytest.raises(sdk.UnavailableError) as failed,
+    ):
+        dbaudit.Client(api_url=url, api_key="x", max_retries=3).databases.get("db_1")
+    assert failed.value.code is ErrorCode.STATE_UNAVAILABLE
+    assert failed.value.request_id == "r1"
+    assert asked == ["GET"] * 4
+    assert slept == sorted(slept)
+
+
+def test_what_the_api_asks_to_wait_is_waited(slept: list[float]) -> None:
+    with answering(error(429, "rate_limit_exceeded", Retry_After="7"), good(EMPTY_PAGE)) as (url, _asked):
+        list(dbaudit.Client(api_url=url, api_key="x").databases.list())
+    assert slept == [7.0]
+
+
+def test_nobody_waits_longer_than_a_minute(slept: list[float]) -> None:
+    with (
+        answering(error(429, "rate_limit_exceeded", Retry_After="3600")) as (url, _asked),
+        pytest.raises(sdk.RateLimitedError) as failed,
+    ):
+        dbaudit.Client(api_url=url, api_key="x").databases.get("db_1")
+    assert failed.value.retry_after_seconds == 3600
+    assert slept == []
+
+
+CHANGES: list[Callable[[dbaudit.Client], object]] = [
+    lambda client: client.databases.delete("db_1"),
+    lambda client: client.databases.test("db_1"),
+    lambda client: client.databases.create(
+        name="n", type="postgresql", host="h", port=1, database="d", username="u", password="p"
+    ),
+]
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=["delete", "test", "create"])
+@pytest.mark.parametrize("bad", [error(503, "state_unavailable"), None], ids=["503", "hang-up"])
+def test_a_change_that_may_have_happened_is_not_repeated(
+    change: Callable[[dbaudit.Client], object], bad: Answer, slept: list[float]
+) -> None:
+    with answering(bad) as (url, asked), pytest.raises(sdk.ApiError):
+        change(dbaudit.Client(api_url=url, api_key="x"))
+    assert len(asked) == 1
+    assert slept == []
+
+
+def test_a_change_that_was_refused_for_the_rate_is_tried_again(slept: list[float]) -> None:
+    with answering(error(429, "rate_limit_exceeded"), (204, {}, b"")) as (url, asked):
+        dbaudit.Client(api_url=url, api_key="x").databases.delete("db_1")
+    assert asked == ["DELETE", "DELETE"]
+
+
+def test_an_answer_that_never_comes_is_given_up_in_time(slept: list[float]) -> None:
+    released = threading.Event()
+
+    class Silent(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            released.wait(60)
+
+        def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Silent) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        url = f"http://127.0.0.1:{server.server_address[1]}"
+        try:
+            with pytest.raises(sdk.UnreachableError) as failed:
+                dbaudit.Client(api_url=url, api_key="x", timeout_seconds=0.2).databases.get("db_1")
+        finally:
+            released.set()
+            server.shutdown()
+            thread.join()
+    assert failed.value.code is ErrorCode.API_UNREACHABLE
+    assert url in failed.value.message
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [
+        ((200, {}, b"<html>Welcome</html>"), sdk.ServerError),
+        ((200, {}, b'{"data": "x"}'), sdk.ServerError),
+        ((301, {"Location": "http://127.0.0.1:1/"}, b""), sdk.InvalidRequestError),
+        ((404, {}, b"<html>Not found</html>"), sdk.NotFoundError),
+        ((422, {}, b"nothing"), sdk.InvalidRequestError),
+        ((422, {}, b'{"error": {"code": "connection_test_failed"}}'), sdk.ConnectionTestFailedError),
+        ((500, {}, b""), sdk.ServerError),
+        (
+            (418, {}, b'{"error": {"code": "a_code_of_the_future", "message": "Tea."}}'),
+            sdk.InvalidRequestError,
+        ),
+    ],
+)
+def test_an_answer_of_something_else_is_an_error_and_no_crash(
+    answer: Answer, kind: type[sdk.ApiError], slept: list[float]
+) -> None:
+    with answering(answer) as (url, _asked), pytest.raises(kind) as failed:
+        dbaudit.Client(api_url=url, api_key="x").databases.get("db_1")
+    assert type(failed.value) is kind
+
+
+def test_fields_that_this_version_does_not_know_are_ignored() -> None:
+    page = {"data": [], "pagination": {"total": 0, "page": 1, "per_page": 100, "moon": 1}, "sun": {}}
+    with answering(good(page)) as (url, _asked):
+        assert list(dbaudit.Client(api_url=url, api_key="x").databases.list()) == []
+
+
+def unreachable(**options: Any) -> sdk.UnreachableError:
+    return sdk.UnreachableError(ErrorCode.API_UNREACHABLE, "away", **options)
+
+
+def unavailable(code: ErrorCode, **options: Any) -> sdk.UnavailableError:
+    return sdk.UnavailableError(code, "away", **options)
+
+
+@pytest.mark.parametrize(
+    ("method", "failure", "was_sent", "again"),
+    [
+        ("GET", unreachable(), True, True),
+        ("PATCH", unreachable(), True, True),
+        ("POST", unreachable(), True, False),
+        ("DELETE", unreachable(), True, False),
+        ("POST", unreachable(), False, True),
+        ("DELETE", unreachable(), False, True),
+        ("GET", unavailable(ErrorCode.STATE_UNAVAILABLE), True, True),
+        ("POST", unavailable(ErrorCode.STATE_UNAVAILABLE), True, False),
+        ("GET", unavailable(ErrorCode.NO_AGENT_AVAILABLE), True, False),
+        ("POST", sdk.RateLimitedError(ErrorCode.RATE_LIMIT_EXCEEDED, "slow"), True, True),
+        ("GET", sdk.ServerError(ErrorCode.INTERNAL_ERROR, "fault"), True, False),
+        ("GET", sdk.NotFoundError(ErrorCode.NOT_FOUND, "none"), True, False),
+        ("GET", sdk.UnauthorizedError(ErrorCode.UNAUTHORIZED, "who"), True, False),
+    ],
+)
+def test_only_what_is_safe_and_promising_is_tried_again(
+    method: str, failure: sdk.ApiError, was_sent: bool, again: bool
+) -> None:
+    assert (retry_delay_seconds(method, 1, failure, was_sent=was_sent) is not None) is again
+
+
+def test_delays_grow_up_to_a_bound() -> None:
+    for attempt, longest in enumerate([0.5, 1, 2, 4, 8, 8, 8], start=1):
+        assert 0.75 * longest <= back_off_seconds(attempt) <= longest
+    assert back_off_seconds(10_000) <= 8
