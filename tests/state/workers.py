@@ -127,7 +127,7 @@ def answer_tasks(pipe: Connection, url: str, key_file: Path, name: str) -> None:
             seen = state.wakeup.count(Topic.TASK_NEW)
             task = state.tasks.claim(name)
             if task is None:
-                state.wakeup.wait(Topic.TASK_NEW, seen, 0.2)
+                state.wakeup.wait(Topic.TASK_NEW, seen, DEADLINE_SECONDS)
                 continue
             taken.append(task.id)
             version = f"{name} saw {task.target.password.reveal()}"

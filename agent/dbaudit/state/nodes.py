@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import msgspec
-from sqlalchemy import delete, insert, or_, select, update
+from sqlalchemy import Connection, delete, insert, or_, select, update
 
 from dbaudit.core.clock import now_us
 from dbaudit.core.database import AuditStatus
@@ -87,6 +89,15 @@ class NodeStore:
                 for row in connection.execute(query)
             ]
 
+    def live_without(self, connection: Connection, capability: str) -> list[str]:
+        """The names of the live nodes that lack ``capability``, in the caller's transaction."""
+        alive = connection.execute(
+            select(nodes.c.name, nodes.c.capabilities).where(
+                nodes.c.heartbeat_at_us >= self._silent_before()
+            )
+        )
+        return sorted(row.name for row in alive if capability not in row.capabilities.split())
+
     def beat(self, node: Node) -> list[Lease]:
         """Tell that the node lives, renew its leases, take free ones up to its share, and list them.
 
@@ -118,12 +129,20 @@ class NodeStore:
                 )
                 .order_by(databases.c.no)
             ).all()
-            alive = connection.execute(
-                select(nodes.c.id).where(
-                    or_(nodes.c.heartbeat_at_us >= self._silent_before(), nodes.c.id == node.id)
+            alive = (
+                connection.execute(
+                    select(nodes.c.id).where(
+                        or_(nodes.c.heartbeat_at_us >= self._silent_before(), nodes.c.id == node.id)
+                    )
                 )
-            ).all()
-            share = -(-len(wanted) // max(1, len(alive)))
+                .scalars()
+                .all()
+            )
+            # Some may have one more than the others, but no more of them than the division leaves over.
+            held = Counter([r.node_id for r in wanted if r.node_id is not None and r.expires_at_us > now])
+            share, left_over = divmod(len(wanted), len(alive))
+            if sum(held[other] > share for other in alive if other != node.id) < left_over:
+                share += 1
             mine = [r for r in wanted if r.node_id == node.id and r.expires_at_us > now]
             kept = mine[:share]
             free = [r for r in wanted if r.node_id is None or r.expires_at_us <= now]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     Float,
     ForeignKey,
@@ -17,6 +18,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
     text,
 )
 
@@ -27,6 +29,11 @@ metadata = MetaData(
         "fk": "fk_%(table_name)s_%(column_0_name)s",
         "pk": "pk_%(table_name)s",
     }
+)
+
+# As it stands in the index: a query has to say it in the same words to be answered from it.
+OF_CONNECTIONS = (
+    "type IN ('database.connection', 'user.login_success', 'user.login_failed', 'database.disconnect')"
 )
 
 # SQLite numbers rows by itself only where the key is exactly INTEGER.
@@ -56,6 +63,7 @@ databases = Table(
     Column("created_at_us", BigInteger, nullable=False),
     Column("updated_at_us", BigInteger, nullable=False),
     Column("deleted_at_us", BigInteger),
+    Column("db_conns_auditing", Boolean, nullable=False, server_default=false()),
     sqlite_autoincrement=True,
 )
 _LIVE = databases.c.deleted_at_us.is_(None)
@@ -195,7 +203,32 @@ events = Table(
     # The order of one database's events, and the way to recognise a replay (see events.py).
     Index("ix_events_database_no_time_us", "database_no", "time_us"),
     Index("ix_events_time_us", "time_us"),
+    # The way to the events that are sent to a listener: few among the many.
+    Index(
+        "ix_events_connections",
+        "database_no",
+        "seq",
+        sqlite_where=text(OF_CONNECTIONS),
+        postgresql_where=text(OF_CONNECTIONS),
+    ),
     sqlite_autoincrement=True,
+)
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("database_no", _Number, ForeignKey(databases.c.no, ondelete="CASCADE"), primary_key=True),
+    Column("sent_seq", BigInteger, nullable=False),
+    Column("sent_total", BigInteger, nullable=False, server_default=text("0")),
+    Column("reconnects_total", BigInteger, nullable=False, server_default=text("0")),
+    Column("expired_total", BigInteger, nullable=False, server_default=text("0")),
+    Column("state", Text, nullable=False),
+    Column("since_us", BigInteger, nullable=False),
+    Column("node_id", Text),
+    Column("revision", BigInteger),
+    Column("error_code", Text),
+    Column("error", Text),
+    Column("updated_at_us", BigInteger, nullable=False),
 )
 
 event_hours = Table(

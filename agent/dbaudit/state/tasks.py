@@ -133,7 +133,7 @@ class TaskStore:
             stored = msgspec.json.decode(row.declaration, type=_Stored)
             secrets = {f: self._secrets.get(connection, f"{row.id}/{f}") for f in SECRET_FIELDS}
         declaration = Declaration(
-            **{f: getattr(stored, f) for f in Declaration.__struct_fields__ if f != "tags"}
+            **{f: getattr(stored, f) for f in _Stored.__struct_fields__ if f != "database_id"}
         )
         return Task(
             id=row.id,

@@ -35,6 +35,8 @@ class Topic(StrEnum):
     TASK_NEW = "task_new"
     TASK_DONE = "task_done"
     EVENTS = "events"
+    DB_CONNS = "db_conns"
+    """The settings for sending connection events."""
 
 
 _TOPICS = frozenset(topic.value for topic in Topic)
@@ -123,6 +125,8 @@ class SocketWakeup(Wakeup):
                 pass  # full or just closed: the receiver looks for himself in time
 
     def close(self) -> None:
+        if self._closed:
+            return
         super().close()
         self._socket.shutdown(socket.SHUT_RDWR)  # ends recv
         self._thread.join()
@@ -186,6 +190,8 @@ class ListenWakeup(Wakeup):
             connection.exec_driver_sql("SELECT pg_notify(%s, %s)", (self._CHANNEL, topic.value))
 
     def close(self) -> None:
+        if self._closed:
+            return
         self._stop.set()
         super().close()
         self._end.close()

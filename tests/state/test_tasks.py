@@ -1,0 +1,146 @@
+"""Tasks: each taken once, answered to whoever waits in any process, and forgotten with their secrets."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from dbaudit.core.database import AuditOptions, SslMode
+from dbaudit.core.report import Diagnosis, DiagnosisStatus, TestReport
+from dbaudit.core.secret import Secret
+from dbaudit.state import State
+from dbaudit.state.wakeup import Topic
+from sqlalchemy import text
+
+from tests.state.conftest import Open
+from tests.state.samples import PASSWORD, create, declaration
+from tests.state.workers import answer_tasks, workers
+
+REPORT = TestReport(
+    reachable=True,
+    success=False,
+    latency_ms=0.5,
+    version="PostgreSQL 17.2",
+    permissions={"select": True},
+    diagnoses=(Diagnosis("audit_source", DiagnosisStatus.FAILED, "lögging off", "ALTER SYSTEM …"),),
+)
+
+
+def _secrets(store: State) -> int:
+    with store.backend.reading() as connection:
+        return int(connection.execute(text("SELECT count(*) FROM secrets")).scalar_one())
+
+
+def test_an_agent_gets_the_declaration_with_its_secrets_and_the_asker_gets_the_report(store: State) -> None:
+    declared = declaration(
+        ssl_mode=SslMode.VERIFY_FULL,
+        ssl_ca="CA",
+        audit_options=AuditOptions(capture_results=True, engine={"a": 1}),
+    )
+    task_id = store.tasks.request_test(declared, {"password": PASSWORD, "ssl_key": Secret("PEM")})
+    task = store.tasks.claim("node_1")
+    assert task is not None
+    assert (task.id, task.engine_type, task.database_id) == (task_id, "postgresql", None)
+    target = task.target
+    assert (target.host, target.port, target.database, target.username) == (
+        "db.example.com",
+        5432,
+        "orders",
+        "collector",
+    )
+    assert (target.ssl_mode, target.ssl_ca, target.options) == (SslMode.VERIFY_FULL, "CA", {"a": 1})
+    assert target.capture_results
+    assert target.password == PASSWORD
+    assert target.ssl_key == Secret("PEM")
+    assert store.tasks.wait(task_id, 0) is None
+    store.tasks.finish(task_id, REPORT)
+    assert store.tasks.wait(task_id, 0) == REPORT
+    assert _secrets(store) == 0
+    store.tasks.finish(task_id, TestReport(reachable=False, success=False))
+    assert store.tasks.wait(task_id, 0) == REPORT, "the first result stays"
+
+
+def test_a_test_of_a_stored_database_names_it(store: State) -> None:
+    database = create(store)
+    store.tasks.request_test(declaration(), {"password": PASSWORD}, database_id=database.id)
+    task = store.tasks.claim("node_1")
+    assert task is not None
+    assert task.database_id == task.target.database_id == database.id
+
+
+def test_tasks_are_taken_in_their_order_and_each_of_them_once(open_store: Open) -> None:
+    stores = [open_store() for _ in range(4)]
+    ids = [stores[0].tasks.request_test(declaration(f"d{n}"), {"password": PASSWORD}) for n in range(40)]
+
+    def take_all(store: State) -> list[str]:
+        taken = []
+        while task := store.tasks.claim(f"node {id(store)}"):
+            taken.append(task.id)
+        return taken
+
+    with ThreadPoolExecutor(4) as pool:
+        taken = list(pool.map(take_all, stores))
+    assert sorted(task_id for several in taken for task_id in several) == sorted(ids)
+    for several in taken:
+        assert several == sorted(several, key=ids.index)
+
+
+def test_the_result_wakes_whoever_waits_in_another_process(
+    store: State, url: str, key_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Nobody looks for himself in time: only a notice can wake the agents and the waiting process.
+    monkeypatch.setattr("dbaudit.state.tasks._LOOK_AGAIN_SECONDS", 3600.0)
+    with workers(2, answer_tasks, url, key_file, "agent") as agents:
+        assert [agent.receive() for agent in agents] == ["ready", "ready"]
+        ids = []
+        for number in range(20):
+            ids.append(store.tasks.request_test(declaration(f"d{number}"), {"password": PASSWORD}))
+            report = store.tasks.wait(ids[-1], 30)
+            assert report is not None
+            assert report.version == f"agent saw {PASSWORD.reveal()}"
+        for agent in agents:
+            agent.tell("stop")
+        store.wakeup.notify(Topic.TASK_NEW)
+        taken = [task_id for agent in agents for task_id in agent.receive()]
+    assert sorted(taken) == sorted(ids)
+
+
+def test_a_task_that_nobody_waits_for_any_more_is_dropped_with_its_secrets(store: State) -> None:
+    expired = store.tasks.request_test(declaration("a"), {"password": PASSWORD}, timeout_seconds=0)
+    wanted = store.tasks.request_test(declaration("b"), {"password": PASSWORD})
+    assert _secrets(store) == 2
+    task = store.tasks.claim("node_1")
+    assert task is not None
+    assert task.id == wanted
+    assert _secrets(store) == 1
+    assert store.tasks.claim("node_1") is None
+    assert store.tasks.wait(expired, 0) is None
+
+
+def test_waiting_ends_at_its_time_for_a_task_without_an_agent_and_for_none_at_all(store: State) -> None:
+    task_id = store.tasks.request_test(declaration(), {"password": PASSWORD})
+    assert store.tasks.wait(task_id, 0.05) is None
+    assert store.tasks.wait("task_unknown", 0.05) is None
+
+
+def test_tasks_of_the_past_are_removed_with_their_secrets_when_new_ones_come(store: State) -> None:
+    for number in range(3):
+        store.tasks.request_test(declaration(f"d{number}"), {"password": PASSWORD})
+    taken = store.tasks.claim("a node that died")
+    assert taken is not None
+    with store.backend.writing() as connection:
+        connection.execute(text("UPDATE tasks SET created_at_us = created_at_us - 3601000000"))
+    new = store.tasks.request_test(declaration("new"), {"password": PASSWORD})
+    assert _secrets(store) == 1
+    task = store.tasks.claim("node_1")
+    assert task is not None
+    assert task.id == new
+    store.tasks.finish(taken.id, REPORT)
+    assert store.tasks.wait(taken.id, 0) is None
+
+
+def test_an_agent_without_work_takes_no_lock_for_writing(store: State) -> None:
+    with store.backend.writing() as connection:
+        connection.execute(text("DELETE FROM tasks"))
+        assert store.tasks.claim("node_1") is None
