@@ -14,6 +14,7 @@ from dbaudit.agent.collector import Collector
 from dbaudit.agent.connection_tests import ConnectionTests
 from dbaudit.agent.retention import Retention
 from dbaudit.agent.settings import AgentSettings
+from dbaudit.core import db_conns
 from dbaudit.core.errors import DbauditError, PluginError
 from dbaudit.core.tracebacks import safe_traceback
 from dbaudit.engine.manager import EngineRegistry
@@ -69,7 +70,7 @@ class Agent:
 
     def _register(self, stop: threading.Event) -> Node | None:
         """This node, as soon as the state takes it; None when told to stop before."""
-        capabilities = tuple(f"engine:{name}" for name in self._registry.installed)
+        capabilities = (db_conns.CAPABILITY, *(f"engine:{name}" for name in self._registry.installed))
         backoff = Backoff(self._settings.backoff_initial_seconds, self._settings.state_retry_max_seconds)
         while not stop.is_set():
             try:

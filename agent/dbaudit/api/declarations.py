@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,13 +19,11 @@ from dbaudit.core.database import (
     SslMode,
 )
 from dbaudit.core.errors import FieldError
+from dbaudit.core.hosts import is_host, normal_host
 from dbaudit.core.secret import Secret
 from dbaudit.state.databases import Declaration
 
 _PLAIN_FIELDS = ("name", "port", "database", "username", "ssl_ca", "ssl_cert")
-_LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
-_HOST_NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?")
-_DIGITS_AND_DOTS = re.compile(r"[0-9.]+")
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,24 +98,9 @@ def _audit_status(wanted: str | None, current: Database) -> AuditStatus | None:
 
 
 def _host_errors(given: Mapping[str, Any]) -> list[FieldError]:
-    if "host" not in given or _address(given["host"]) is not None:
-        return []
-    host = given["host"].lower()
-    if _HOST_NAME.fullmatch(host) and not _DIGITS_AND_DOTS.fullmatch(host):
+    if "host" not in given or is_host(given["host"]):
         return []
     return [FieldError("/host", "must be a host name or an IP address, without port and brackets")]
-
-
-def normal_host(text: str) -> str:
-    """The one way of writing a host, so that the same database is recognised."""
-    return _address(text) or text.lower()
-
-
-def _address(text: str) -> str | None:
-    try:
-        return str(ipaddress.ip_address(text))
-    except ValueError:
-        return None
 
 
 def _pem_errors(

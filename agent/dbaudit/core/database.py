@@ -88,6 +88,8 @@ class Database(msgspec.Struct, frozen=True, kw_only=True):
     status_code: str | None = None
     status_reason: str | None = None
     audit_status: AuditStatus = AuditStatus.INITIALIZING
+    db_conns_auditing: bool = False
+    """Whether connection events are sent to the listener of the cluster's settings."""
     connection_version: int = 1
     """Counts the changes of the connection fields, so that the result of a test of an older declaration is
     ignored.

@@ -28,6 +28,16 @@ class ErrorCode(StrEnum):
     NO_AGENT_AVAILABLE = "no_agent_available"
     SHUTTING_DOWN = "shutting_down"
 
+    # sending connection events to a listener (/v1/cluster)
+    DB_CONNS_UNSUPPORTED = "db_conns_auditing_unsupported_by_capability"
+    DB_CONNS_NOT_CONFIGURED = "db_conns_auditing_config_missing"
+    DB_CONNS_NOT_FOUND = "db_conns_audit_config_not_found"
+    DB_CONNS_ON_BY_POLICY = "cannot_delete_audit_config_when_policy_enabled"
+    DB_CONNS_ON_FOR_DATABASE = "cannot_delete_audit_config_when_bdb_enabled"
+    DB_CONNS_INCOMPLETE = "db_conns_auditing_missing_config"
+    DB_CONNS_INVALID = "db_conns_auditing_bad_config"
+    DB_CONNS_BAD_ADDRESS = "db_conns_auditing_bad_address"
+
     # reaching a monitored database
     HOST_NOT_FOUND = "host_not_found"
     CONNECTION_REFUSED = "connection_refused"

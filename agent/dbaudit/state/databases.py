@@ -36,6 +36,9 @@ from dbaudit.core.database import (
 from dbaudit.core.errors import ErrorCode, FieldError, RequestError, not_found
 from dbaudit.core.secret import Secret
 from dbaudit.state.backend import Backend
+from dbaudit.state.db_conns import DbConnsStore
+from dbaudit.state.deliveries import DeliveryStore
+from dbaudit.state.events import EventStore
 from dbaudit.state.identifiers import new_id
 from dbaudit.state.nodes import Lease
 from dbaudit.state.schema import collectors, database_tags, databases, leases
@@ -61,7 +64,10 @@ EVERY_DATABASE = DatabaseFilter()
 
 
 class Declaration(msgspec.Struct, frozen=True, kw_only=True):
-    """What a user declares of a database. Secrets come beside it, by their field's name."""
+    """What a user declares of a database. Secrets come beside it, by their field's name.
+
+    ``db_conns_auditing`` None: as the policy says for a new database, and as it was for another.
+    """
 
     name: str
     type: str
@@ -74,15 +80,28 @@ class Declaration(msgspec.Struct, frozen=True, kw_only=True):
     ssl_cert: str | None = None
     tags: tuple[str, ...] = ()
     audit_options: AuditOptions = AuditOptions()
+    db_conns_auditing: bool | None = None
 
 
 class DatabaseStore:
     """Declares, changes, finds and removes databases."""
 
-    def __init__(self, backend: Backend, secrets: SecretStore, wakeup: Wakeup) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        secrets: SecretStore,
+        wakeup: Wakeup,
+        *,
+        events: EventStore,
+        db_conns: DbConnsStore,
+        deliveries: DeliveryStore,
+    ) -> None:
         self._backend = backend
         self._secrets = secrets
         self._wakeup = wakeup
+        self._events = events
+        self._db_conns = db_conns
+        self._deliveries = deliveries
 
     def page(
         self, wanted: DatabaseFilter = EVERY_DATABASE, *, page: int = 1, per_page: int = 20
@@ -142,12 +161,15 @@ class DatabaseStore:
     ) -> Database:
         """Declare a database; it is `pending` until an agent has tested it.
 
-        Raises RequestError (`database_exists`) when host, port and database are declared already.
+        Raises RequestError (`database_exists`) when host, port and database are declared already, and what
+        ``DbConnsStore.admit`` raises.
         """
         now = now_us()
         database_id = new_id("db")
+        last_event = self._events.last_number()
         try:
             with self._backend.writing() as connection:
+                switched_on = self._db_conns.admit(connection, declaration.db_conns_auditing)
                 number = connection.execute(
                     insert(databases)
                     .values(
@@ -157,7 +179,7 @@ class DatabaseStore:
                         connection_version=1,
                         created_at_us=now,
                         updated_at_us=now,
-                        **_columns(declaration),
+                        **(_columns(declaration) | {"db_conns_auditing": switched_on}),
                     )
                     .returning(databases.c.no)
                 ).scalar_one()
@@ -165,6 +187,8 @@ class DatabaseStore:
                 connection.execute(
                     insert(collectors).values(database_no=number, state="waiting", since_us=now)
                 )
+                if switched_on:
+                    self._deliveries.begin(connection, number, last_event)
                 for field, secret in secrets.items():
                     self._secrets.put(connection, _record_id(database_id, field), secret)
                 created = _database(_row(connection, database_id))
@@ -186,8 +210,10 @@ class DatabaseStore:
 
         A change of a connection field makes it `pending` again. When nothing differs, nothing is written.
         ``unless_changed_since_us`` is the ``updated_at_us`` that the caller saw: RequestError (`conflict`)
-        when the declaration is another one by now.
+        when the declaration is another one by now. Raises what ``DbConnsStore.admit`` raises where the
+        sending of connection events is switched on; it begins with the events from now on.
         """
+        last_event = self._events.last_number() if declaration.db_conns_auditing else 0
         try:
             with self._backend.writing() as connection:
                 row = _row(connection, database_id, lock=True)
@@ -206,6 +232,9 @@ class DatabaseStore:
                     values["audit_status"] = audit_status.value
                 if not values and not changed_secrets:
                     return before
+                if values.get("db_conns_auditing"):
+                    self._db_conns.admit(connection, True)
+                    self._deliveries.begin(connection, row.no, last_event)
                 if not set(CONNECTION_FIELDS).isdisjoint([*values, *changed_secrets]):
                     values |= {
                         "status": ConnectionStatus.PENDING.value,
@@ -350,7 +379,7 @@ def _condition(wanted: DatabaseFilter) -> Any:
 
 
 def _columns(declaration: Declaration) -> dict[str, Any]:
-    return {
+    columns: dict[str, Any] = {
         "name": declaration.name,
         "type": declaration.type,
         "host": declaration.host,
@@ -363,6 +392,9 @@ def _columns(declaration: Declaration) -> dict[str, Any]:
         "tags": msgspec.json.encode(declaration.tags).decode(),
         "audit_options": msgspec.json.encode(declaration.audit_options, order="deterministic").decode(),
     }
+    if declaration.db_conns_auditing is not None:
+        columns["db_conns_auditing"] = declaration.db_conns_auditing
+    return columns
 
 
 _decode_tags = msgspec.json.Decoder(tuple[str, ...]).decode
@@ -387,6 +419,7 @@ def _database(row: Row[Any]) -> Database:
         status_code=row.status_code,
         status_reason=row.status_reason,
         audit_status=AuditStatus(row.audit_status),
+        db_conns_auditing=row.db_conns_auditing,
         connection_version=row.connection_version,
         created_at_us=row.created_at_us,
         updated_at_us=row.updated_at_us,

@@ -79,8 +79,11 @@ class DeliveryStore:
 
     def of(self, held: Sequence[Lease]) -> list[Delivery]:
         """Those of these databases that are switched on."""
-        numbers = {lease.database_no for lease in held}
-        return [delivery for delivery in self.all() if delivery.database_no in numbers]
+        if not held:
+            return []
+        mine = databases.c.no.in_([lease.database_no for lease in held])
+        with self._backend.reading() as connection:
+            return [_delivery(r) for r in connection.execute(_rows().where(mine).order_by(databases.c.no))]
 
     def advance(self, sent: Sequence[Sent]) -> list[Lease]:
         """Remember what has arrived, of many databases in one transaction. It never goes back.
@@ -138,7 +141,9 @@ class DeliveryStore:
         )
         with self._backend.writing() as connection:
             connection.execute(
-                update(deliveries).where(deliveries.c.database_no == bindparam("of_no"), ~newer).values(values),
+                update(deliveries)
+                .where(deliveries.c.database_no == bindparam("of_no"), ~newer)
+                .values(values),
                 [
                     {"of_no": lease.database_no, "of_token": lease.token}
                     for lease in sorted(held, key=lambda lease: lease.database_no)
@@ -146,7 +151,7 @@ class DeliveryStore:
             )
 
     def begin(self, connection: Connection, database_no: int, after_seq: int) -> None:
-        """The switch of a database was turned on, in this transaction: send what comes after ``after_seq``."""
+        """The switch of a database is turned on, in this transaction: send what comes after ``after_seq``."""
         now = now_us()
         values = {
             "sent_seq": after_seq,

@@ -13,14 +13,25 @@ from typing import Any, Protocol
 
 import msgspec
 from msgspec.structs import astuple
-from sqlalchemy import Connection, Row, and_, delete, func, insert, select, tuple_, update
+from sqlalchemy import Connection, Row, and_, delete, func, insert, select, text, tuple_, update
 
 from dbaudit.core.clock import now_us
+from dbaudit.core.db_conns import CONNECTION_EVENTS
 from dbaudit.core.errors import ErrorCode, TransientError, not_found
 from dbaudit.core.event import AuditEvent, EventType, Outcome, Rejected, Severity
 from dbaudit.state.backend import Backend
 from dbaudit.state.nodes import Lease
-from dbaudit.state.schema import collectors, cursors, databases, event_hours, events, leases, rejected_records
+from dbaudit.state.schema import (
+    OF_CONNECTIONS,
+    collectors,
+    cursors,
+    databases,
+    deliveries,
+    event_hours,
+    events,
+    leases,
+    rejected_records,
+)
 from dbaudit.state.secrets import SecretStore
 from dbaudit.state.sqlite import CONTAINS
 
@@ -89,6 +100,20 @@ class Appended(msgspec.Struct, frozen=True):
     revision: int
 
 
+class NumberedEvent(msgspec.Struct, frozen=True, gc=False):
+    """An event with its number in the order of storing."""
+
+    seq: int
+    event: AuditEvent
+
+
+class Backlog(msgspec.Struct, frozen=True):
+    """How many events wait to be sent, and the time of the first of them; None where there is none."""
+
+    events: int
+    oldest_time_us: int | None
+
+
 class EventCounts(msgspec.Struct, frozen=True):
     """How many events happened since midnight UTC, and since the midnight six days before that."""
 
@@ -125,6 +150,14 @@ class EventStore(Protocol):
 
     def last_number(self) -> int:
         """The number of the event that was stored last, where following begins; 0 when there is none."""
+
+    def connections_after(self, database_no: int, after_seq: int, limit: int) -> list[NumberedEvent]:
+        """The first connection events (`CONNECTION_EVENTS`) of a database after a number, in the order of
+        storing; at most ``limit``. Numbers are given in the order of committing: none comes in between later.
+        """
+
+    def backlogs(self, after: Mapping[int, int]) -> dict[int, Backlog]:
+        """How many connection events each database has after a number; both by ``database_no``."""
 
     def counts(self, database_id: str) -> EventCounts:
         """How many events of a database happened today and this week."""
@@ -268,6 +301,20 @@ class RowEventStore:
         with self._backend.reading() as connection:
             return connection.execute(select(func.max(events.c.seq))).scalar_one() or 0
 
+    def connections_after(self, database_no: int, after_seq: int, limit: int) -> list[NumberedEvent]:
+        with self._backend.reading() as connection:
+            rows = connection.execute(
+                _CONNECTIONS_AFTER, {"no": database_no, "after": after_seq, "limit": limit}
+            )
+            return [_numbered(row) for row in rows]
+
+    def backlogs(self, after: Mapping[int, int]) -> dict[int, Backlog]:
+        with self._backend.reading() as connection:
+            return {
+                number: Backlog(*connection.execute(_BACKLOG, {"no": number, "after": seq}).one())
+                for number, seq in after.items()
+            }
+
     def counts(self, database_id: str) -> EventCounts:
         today = now_us() // (24 * _HOUR_US) * 24
         with self._backend.reading() as connection:
@@ -283,7 +330,7 @@ class RowEventStore:
             # One after the other: on PostgreSQL two that drop the same events would count them twice.
             self._backend.serialize(connection, "retention")
             old = connection.execute(
-                select(events.c.seq, events.c.time_us)
+                select(events.c.seq, events.c.time_us, events.c.type)
                 .where(events.c.database_no == database_no, events.c.time_us < time_us)
                 .order_by(events.c.time_us, events.c.seq)
                 .limit(limit)
@@ -297,6 +344,7 @@ class RowEventStore:
                     update(event_hours).where(mine).values(events=event_hours.c.events - dropped)
                 )
                 connection.execute(delete(event_hours).where(mine, event_hours.c.events <= 0))
+            _count_unsent(connection, database_no, [r.seq for r in old if r.type in CONNECTION_EVENTS])
             self._drop_rejected(connection, database_no, time_us, limit)
         return len(old)
 
@@ -313,6 +361,61 @@ class RowEventStore:
                 delete(rejected_records).where(rejected_records.c.no.in_([r.no for r in some]))
             )
             self._secrets.remove(connection, *(r.secret_id for r in some))
+
+
+# What an event of a connection can have: the columns on statements are left out.
+_CONNECTION_COLUMNS = (
+    "key",
+    "type",
+    "time_us",
+    "severity",
+    "outcome",
+    "error_code",
+    "user",
+    "database",
+    "application",
+    "session_id",
+    "source_ip",
+    "source_port",
+    "source_host",
+    "detail",
+)
+_OF_DATABASE_AFTER = f"FROM events WHERE {OF_CONNECTIONS} AND database_no = :no AND seq > :after"
+_CONNECTIONS_AFTER = text(
+    "SELECT seq, "  # names of our own columns
+    + ", ".join(f'"{name}"' for name in _CONNECTION_COLUMNS)
+    + f" {_OF_DATABASE_AFTER} ORDER BY seq LIMIT :limit"
+)
+_BACKLOG = text(
+    f"SELECT count(*), (SELECT time_us {_OF_DATABASE_AFTER} ORDER BY seq LIMIT 1) " + _OF_DATABASE_AFTER
+)
+_TYPES = {word.value: word for word in EventType}
+_SEVERITIES = {word.value: word for word in Severity}
+_OUTCOMES: dict[str | None, Outcome | None] = {None: None, **{word.value: word for word in Outcome}}
+
+
+def _numbered(row: Sequence[Any]) -> NumberedEvent:
+    seq, key, word, time_us, severity, outcome, error_code, user, database, application, *rest = row
+    session_id, source_ip, source_port, source_host, detail = rest
+    return NumberedEvent(
+        seq,
+        AuditEvent(
+            key,
+            _TYPES[word],
+            time_us,
+            _SEVERITIES[severity],
+            _OUTCOMES[outcome],
+            error_code,
+            user,
+            database,
+            application,
+            session_id,
+            source_ip,
+            source_port,
+            source_host,
+            detail=None if detail is None else _decode_detail(detail),
+        ),
+    )
 
 
 def _time_of(event: AuditEvent) -> int:
@@ -425,6 +528,25 @@ def _count(connection: Connection, database_no: int, new: Sequence[AuditEvent], 
                 last_event_type=str(latest.type),
                 last_event_user=latest.user,
             )
+        )
+
+
+def _count_unsent(connection: Connection, database_no: int, dropped: Sequence[int]) -> None:
+    """Count the events among ``dropped`` that a listener should have got and now never will."""
+    if not dropped:
+        return
+    sent = connection.execute(
+        select(deliveries.c.sent_seq)
+        .join(databases, databases.c.no == deliveries.c.database_no)
+        .where(
+            databases.c.no == database_no, databases.c.deleted_at_us.is_(None), databases.c.db_conns_auditing
+        )
+    ).scalar_one_or_none()
+    if sent is not None and max(dropped) > sent:
+        connection.execute(
+            update(deliveries)
+            .where(deliveries.c.database_no == database_no)
+            .values(expired_total=deliveries.c.expired_total + sum(seq > sent for seq in dropped))
         )
 
 

@@ -92,9 +92,7 @@ class NodeStore:
     def live_without(self, connection: Connection, capability: str) -> list[str]:
         """The names of the live nodes that lack ``capability``, in the caller's transaction."""
         alive = connection.execute(
-            select(nodes.c.name, nodes.c.capabilities).where(
-                nodes.c.heartbeat_at_us >= self._silent_before()
-            )
+            select(nodes.c.name, nodes.c.capabilities).where(nodes.c.heartbeat_at_us >= self._silent_before())
         )
         return sorted(row.name for row in alive if capability not in row.capabilities.split())
 
@@ -103,10 +101,12 @@ class NodeStore:
 
         A node that has more than its share gives the surplus back, so that a new node gets work.
         """
-        now = now_us()
-        expires = now + int(self.lease_seconds * 1_000_000)
         with self._backend.writing() as connection:
             self._backend.serialize(connection, "leases")
+            # Whoever stores events holds the row of its lease: time goes on while we wait for that.
+            connection.execute(select(leases.c.database_no).with_for_update()).all()
+            now = now_us()
+            expires = now + int(self.lease_seconds * 1_000_000)
             done = connection.execute(update(nodes).where(nodes.c.id == node.id).values(heartbeat_at_us=now))
             if done.rowcount == 0:  # forgotten after a day's sleep
                 connection.execute(

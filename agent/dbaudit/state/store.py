@@ -15,6 +15,8 @@ from dbaudit.state.backend import Backend
 from dbaudit.state.changes import Changes, PostgresChanges, SqliteChanges
 from dbaudit.state.collectors import CollectorStore
 from dbaudit.state.databases import DatabaseStore
+from dbaudit.state.db_conns import DbConnsStore
+from dbaudit.state.deliveries import DeliveryStore
 from dbaudit.state.encryption import Keyring
 from dbaudit.state.events import EventStore, RowEventStore
 from dbaudit.state.migrations import migrate
@@ -35,11 +37,20 @@ class State:
         self.changes: Changes = SqliteChanges(backend) if backend.is_sqlite else PostgresChanges(backend)
         self.wakeup: Wakeup = _wakeup(backend)
         self.secrets = SecretStore(backend, keyring)
-        self.databases = DatabaseStore(backend, self.secrets, self.wakeup)
         self.tasks = TaskStore(backend, self.secrets, self.wakeup)
         self.nodes = NodeStore(backend, lease_seconds)
         self.collectors = CollectorStore(backend)
         self.events: EventStore = RowEventStore(backend, self.secrets)
+        self.db_conns = DbConnsStore(backend, self.nodes, self.wakeup)
+        self.deliveries = DeliveryStore(backend)
+        self.databases = DatabaseStore(
+            backend,
+            self.secrets,
+            self.wakeup,
+            events=self.events,
+            db_conns=self.db_conns,
+            deliveries=self.deliveries,
+        )
         self.settings = SettingStore(backend)
         self.api_keys = ApiKeyStore(backend)
 
