@@ -12,13 +12,14 @@ from dbaudit.api.answer_cache import AnswerCache, Kept
 from dbaudit.api.answers import json_answer, json_bytes, kept_answer
 from dbaudit.api.connection_tests import ConnectionTests, report_object
 from dbaudit.api.database_objects import database_object, details_object, plan_object, status_object
-from dbaudit.api.declarations import Wanted, normal_host, wanted_change, wanted_new
+from dbaudit.api.declarations import Wanted, wanted_change, wanted_new
 from dbaudit.api.engines import Engines
 from dbaudit.api.gate import Call, Gate
 from dbaudit.api.parameters import Query
 from dbaudit.core.clock import now_us
 from dbaudit.core.database import AuditStatus, ConnectionStatus, Database
 from dbaudit.core.errors import ErrorCode, RequestError
+from dbaudit.core.hosts import normal_host
 from dbaudit.state import State
 from dbaudit.state.databases import DatabaseFilter, exists_already
 
