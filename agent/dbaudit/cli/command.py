@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
+import re
 from collections.abc import Mapping
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from dbaudit.cli.exit_codes import ExitCode, exit_code
 from dbaudit.configuration import Configuration, load
 from dbaudit.core.errors import ConfigurationError, DbauditError, ErrorCode
 
-_SERVER_PACKAGES = ("alembic", "cheroot", "cryptography", "flask", "prometheus_client", "sqlalchemy", "yaml")
+_NAME = re.compile(r"[A-Za-z0-9._-]+")
+_OF_SERVER = re.compile(r"extra == ['\"]server['\"]")
 
 
 class Command(click.Command):
@@ -108,13 +110,29 @@ def show_error(error: DbauditError) -> None:
 
 def need_server() -> None:
     """Raise ConfigurationError where the parts that run a service are not installed."""
-    missing = [name for name in _SERVER_PACKAGES if importlib.util.find_spec(name) is None]
+    missing = [name for name in _required_by_server() if not _is_installed(name)]
     if missing:
         raise ConfigurationError(
             ErrorCode.CONFIGURATION_INVALID,
             f"This command needs packages that are not installed: {', '.join(missing)}.",
             remedy="pip install 'dbaudit[server]'",
         )
+
+
+def _required_by_server() -> list[str]:
+    return [
+        found[0]
+        for requirement in metadata.requires("dbaudit") or ()
+        if (found := _NAME.match(requirement)) and _OF_SERVER.search(requirement)
+    ]
+
+
+def _is_installed(distribution: str) -> bool:
+    try:
+        metadata.distribution(distribution)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
 
 
 def _keep(ctx: click.Context, parameter: click.Parameter, value: Any) -> Any:
