@@ -24,7 +24,7 @@ from tests.faults.steps import Step, stop_at
 from tests.servers.processes import PROC, wait_for
 
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload([__name__])
+_context.set_forkserver_preload([__name__, "dbaudit.api"])
 END_SECONDS = 20.0
 
 
@@ -98,7 +98,7 @@ def _be_an_agent(
     step: Step | None,
     passings: int,
 ) -> None:
-    _end_with_the_tests()
+    end_with_the_tests()
     logging.basicConfig(filename=log, format="%(asctime)s %(process)d %(name)s %(message)s", level="INFO")
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *signalled: threading.Thread(target=stop.set).start())
@@ -109,7 +109,8 @@ def _be_an_agent(
     state.close()
 
 
-def _end_with_the_tests() -> None:
+def end_with_the_tests() -> None:
+    """Let this process end when the one that runs the tests does, however that ends."""
     tests = multiprocessing.parent_process()
     assert tests is not None
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,12 +21,12 @@ def monitored() -> Iterator[PostgresServer]:
 
 
 @pytest.fixture
-def lanes(tmp_path: Path, monitored: PostgresServer) -> Iterator[Callable[[int], list[Lane]]]:
-    """Makes so many installations that all collect the one server."""
+def lanes(tmp_path: Path, monitored: PostgresServer) -> Iterator[Callable[..., list[Lane]]]:
+    """Makes so many installations that all collect the one server; ``options`` are those of Lane."""
     with ExitStack() as open_lanes:
 
-        def make(number: int) -> list[Lane]:
-            made = [Lane(tmp_path / f"lane-{place}", monitored) for place in range(number)]
+        def make(number: int, **options: Any) -> list[Lane]:
+            made = [Lane(tmp_path / f"lane-{place}", monitored, **options) for place in range(number)]
             for lane in made:
                 open_lanes.callback(lane.close)
             return made

@@ -6,7 +6,7 @@ STEPS_OF_AGENT_ON_POSTGRESQL = 3
 """The same with the state on PostgreSQL and a second agent that takes over."""
 STEPS_OF_SERVER = 3
 """Times that the monitored server is killed while the agent is held at each step."""
-RANDOM_OF_AGENT = 64
+RANDOM_OF_AGENT = 72
 RANDOM_OF_SERVER = 12
 RANDOM_OF_STATE_SERVER = 8
 RANDOM_OF_API = 20

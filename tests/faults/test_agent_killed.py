@@ -17,7 +17,7 @@ LANES = 4
 
 
 def test_agent_killed_at_any_step_loses_nothing_and_stores_nothing_twice(
-    lanes: Callable[[int], list[Lane]], monitored: PostgresServer
+    lanes: Callable[..., list[Lane]], monitored: PostgresServer
 ) -> None:
     kills = [(step, passings) for step in Step for passings in range(1, STEPS_OF_AGENT_ON_SQLITE + 1)]
 
@@ -31,7 +31,7 @@ def test_agent_killed_at_any_step_loses_nothing_and_stores_nothing_twice(
 
 
 def test_agent_killed_at_random_instants_loses_nothing_and_stores_nothing_twice(
-    lanes: Callable[[int], list[Lane]], monitored: PostgresServer
+    lanes: Callable[..., list[Lane]], monitored: PostgresServer
 ) -> None:
     chance = random.Random(20)
     # The lease of the one before has to lapse first, so most of these hit reading and storing.
