@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,11 +12,12 @@ from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 from typing import Any
 
+from dbaudit.core.errors import DbauditError
 from dbaudit.core.event import AuditEvent, EventType, Rejected
 from dbaudit.core.report import TestReport
 from dbaudit.core.secret import Secret
 from dbaudit.state import State, open_state
-from dbaudit.state.encryption import keyring_from_file
+from dbaudit.state.encryption import keyring_from_file, keyring_from_text
 from dbaudit.state.nodes import Lease, Node
 from dbaudit.state.wakeup import Topic
 
@@ -98,6 +100,20 @@ def open_and_close(pipe: Connection, url: str, key_file: Path) -> None:
     pipe.recv()
     with _state(url, key_file) as state:
         pipe.send(state.databases.page()[1])
+
+
+def open_as_another(pipe: Connection, url: str, user_id: int | None) -> None:
+    """Open a state as an account that may not do everything, and tell what came of it."""
+    if user_id is not None:
+        os.setgroups([])
+        os.setgid(user_id)
+        os.setuid(user_id)
+    try:
+        open_state(url, keyring_from_text(f"k:{'A' * 43}=", "a test")).close()
+    except DbauditError as error:
+        pipe.send((error.code, error.message, error.remedy))
+    else:
+        pipe.send("opened")
 
 
 def write_and_read_secrets(pipe: Connection, url: str, key_file: Path, database_ids: list[str]) -> None:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import sqlalchemy
 from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine, make_url
@@ -19,6 +20,13 @@ from dbaudit.state import sqlite
 _WRITE = "dbaudit_write"
 _CONNECTIONS = 15
 _FROZEN_SECONDS = 5
+_POSTGRESQL = {
+    "connect_timeout": 10,
+    "keepalives_idle": 30,
+    "application_name": "dbaudit-state",
+    # A process that is frozen in a transaction (a suspended machine) must not keep its locks.
+    "options": f"-c idle_in_transaction_session_timeout={_FROZEN_SECONDS}s",
+}
 
 
 class Backend:
@@ -58,12 +66,7 @@ class Backend:
                 pool_pre_ping=True,
                 pool_size=_CONNECTIONS,
                 max_overflow=_CONNECTIONS,
-                connect_args={
-                    "connect_timeout": 10,
-                    "application_name": "dbaudit-state",
-                    # A process that is frozen in a transaction (a suspended machine) must not keep its locks.
-                    "options": f"-c idle_in_transaction_session_timeout={_FROZEN_SECONDS}s",
-                },
+                connect_args=_POSTGRESQL,
             )
         else:
             raise ConfigurationError(
@@ -102,8 +105,15 @@ class Backend:
         if not self.is_sqlite:
             connection.exec_driver_sql("SELECT pg_advisory_xact_lock(hashtext(%s))", (f"dbaudit {what}",))
 
+    def connect_postgresql(self) -> psycopg.Connection[tuple[Any, ...]]:
+        """A connection beside the pool to a state on PostgreSQL; it commits each statement. Raises
+        psycopg.Error.
+        """
+        arguments, options = self.engine.dialect.create_connect_args(self.engine.url)
+        return psycopg.connect(*arguments, **{**_POSTGRESQL, **options}, autocommit=True)
+
     def close(self) -> None:
-        """Close every connection."""
+        """Close every connection of the pool."""
         self.engine.dispose()
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Hashable
+from typing import Any
 
 import apsw
 import psycopg
@@ -60,14 +61,14 @@ class PostgresChanges(Changes):
 
     def __init__(self, backend: Backend) -> None:
         super().__init__()
-        self._url = backend.engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
-        self._connection: psycopg.Connection[tuple[str]] | None = None
+        self._backend = backend
+        self._connection: psycopg.Connection[tuple[Any, ...]] | None = None
 
     def stamp(self) -> Hashable:
         with self._lock:
             try:
                 if self._connection is None or self._connection.closed:
-                    self._connection = psycopg.connect(self._url, autocommit=True, connect_timeout=10)
+                    self._connection = self._backend.connect_postgresql()
                 return self._connection.execute("SELECT pg_current_snapshot()::text").fetchone()
             except psycopg.Error as error:
                 self.close()

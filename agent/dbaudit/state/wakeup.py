@@ -153,7 +153,6 @@ class ListenWakeup(Wakeup):
     def __init__(self, backend: Backend) -> None:
         super().__init__()
         self._backend = backend
-        self._url = backend.engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
         self._stop = threading.Event()
         self._end, self._ended = socket.socketpair()
         self._listening = threading.Event()
@@ -164,9 +163,7 @@ class ListenWakeup(Wakeup):
     def _receive(self) -> None:
         while not self._stop.is_set():
             try:
-                with psycopg.connect(
-                    self._url, autocommit=True, connect_timeout=_CONNECT_SECONDS
-                ) as connection:
+                with self._backend.connect_postgresql() as connection:
                     connection.execute(f"LISTEN {self._CHANNEL}")
                     for topic in Topic:
                         self._received(topic)  # whatever was missed while away

@@ -9,7 +9,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from alembic.script.revision import ResolutionError
+from alembic.util.exc import CommandError
 
 from dbaudit.core.errors import ConfigurationError, ErrorCode
 from dbaudit.state.backend import Backend
@@ -31,7 +31,7 @@ def migrate(backend: Backend, revision: str = "head") -> None:
         if present is not None:
             try:
                 script.get_revisions(present)
-            except ResolutionError:
+            except CommandError:
                 raise ConfigurationError(
                     ErrorCode.STATE_NEWER_THAN_PROGRAM,
                     f"The state has the schema {present}, which this version of dbaudit does not know: "
