@@ -15,6 +15,12 @@ def _ingest(arguments: argparse.Namespace) -> None:
     ingest.main(arguments.records, arguments.rounds)
 
 
+def _peers(arguments: argparse.Namespace) -> None:
+    from tests.benchmarks import peers
+
+    peers.main(arguments.records)
+
+
 def _api(arguments: argparse.Namespace) -> None:
     from tests.benchmarks import bench_api
 
@@ -23,6 +29,7 @@ def _api(arguments: argparse.Namespace) -> None:
 
 _PARTS: dict[str, Callable[[argparse.Namespace], None]] = {
     "ingest": _ingest,
+    "peers": _peers,
     "api": _api,
 }
 
