@@ -8,6 +8,7 @@ writes it.
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import socket
 import statistics
@@ -69,6 +70,8 @@ def main() -> None:
 def _serve(pipe: Connection) -> None:
     pin(OF_THE_AGENT)
     with tempfile.TemporaryDirectory() as folder:
+        # A line for each request, as dbaudit api logs by default.
+        logging.basicConfig(filename=f"{folder}/log", level=logging.INFO)
         state = open_state(
             f"sqlite:///{folder}/state.db", keyring_from_file(Path(folder, "keys"), create=True)
         )

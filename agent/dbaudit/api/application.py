@@ -112,14 +112,16 @@ def _frame(app: Flask, figures: RequestFigures) -> None:
 
     def end(response: Response) -> Response:
         headers = response.headers
-        headers["X-Request-Id"] = g.request_id
-        headers["X-Content-Type-Options"] = "nosniff"
-        headers.setdefault("Cache-Control", "no-store")
+        # add() does not look for a header of this name first, and there is none.
+        headers.add("X-Request-Id", g.request_id)
+        headers.add("X-Content-Type-Options", "nosniff")
+        if "Cache-Control" not in headers:
+            headers.add("Cache-Control", "no-store")
         allowance = g.get("allowance")
         if allowance is not None:
-            headers["X-RateLimit-Limit"] = str(allowance.limit)
-            headers["X-RateLimit-Remaining"] = str(allowance.remaining)
-            headers["X-RateLimit-Reset"] = str(int(time.time()) + allowance.full_after_seconds)
+            headers.add("X-RateLimit-Limit", str(allowance.limit))
+            headers.add("X-RateLimit-Remaining", str(allowance.remaining))
+            headers.add("X-RateLimit-Reset", str(int(time.time()) + allowance.full_after_seconds))
         seconds = time.perf_counter() - g.started
         operation = (request.endpoint or "").rpartition(".")[2]
         figures.record(operation, response.status_code, seconds)

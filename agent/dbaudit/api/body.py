@@ -9,7 +9,9 @@ from typing import Any
 from jsonschema.protocols import Validator
 
 from dbaudit.api.validation import field_errors, invalid, pointer_of
+from dbaudit.core.database import SECRET_FIELDS
 from dbaudit.core.errors import ErrorCode, FieldError, RequestError
+from dbaudit.core.secret import Secret
 
 MAX_DEPTH = 32
 
@@ -25,6 +27,11 @@ class Body:
         self._fields = parse_object(raw)
         self._details = field_errors(validator, self._fields)
         self.sound: Mapping[str, Any] = _sound(self._fields, "", [detail.pointer for detail in self._details])
+
+    @property
+    def secrets(self) -> list[Secret]:
+        """The secrets among the fields."""
+        return [Secret(self.sound[field]) for field in SECRET_FIELDS if self.sound.get(field) is not None]
 
     def checked(self, more: Sequence[FieldError] = ()) -> Mapping[str, Any]:
         """All fields. Raises RequestError where the schema or ``more`` has anything against them."""

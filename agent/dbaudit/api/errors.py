@@ -7,11 +7,13 @@ import math
 from typing import Any
 
 import msgspec
-from flask import Flask, Response, g
+from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import RequestRedirect
 
 from dbaudit.core.errors import DbauditError, ErrorCode, FieldError, TransientError
+from dbaudit.core.secret import Secret
+from dbaudit.core.tracebacks import safe_traceback
 
 _log = logging.getLogger(__name__)
 
@@ -115,7 +117,8 @@ def _of_http(error: HTTPException) -> Response | HTTPException:
 
 
 def _of_fault(error: Exception) -> Response:
-    _log.error("request %s failed", g.request_id, exc_info=error)
+    secrets = [*g.get("secrets", ()), Secret(request.headers.get("Authorization", "").rpartition(" ")[2])]
+    _log.error("request %s failed: %s", g.request_id, safe_traceback(error, secrets))
     return _response(error_body(ErrorCode.INTERNAL_ERROR, _WORDS_OF_FAULT, g.request_id), 500)
 
 

@@ -35,6 +35,7 @@ _DIGITS = re.compile(rb"[0-9]{1,15}")
 _MAX_HEADER_BYTES = 65_536
 _QUEUED_CONNECTIONS = 128
 _IDLE_SECONDS = 30
+_IDLE_CONNECTIONS = 500
 _DRAIN_BYTES = 32 * 1024 * 1024
 _DRAIN_SECONDS = 5.0
 _CODES = {
@@ -186,6 +187,7 @@ class ApiServer(Server):
         )
         self.max_request_body_size = app.config["MAX_CONTENT_LENGTH"]
         self.max_request_header_size = _MAX_HEADER_BYTES
+        self.keep_alive_conn_limit = _IDLE_CONNECTIONS
         self._app = app
         self._listener = listener
         self._read_timeout_seconds = read_timeout_seconds
