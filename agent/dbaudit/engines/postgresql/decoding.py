@@ -1,13 +1,16 @@
 """From records of the server's log to events. Pure: it knows the format and nothing else.
 
-Failures are told by SQLSTATE and never by severity or wording, which are localised. The lines of connections
-have no code of their own, so they are known by their English text; a test asks for `lc_messages = C`.
+One thing that happens is told by several records of its session: a statement by log_statement, by pgaudit,
+by its failure and by its duration, a log-in by its authentication and its authorization. Records that follow
+within a twentieth of a second become one event; a later one, such as the failure of a long statement, is an
+event of its own, because the first was stored long before.
+
+Failures are told by SQLSTATE and never by severity or wording, which are localised.
 """
 
 from __future__ import annotations
 
 import ipaddress
-import re
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
@@ -18,9 +21,15 @@ from dbaudit.core.errors import RecordError
 from dbaudit.core.event import AuditEvent, EventType, Outcome, Rejected, Severity
 from dbaudit.core.operations import operation_of
 from dbaudit.engine.base import Decoded
-from dbaudit.engines.postgresql import pgaudit
+from dbaudit.engines.postgresql import messages, pgaudit
+from dbaudit.engines.postgresql.messages import Kind, recognise
 from dbaudit.engines.postgresql.records import LogBlock, LogContext, LogRecord, parse
 from dbaudit.engines.postgresql.times import LogClock
+
+JOINED_WITHIN_US = 50_000
+"""How far apart, by the log's own time, two records can be that tell of the same thing."""
+OWN_LOG_IN_WITHIN_US = 1_000_000
+"""How long a log-in from the agent's own host may take to show that it is the agent's."""
 
 _OPENING = frozenset({"authentication", "startup"})
 """What the process title says before a session is open; a failure then is a failed log-in."""
@@ -28,46 +37,69 @@ _REFUSED_AT_THE_DOOR = frozenset({"28000", "28P01", "3D000", "53300", "57P03"})
 """SQLSTATE of log-ins that end before the title is set: no pg_hba entry, too many clients, starting up."""
 _HARMLESS_CLASSES = frozenset({"00", "01", "02"})
 _CONNECTION_FAULTS = "08"
+_BETWEEN_STATEMENTS = " \t\r\n;"
+_LARGEST_PORT = 65535
 
-_SESSION_TIME = re.compile(r"session time: (\d+):(\d\d):(\d\d(?:\.\d+)?)")
-_TIMED_STATEMENT = re.compile(r"duration: ([\d.]+) ms  (?:statement|execute [^:]*): ")
-_EXECUTE = re.compile(r"execute [^:]*: ")
-_APPLICATION = re.compile(r" application_name=(.*?)(?: (?:SSL|GSS) enabled \(.*| \(?GSS .*)?\Z", re.DOTALL)
-_TLS = re.compile(r" SSL enabled \(protocol=([^,)]+), cipher=([^,)]+)")
-_AUTHENTICATED = re.compile(r'(?:identity|user)="(.*)" method=(\S+)', re.DOTALL)
-_PARAMETER = re.compile(r"\$\d+ = (?:NULL|'((?:[^']|'')*)')")
+
+class Exchange(msgspec.Struct, gc=False):
+    """Records of one session that tell of one thing, as long as another may follow.
+
+    ``untold`` is what pgaudit has not told yet of the statement that ``logged``, the event of log_statement,
+    told; None without one.
+    """
+
+    row: LogRecord
+    start_us: int
+    event: AuditEvent | None
+    statement_id: str = ""
+    substatement_id: str = ""
+    until_us: int = 0
+    opening: bool = False
+    logged: AuditEvent | None = None
+    untold: str | None = None
+    further: list[AuditEvent] | None = None
+
+    @property
+    def waits_until_us(self) -> int:
+        """Until when, by the log's time, another record may follow."""
+        return self.until_us or self.start_us + JOINED_WITHIN_US
+
+    @property
+    def events(self) -> list[AuditEvent]:
+        """The events of the statement and of its parts, latest first."""
+        first = [] if self.event is None else [self.event]
+        return [*reversed(self.further or ()), *first]
 
 
 def decode(records: Sequence[Any]) -> Decoded:
-    """The events of some ``LogBlock``s, in the order of the log."""
-    events: list[AuditEvent] = []
+    """The events of some ``LogBlock``s that follow each other, in the order of the log."""
+    decoder = Decoder()
     rejected: list[Rejected] = []
     for block in records:
         rows, broken = parse(block)
-        rejected.extend(broken)
-        decoder = _Decoder(block)
-        rejected.extend(decoder.take(rows))
-        events.extend(decoder.events())
-    return Decoded(events, rejected)
+        rejected += broken
+        rejected += decoder.take(block, rows)
+    return Decoded(decoder.events(), rejected)
 
 
-class _Decoder:
-    """Decodes the records of one block; they may explain each other."""
+class Decoder:
+    """Decodes records that may explain each other."""
 
-    def __init__(self, block: LogBlock) -> None:
-        self._path = block.path
-        self._context: LogContext = block.context
-        self._time_us = LogClock(block.context.time_zone).time_us
+    def __init__(self) -> None:
+        self._context = LogContext(time_zones=(), own_user="", own_application="")
+        self._time_us = LogClock(()).time_us
         self._events: list[AuditEvent] = []
         self._superseded: set[int] = set()
         self._own_sessions: set[str] = set()
-        self._methods: dict[str, dict[str, Any]] = {}
-        self._log_ins: dict[str, AuditEvent] = {}
-        self._audited: dict[tuple[str, str | None], AuditEvent] = {}
-        self._also_in_the_log: list[AuditEvent] = []
+        self._exchanges: dict[str, Exchange] = {}
 
-    def take(self, rows: Sequence[LogRecord]) -> list[Rejected]:
-        """Decode the rows in their order; returns those that cannot be."""
+    def take(self, block: LogBlock, rows: Sequence[LogRecord]) -> list[Rejected]:
+        """Decode the rows of a block in their order; returns those that cannot be."""
+        if block.context != self._context:
+            self._context = block.context
+            self._time_us = LogClock(block.context.time_zones).time_us
+        if self._context.own_session is not None:
+            self._own_sessions.add(self._context.own_session)
         rejected: list[Rejected] = []
         own_user, own_application = self._context.own_user, self._context.own_application
         append = self._events.append
@@ -75,54 +107,78 @@ class _Decoder:
             try:
                 if row.application_name == own_application and row.user == own_user:
                     self._own_sessions.add(row.session_id)
-                elif row.message.startswith(pgaudit.PREFIX):
-                    append(self._audit(row))
+                    self._exchanges.pop(row.session_id, None)
                 else:
-                    event = self._other(row)
+                    message = row.message
+                    event = self._audit(row) if message.startswith(pgaudit.PREFIX) else self._other(row)
                     if event is not None:
                         append(event)
-            except (RecordError, ValueError) as error:
+            except (RecordError, ValueError, OverflowError) as error:
                 reason = error.message if isinstance(error, RecordError) else "a record of an unknown form"
-                position = f"{self._path}:{row.session_id}:{row.line_num}"
+                position = f"{block.path}:{row.session_id}:{row.line_num}"
                 rejected.append(Rejected(position, msgspec.json.encode(row), reason))
         return rejected
 
     def events(self) -> list[AuditEvent]:
-        """The events, without the agent's own and without what the log tells twice."""
-        for event in self._also_in_the_log:
-            if (event.session_id or "", event.query) in self._audited:
-                self._superseded.add(id(event))
-        if not self._superseded and not self._own_sessions:
+        """The events, without the agent's own and without what is told twice."""
+        superseded, own = self._superseded, self._own_sessions
+        if not superseded and not own:
             return self._events
         return [
             event
             for event in self._events
-            if event.session_id not in self._own_sessions and id(event) not in self._superseded
+            if id(event) not in superseded
+            and (event.session_id not in own or event.type == EventType.LOGIN_FAILED)
         ]
 
-    def _audit(self, row: LogRecord) -> AuditEvent:
+    def time_us(self, row: LogRecord) -> int | None:
+        """When the server wrote a row; None when that cannot be told."""
+        try:
+            return self._time_us(row.timestamp)
+        except RecordError:
+            return None
+
+    def open_exchanges(self) -> list[Exchange]:
+        """What may still be explained by a record that follows."""
+        own = self._own_sessions
+        return [exchange for session, exchange in self._exchanges.items() if session not in own]
+
+    # -- pgaudit
+
+    def _audit(self, row: LogRecord) -> AuditEvent | None:
         audited = pgaudit.parse(row.message)
+        time_us = self._time_us(row.timestamp)
+        session_id = row.session_id
+        exchange = self._exchanges.get(session_id)
+        if exchange is not None and not (
+            (exchange.untold or exchange.statement_id == audited.statement_id)
+            and time_us - exchange.start_us <= JOINED_WITHIN_US
+        ):
+            exchange = None
+        if (
+            exchange is not None
+            and exchange.statement_id == audited.statement_id
+            and exchange.substatement_id == audited.substatement_id
+        ):
+            _add_objects(exchange.events[0], audited)
+            return None
         address = _address(row.remote_host)
         detail: dict[str, Any] | None = None
         if audited.object_audit or audited.substatement_id != "1":
-            detail = {
-                "audit": "object" if audited.object_audit else "session",
-                "statement": int(audited.statement_id),
-                "substatement": int(audited.substatement_id),
-            }
+            detail = _detail(audited)
         event = AuditEvent(
-            f"{row.session_id}:{row.line_num}",
+            f"{session_id}:{row.line_num}",
             EventType.QUERY,
-            self._time_us(row.timestamp),
+            time_us,
             Severity.INFO,
             None,
             None,
             row.user,
             row.dbname,
             row.application_name,
-            row.session_id,
+            session_id,
             address[0],
-            row.remote_port,
+            _port(row),
             address[1],
             audited.command,
             audited.command_class,
@@ -134,32 +190,64 @@ class _Decoder:
             audited.parameters,
             detail,
         )
-        if self._context.statements_logged:
-            self._audited[row.session_id, audited.statement] = event
+        if exchange is None:
+            self._exchanges[session_id] = Exchange(
+                row, time_us, event, audited.statement_id, audited.substatement_id
+            )
+        else:
+            self._join(exchange, audited, event)
         return event
+
+    def _join(self, exchange: Exchange, audited: pgaudit.Audited, event: AuditEvent) -> None:
+        """Add what pgaudit tells to an exchange, which supersedes what log_statement told of it."""
+        exchange.statement_id, exchange.substatement_id = audited.statement_id, audited.substatement_id
+        logged = exchange.logged
+        if logged is None or exchange.untold is None:
+            exchange.further = [*(exchange.further or ()), event]
+            return
+        left = _without(exchange.untold, event.query)
+        if left == exchange.untold:
+            exchange.further = [*(exchange.further or ()), event]
+            return
+        if event.query is None:
+            event.query = logged.query
+        if event.parameters is None:
+            event.parameters = logged.parameters
+        exchange.untold = left
+        if not left:
+            self._superseded.add(id(logged))
+        if exchange.event is logged:
+            exchange.event = event
+        else:
+            exchange.further = [*(exchange.further or ()), event]
+
+    # -- the server's own messages
 
     def _other(self, row: LogRecord) -> AuditEvent | None:
         code = row.state_code
         if code and code[:2] not in _HARMLESS_CLASSES:
             return self._failure(row, code)
-        message = row.message
-        if message.startswith("connection received: "):
-            return self._event(row, EventType.CONNECTION, outcome=Outcome.SUCCESS)
-        if message.startswith("connection authenticated: "):
-            return self._authentication(row)
-        if message.startswith(("connection authorized: ", "replication connection authorized: ")):
-            return self._authorization(row)
-        if message.startswith("disconnection: "):
-            return self._disconnection(row)
-        if message.startswith("statement: "):
-            return self._statement(row, message.removeprefix("statement: "))
-        if message.startswith("execute "):
-            prepared = _EXECUTE.match(message)
-            return self._statement(row, message[prepared.end() :]) if prepared else None
-        if message.startswith("duration: "):
-            timed = _TIMED_STATEMENT.match(message)
-            return self._timed_statement(row, timed) if timed else None
-        return None
+        found = recognise(row.message)
+        if found is None:
+            exchange = self._exchanges.get(row.session_id)
+            if exchange is not None and exchange.opening:
+                del self._exchanges[row.session_id]
+            return None
+        kind, start = found
+        if kind is Kind.RECEIVED:
+            return self._received(row)
+        if kind is Kind.AUTHENTICATED:
+            return self._authenticated(row)
+        if kind is Kind.AUTHORIZED or kind is Kind.REPLICATION_AUTHORIZED:
+            return self._authorized(row, replication=kind is Kind.REPLICATION_AUTHORIZED)
+        if kind is Kind.DISCONNECTED:
+            return self._disconnected(row)
+        if kind is Kind.STATEMENT or kind is Kind.REPLICATION_COMMAND:
+            return self._statement(row, row.message[start:])
+        if kind is Kind.EXECUTE:
+            name = messages.AFTER_NAME.match(row.message, start)
+            return self._statement(row, row.message[name.end() :]) if name else None
+        return self._duration(row, start) if kind is Kind.DURATION else None
 
     def _event(self, row: LogRecord, kind: EventType, **values: Any) -> AuditEvent:
         address, host = _address(row.remote_host)
@@ -172,28 +260,175 @@ class _Decoder:
             application=values.pop("application", row.application_name),
             session_id=row.session_id,
             source_ip=address,
-            source_port=row.remote_port,
+            source_port=_port(row),
             source_host=host,
             **values,
         )
 
-    def _failure(self, row: LogRecord, code: str) -> AuditEvent | None:
-        if row.ps in _OPENING or (not row.ps and code in _REFUSED_AT_THE_DOOR):
-            if code.startswith(_CONNECTION_FAULTS):
-                return None  # the client went away: nobody was refused
-            earlier = self._log_ins.pop(row.session_id, None)
-            if earlier is not None:  # authorized, and then turned away: no such database, no right to connect
-                self._superseded.add(id(earlier))
-            return self._event(
-                row,
-                EventType.LOGIN_FAILED,
-                severity=Severity.WARNING,
-                outcome=Outcome.FAILURE,
-                error_code=code,
-                detail={"message": row.message, **self._methods.pop(row.session_id, {})},
-            )
-        if row.statement is None:
+    # -- sessions
+
+    def _received(self, row: LogRecord) -> AuditEvent:
+        event = self._event(row, EventType.CONNECTION, outcome=Outcome.SUCCESS)
+        own_host = row.remote_host is not None and row.remote_host == self._context.own_host
+        self._open(row, None, event.time_us, OWN_LOG_IN_WITHIN_US if own_host else JOINED_WITHIN_US)
+        return event
+
+    def _authenticated(self, row: LogRecord) -> AuditEvent:
+        event = self._event(
+            row, EventType.LOGIN_SUCCESS, outcome=Outcome.SUCCESS, detail=_identity(row.message)
+        )
+        self._open(row, event, event.time_us)
+        return event
+
+    def _authorized(self, row: LogRecord, *, replication: bool) -> AuditEvent | None:
+        own_user = row.user == self._context.own_user
+        found = messages.APPLICATION.search(row.message)
+        application = found[1] if found else row.application_name
+        if own_user and application == self._context.own_application:
+            self._own_sessions.add(row.session_id)
+            self._exchanges.pop(row.session_id, None)
             return None
+        authenticated = self._log_in(row)
+        detail = dict(authenticated.detail or {}) if authenticated else {}
+        tls = messages.TLS.search(row.message)
+        if tls:
+            detail |= {"tls_protocol": tls[1], "tls_cipher": tls[2]}
+        if replication:
+            detail["replication"] = True
+        event = self._event(
+            row,
+            EventType.LOGIN_SUCCESS,
+            outcome=Outcome.SUCCESS,
+            application=application,
+            detail=detail or None,
+        )
+        if authenticated is not None:
+            self._superseded.add(id(authenticated))
+        # Up to 11 the application shows only in what the session logs next.
+        unknown = own_user and not application
+        self._open(row, event, event.time_us, OWN_LOG_IN_WITHIN_US if unknown else JOINED_WITHIN_US)
+        return event
+
+    def _open(
+        self, row: LogRecord, event: AuditEvent | None, time_us: int, within_us: int = JOINED_WITHIN_US
+    ) -> None:
+        """Note a record of a log-in, which may belong to one before."""
+        before = self._exchanges.get(row.session_id)
+        joined = before is not None and before.opening and time_us <= before.until_us
+        self._exchanges[row.session_id] = Exchange(
+            before.row if before is not None and joined else row,
+            time_us,
+            event,
+            until_us=max(before.until_us if before is not None and joined else 0, time_us + within_us),
+            opening=True,
+        )
+
+    def _log_in(self, row: LogRecord) -> AuditEvent | None:
+        """The event of the log-in that ``row`` goes on with."""
+        exchange = self._exchanges.get(row.session_id)
+        if exchange is None or not exchange.opening or exchange.event is None:
+            return None
+        late = self._time_us(row.timestamp) - exchange.start_us > JOINED_WITHIN_US
+        return None if late else exchange.event
+
+    def _disconnected(self, row: LogRecord) -> AuditEvent:
+        self._exchanges.pop(row.session_id, None)
+        found = messages.SESSION_TIME.search(row.message)
+        duration_ms = None
+        if found:
+            seconds = int(found[1]) * 3600 + int(found[2]) * 60 + float(found[3])
+            duration_ms = round(seconds * 1000, 3)
+        return self._event(row, EventType.DISCONNECT, outcome=Outcome.SUCCESS, duration_ms=duration_ms)
+
+    # -- statements
+
+    def _statement(
+        self, row: LogRecord, statement: str, duration_ms: float | None = None
+    ) -> AuditEvent | None:
+        event = self._event(
+            row,
+            EventType.QUERY,
+            operation=operation_of(statement),
+            query=statement,
+            duration_ms=duration_ms,
+            parameters=_parameters(row.detail),
+        )
+        exchange = self._exchanges.get(row.session_id)
+        if (
+            exchange is not None
+            and exchange.logged is None
+            and exchange.statement_id
+            and event.time_us - exchange.start_us <= JOINED_WITHIN_US
+        ):
+            # With a statement that gives rows pgaudit is first: it tells of it when it is bound.
+            audited = next((e for e in exchange.events if not _without(statement, e.query)), None)
+            if audited is not None:
+                exchange.logged = event
+                audited.query = audited.query or statement
+                audited.parameters = audited.parameters or event.parameters
+                return None
+        self._exchanges[row.session_id] = Exchange(
+            row, event.time_us, event, logged=event, untold=statement.strip(_BETWEEN_STATEMENTS)
+        )
+        return event
+
+    def _duration(self, row: LogRecord, start: int) -> AuditEvent | None:
+        found = messages.MILLISECONDS.match(row.message, start)
+        if found is None:
+            return None
+        statement = None
+        if found.end() < len(row.message):
+            announced = recognise(row.message[found.end() :])
+            if announced is None or announced[0] not in (Kind.STATEMENT, Kind.EXECUTE):
+                return None  # of parsing, binding, or fetching more of what was told before
+            statement = row.message[found.end() + announced[1] :]
+            if announced[0] is Kind.EXECUTE:
+                statement = messages.AFTER_NAME.sub("", statement, count=1)
+        duration_ms = float(found[1])
+        exchange = self._exchanges.get(row.session_id)
+        if exchange is not None and exchange.event is not None and not exchange.opening:
+            told = exchange.event
+            same = statement is None or _without(statement, told.query) != statement
+            if same and self._time_us(row.timestamp) - exchange.start_us <= JOINED_WITHIN_US:
+                del self._exchanges[row.session_id]
+                logged = exchange.logged
+                if logged is None or not _without(logged.query or "", told.query):
+                    told.duration_ms, told.outcome = duration_ms, Outcome.SUCCESS
+                return None
+        if statement is None or self._is_audited(statement):
+            return None  # it was told when it started, long ago
+        event = self._statement(row, statement, duration_ms)
+        self._exchanges.pop(row.session_id, None)
+        if event is not None:
+            event.outcome = Outcome.SUCCESS
+        return event
+
+    def _is_audited(self, statement: str) -> bool:
+        audited = self._context.audited
+        return bool(audited) and (_CLASS_OF.get(operation_of(statement) or "") in audited)
+
+    def _failure(self, row: LogRecord, code: str) -> AuditEvent | None:
+        exchange = self._exchanges.get(row.session_id)
+        opening = exchange is not None and exchange.opening
+        if row.ps in _OPENING or (not row.ps and (opening or code in _REFUSED_AT_THE_DOOR)):
+            return self._refusal(row, code)
+        if row.statement is None or row.backend_type == "parallel worker":
+            return None  # the leader tells of it too
+        time_us = self._time_us(row.timestamp)
+        if (
+            exchange is not None
+            and not opening
+            and exchange.row.vxid == row.vxid
+            and time_us - exchange.start_us <= JOINED_WITHIN_US
+        ):
+            failed = next(
+                (e for e in exchange.events if _without(row.statement, e.query) != row.statement), None
+            )
+            if failed is not None:
+                failed.outcome, failed.error_code = Outcome.FAILURE, code
+                del self._exchanges[row.session_id]
+                return None
+        self._exchanges.pop(row.session_id, None)
         return self._event(
             row,
             EventType.QUERY,
@@ -203,75 +438,76 @@ class _Decoder:
             query=row.statement,
         )
 
-    def _authentication(self, row: LogRecord) -> AuditEvent | None:
-        found = _AUTHENTICATED.search(row.message)
-        method = {"identity": found[1], "method": found[2]} if found else {}
-        if self._context.authorization_logged:
-            self._methods[row.session_id] = method  # told with the line that follows
-            return None
-        return self._event(row, EventType.LOGIN_SUCCESS, outcome=Outcome.SUCCESS, detail=method or None)
-
-    def _authorization(self, row: LogRecord) -> AuditEvent | None:
-        found = _APPLICATION.search(row.message)
-        application = found[1] if found else row.application_name
-        if application == self._context.own_application and row.user == self._context.own_user:
-            self._own_sessions.add(row.session_id)
-            return None
-        detail = self._methods.pop(row.session_id, {})
-        tls = _TLS.search(row.message)
-        if tls:
-            detail |= {"tls_protocol": tls[1], "tls_cipher": tls[2]}
-        if row.message.startswith("replication"):
-            detail["replication"] = True
-        event = self._event(
+    def _refusal(self, row: LogRecord, code: str) -> AuditEvent | None:
+        """A failed log-in; one that was authorized first had no such database, or no right to connect."""
+        if code.startswith(_CONNECTION_FAULTS):
+            return None  # the client went away: nobody was refused
+        log_in = self._log_in(row)
+        self._exchanges.pop(row.session_id, None)
+        if log_in is not None:
+            self._superseded.add(id(log_in))
+        return self._event(
             row,
-            EventType.LOGIN_SUCCESS,
-            outcome=Outcome.SUCCESS,
-            application=application,
-            detail=detail or None,
+            EventType.LOGIN_FAILED,
+            severity=Severity.WARNING,
+            outcome=Outcome.FAILURE,
+            error_code=code,
+            application=log_in.application if log_in else row.application_name,
+            detail={"message": row.message, **((log_in.detail if log_in else None) or {})},
         )
-        self._log_ins[row.session_id] = event
-        return event
 
-    def _disconnection(self, row: LogRecord) -> AuditEvent:
-        found = _SESSION_TIME.search(row.message)
-        duration_ms = None
-        if found:
-            seconds = int(found[1]) * 3600 + int(found[2]) * 60 + float(found[3])
-            duration_ms = round(seconds * 1000, 3)
-        return self._event(row, EventType.DISCONNECT, outcome=Outcome.SUCCESS, duration_ms=duration_ms)
 
-    def _statement(self, row: LogRecord, statement: str, duration_ms: float | None = None) -> AuditEvent:
-        event = self._event(
-            row,
-            EventType.QUERY,
-            operation=operation_of(statement),
-            query=statement,
-            duration_ms=duration_ms,
-            parameters=_parameters(row.detail),
-        )
-        if self._context.audited != "none":
-            self._also_in_the_log.append(event)
-        return event
+_CLASS_OF = {
+    **dict.fromkeys(("SELECT", "VALUES", "TABLE"), "read"),
+    **dict.fromkeys(("INSERT", "UPDATE", "DELETE", "TRUNCATE", "MERGE"), "write"),
+    **dict.fromkeys(("DO", "CALL"), "function"),
+}
 
-    def _timed_statement(self, row: LogRecord, timed: re.Match[str]) -> AuditEvent | None:
-        statement = row.message[timed.end() :]
-        audited = self._audited.get((row.session_id, statement))
-        if audited is not None:
-            audited.duration_ms = float(timed[1])
-        if audited is not None or self._context.audited == "all":
-            return None  # pgaudit told of this statement when it started, maybe long ago
-        event = self._statement(row, statement, float(timed[1]))
-        event.outcome = Outcome.SUCCESS
-        return event
+
+def _without(statement: str, part: str | None) -> str:
+    """What is left of a statement when ``part``, as pgaudit tells it, is taken out: the same if it is not in
+    it.
+    """
+    if part is None:
+        return ""
+    begin = statement.find(part)
+    if begin >= 0:
+        return (statement[:begin] + statement[begin + len(part) :]).strip(_BETWEEN_STATEMENTS)
+    before, redacted, _rest = part.partition(pgaudit.REDACTED)
+    return "" if redacted and before in statement else statement
+
+
+def _add_objects(event: AuditEvent, audited: pgaudit.Audited) -> None:
+    """pgaudit writes a record for each object of one statement."""
+    if audited.object_name is not None and audited.object_name not in (event.objects or ()):
+        event.objects = (*(event.objects or ()), audited.object_name)
+    if audited.object_audit and (event.detail or {}).get("audit") != "object":
+        event.detail = _detail(audited)
+
+
+def _detail(audited: pgaudit.Audited) -> dict[str, Any]:
+    return {
+        "audit": "object" if audited.object_audit else "session",
+        "statement": int(audited.statement_id),
+        "substatement": int(audited.substatement_id),
+    }
+
+
+def _identity(message: str) -> dict[str, Any] | None:
+    found = messages.IDENTITY.search(message)
+    return {"identity": found[1] or found[2] or found[3], "method": found[4]} if found else None
+
+
+def _port(row: LogRecord) -> int | None:
+    port = row.remote_port
+    if port is not None and not 0 <= port <= _LARGEST_PORT:
+        raise RecordError("the port of the client is none")
+    return port
 
 
 def _parameters(detail: str | None) -> tuple[str | None, ...] | None:
-    if detail is None or not detail[:12].lower().startswith("parameters: "):
-        return None
-    return tuple(
-        None if found[1] is None else found[1].replace("''", "'") for found in _PARAMETER.finditer(detail)
-    )
+    found = list(messages.PARAMETER.finditer(detail)) if detail and "$1 = " in detail else []
+    return tuple(None if p[1] is None else p[1].replace("''", "'") for p in found) or None
 
 
 @lru_cache(maxsize=10_000)

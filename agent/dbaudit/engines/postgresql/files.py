@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import posixpath
+from collections.abc import Callable
+from datetime import datetime
+from itertools import groupby
 from pathlib import Path
 from typing import Protocol
 
 import msgspec
 
 from dbaudit.core.clock import to_us
-from dbaudit.core.errors import ConfigurationError, ErrorCode
+from dbaudit.core.errors import ConfigurationError, DbauditError, ErrorCode
 from dbaudit.engines.postgresql.connection import ServerConnection
 from dbaudit.engines.postgresql.records import LogFileFormat
-from dbaudit.engines.postgresql.settings import LogSettings
 
 HEAD_BYTES = 256
 _SUFFIX = {LogFileFormat.CSVLOG: ".csv", LogFileFormat.JSONLOG: ".json"}
+_STAMP_BYTES = 40
+_GONE = (errno.ENOENT, errno.ESTALE)
 
 
 class LogFile(msgspec.Struct, frozen=True):
@@ -27,27 +32,32 @@ class LogFile(msgspec.Struct, frozen=True):
     modified_us: int
 
 
-class Portion(msgspec.Struct, frozen=True):
-    """A part of a log file: the bytes asked for, the first bytes of the file, its size, and whether the
-    server still writes to it.
+class Portion(msgspec.Struct, frozen=True, kw_only=True):
+    """A part of a log file: the bytes asked for, whether the file ended with them, its first bytes, its size,
+    when it was last written, and whether the server still writes to it.
+
+    ``configured`` is when the server last read its configuration, where that is known.
     """
 
     data: bytes
+    at_end: bool
     head: bytes
     size: int
+    modified_us: int
     current: bool
+    configured: datetime | None = None
 
 
 class LogFiles(Protocol):
-    """Where the log files are."""
+    """Where the log files of one format are. A directory is named as log_directory names it."""
 
     def listing(self) -> list[LogFile]:
-        """The files of the format that is read, oldest first."""
+        """The files of the present log directory, oldest first."""
 
     def current(self) -> str | None:
         """The name of the file that the server writes to; None when there is none."""
 
-    def read(self, name: str, offset: int, length: int) -> Portion | None:
+    def read(self, directory: str, name: str, offset: int, length: int) -> Portion | None:
         """A part of a file; None when the file is not there."""
 
 
@@ -57,76 +67,132 @@ class RemoteLogFiles:
     The text variant, pg_read_file, fails where a chunk ends inside a letter of several bytes.
     """
 
-    def __init__(
-        self, connection: ServerConnection, settings: LogSettings, log_format: LogFileFormat
-    ) -> None:
+    def __init__(self, connection: ServerConnection, directory: str, log_format: LogFileFormat) -> None:
         self._connection = connection
-        self._settings = settings
+        self._directory = directory
         self._format = log_format
 
     def listing(self) -> list[LogFile]:
         rows = self._connection.rows("SELECT name, size, modification FROM pg_ls_logdir()")
         files = [LogFile(name, size, to_us(modified)) for name, size, modified in rows]
-        return _in_order(files, self._format)
+        return _in_order(files, self._format, self._stamp)
 
     def current(self) -> str | None:
         path = self._connection.value("SELECT pg_current_logfile(%s)", [self._format.value])
         return None if path is None else posixpath.basename(path)
 
-    def read(self, name: str, offset: int, length: int) -> Portion | None:
-        path = self._settings.path(name)
-        # In this order: once the server writes to another file, this one is complete.
-        current, size, head, data = self._connection.row(
-            "SELECT pg_current_logfile(%s), (pg_stat_file(%s, true)).size,"
-            " pg_read_binary_file(%s, 0, %s, true), pg_read_binary_file(%s, %s, %s, true)",
-            [self._format.value, path, path, HEAD_BYTES, path, offset, length],
-            binary=True,
-        )
+    def read(self, directory: str, name: str, offset: int, length: int) -> Portion | None:
+        path = posixpath.join(directory, name)
+        try:
+            # In this order: once the server writes to another file, what is read of this one is all of it.
+            current, head, data, size, modified, configured = self._connection.row(
+                "SELECT pg_current_logfile(%s), pg_read_binary_file(%s, 0, %s, true),"
+                " pg_read_binary_file(%s, %s, %s, true), (pg_stat_file(%s, true)).size,"
+                " (pg_stat_file(%s, true)).modification, pg_conf_load_time()",
+                [self._format.value, path, HEAD_BYTES, path, offset, length, path, path],
+                binary=True,
+            )
+        except ConfigurationError as error:
+            # A log directory outside the data directory cannot be read any more once it is another one.
+            if error.code is ErrorCode.PERMISSION_MISSING and directory != self._directory:
+                return None
+            raise
         if size is None or head is None or data is None:
             return None
-        return Portion(bytes(data), bytes(head), size, current is None or posixpath.basename(current) == name)
+        return Portion(
+            data=bytes(data),
+            at_end=len(data) < length,
+            head=bytes(head),
+            size=max(size, offset + len(data) if data else 0),
+            modified_us=to_us(modified),
+            current=current == path,
+            configured=configured,
+        )
+
+    def _stamp(self, name: str) -> bytes:
+        path = posixpath.join(self._directory, name)
+        data = self._connection.value(
+            "SELECT pg_read_binary_file(%s, 0, %s, true)", [path, _STAMP_BYTES], binary=True
+        )
+        return _stamp_of(data or b"")
 
 
 class LocalLogFiles:
-    """Log files on the disk of this host: they cost the server nothing."""
+    """Log files on the disk of this host: they cost the server nothing.
 
-    def __init__(self, directory: str, log_format: LogFileFormat) -> None:
-        self._directory = Path(directory)
+    ``written`` says whether the server writes this format at all.
+    """
+
+    def __init__(
+        self,
+        path_of: Callable[[str], str],
+        directory: str,
+        log_format: LogFileFormat,
+        *,
+        written: bool = True,
+    ) -> None:
+        self._path_of = path_of
+        self._directory = Path(path_of(directory))
         self._format = log_format
+        self._written = written
 
     def listing(self) -> list[LogFile]:
         files = []
         try:
-            for entry in os.scandir(self._directory):
-                if entry.is_file():
-                    status = entry.stat()
-                    files.append(LogFile(entry.name, status.st_size, status.st_mtime_ns // 1000))
+            with os.scandir(self._directory) as entries:
+                for entry in entries:
+                    try:
+                        status = entry.stat()
+                    except FileNotFoundError:
+                        continue  # removed meanwhile
+                    if entry.is_file():
+                        files.append(LogFile(entry.name, status.st_size, status.st_mtime_ns // 1000))
         except OSError as error:
             raise self._unreadable(error) from None
-        return _in_order(files, self._format)
+        return _in_order(files, self._format, self._stamp)
 
     def current(self) -> str | None:
-        files = self.listing()
+        files = self.listing() if self._written else []
         return files[-1].name if files else None
 
-    def read(self, name: str, offset: int, length: int) -> Portion | None:
-        current = self.current()
+    def read(self, directory: str, name: str, offset: int, length: int) -> Portion | None:
         try:
-            descriptor = os.open(self._directory / name, os.O_RDONLY)
-        except FileNotFoundError:
-            return None
+            descriptor = os.open(Path(self._path_of(directory), name), os.O_RDONLY)
         except OSError as error:
+            if error.errno in _GONE:
+                return None
             raise self._unreadable(error) from None
         try:
-            head = os.pread(descriptor, HEAD_BYTES, 0)
+            current = True
             data = os.pread(descriptor, length, offset)
-            return Portion(data, head, os.fstat(descriptor).st_size, current in (name, None))
+            if len(data) < length:
+                # Only at its end it matters whether the server is done with the file, and then it has to be
+                # asked before the rest is read.
+                present = Path(self._path_of(directory)) == self._directory
+                current = present and self.current() == name
+                data += os.pread(descriptor, length - len(data), offset + len(data))
+            status = os.fstat(descriptor)
+            return Portion(
+                data=data,
+                at_end=len(data) < length,
+                head=os.pread(descriptor, HEAD_BYTES, 0),
+                size=status.st_size,
+                modified_us=status.st_mtime_ns // 1000,
+                current=current,
+            )
         except OSError as error:
             raise self._unreadable(error) from None
         finally:
             os.close(descriptor)
 
-    def _unreadable(self, error: OSError) -> ConfigurationError:
+    def _stamp(self, name: str) -> bytes:
+        try:
+            with (self._directory / name).open("rb") as file:
+                return _stamp_of(file.read(_STAMP_BYTES))
+        except OSError:
+            return b""
+
+    def _unreadable(self, error: OSError) -> DbauditError:
         return ConfigurationError(
             ErrorCode.PERMISSION_MISSING,
             f"The log files in {self._directory} cannot be read: {error.strerror}.",
@@ -135,6 +201,24 @@ class LocalLogFiles:
         )
 
 
-def _in_order(files: list[LogFile], log_format: LogFileFormat) -> list[LogFile]:
+def _in_order(
+    files: list[LogFile], log_format: LogFileFormat, stamp: Callable[[str], bytes]
+) -> list[LogFile]:
+    """By when they were last written; where that is the same second, by their first records."""
     suffix = _SUFFIX[log_format]
-    return sorted((f for f in files if f.name.endswith(suffix)), key=lambda f: (f.modified_us, f.name))
+    files = sorted((f for f in files if f.name.endswith(suffix)), key=_order)
+    ordered: list[LogFile] = []
+    for _modified_us, group in groupby(files, key=lambda file: file.modified_us):
+        same = list(group)
+        # A file without a record was made last.
+        ordered += same if len(same) == 1 else sorted(same, key=lambda f: (stamp(f.name) or b"~", f.name))
+    return ordered
+
+
+def _order(file: LogFile) -> tuple[int, str]:
+    return file.modified_us, file.name
+
+
+def _stamp_of(start: bytes) -> bytes:
+    """The time stamp of a file's first record."""
+    return start.removeprefix(b'{"timestamp":"')[:23]

@@ -1,39 +1,97 @@
-"""Records that are explained by the next record of their session, and how long to wait for it.
+"""Where a read has to end so that records which explain each other are decoded together.
 
-`connection received` does not yet say whose connection it is, `connection authorized` not whether the
-database is there, and a statement of log_statement not whether pgaudit tells of it too. The server writes the
-next record within a millisecond; where a read falls between the two, the first one is left for the next read.
+A record that another one may explain, such as a log-in whose failure may follow, is left for the next read
+until that record is there or cannot come any more. Only the end of what was read can hold such records.
 """
 
 from __future__ import annotations
 
-import re
+from collections.abc import Sequence
 
-from dbaudit.engines.postgresql.records import LogContext, LogFileFormat
+import msgspec
 
-_WINDOW_BYTES = 16 * 1024
-_OPENING = re.compile(rb"connection (?:received|authenticated|authorized): ")
-_OPENING_OR_STATEMENT = re.compile(
-    rb"connection (?:received|authenticated|authorized): |\"(?:statement|execute [^:]*): "
-)
-_SESSION = {
-    LogFileFormat.CSVLOG: re.compile(rb",([0-9a-f]+\.[0-9a-f]+),\d+,"),
-    LogFileFormat.JSONLOG: re.compile(rb'"session_id":"([0-9a-f]+\.[0-9a-f]+)"'),
-}
+from dbaudit.engines.postgresql.decoding import JOINED_WITHIN_US, OWN_LOG_IN_WITHIN_US, Decoder
+from dbaudit.engines.postgresql.records import LogBlock, LogRecord, first_record, parse, record_starts
+
+_FIRST_TAIL_BYTES = 4 * 1024
+_LARGEST_TAIL_BYTES = 4 * 1024 * 1024
 
 
-def explained_end(log_format: LogFileFormat, context: LogContext, data: bytes, end: int) -> int:
-    """Where to end so that no record before it waits for one after it; ``end`` itself in most cases.
+class Waiting(msgspec.Struct, frozen=True):
+    """A record that waits for another: in which block and where in it, and for how long at the most."""
 
-    ``data[:end]`` are whole records.
+    block: int
+    offset: int
+    seconds: float
+
+
+class Tail(msgspec.Struct, frozen=True):
+    """The end of what was read: its records that wait, and the zones of its time stamps."""
+
+    waiting: list[Waiting]
+    zones: frozenset[str]
+
+
+def tail(blocks: Sequence[LogBlock], *, more: bool) -> Tail:
+    """Examine the end of some blocks of whole records that follow each other.
+
+    Where there is ``more`` to read at once, only what may be explained by it is looked for; a slow log-in of
+    the agent is not.
     """
-    waiting = _OPENING if context.audited == "none" else _OPENING_OR_STATEMENT
-    for found in waiting.finditer(data, max(0, end - _WINDOW_BYTES), end):
-        start = data.rfind(b"\n", 0, found.start()) + 1
-        if log_format is LogFileFormat.CSVLOG and data.count(b'"', 0, start) % 2:
-            continue  # the words stand in a statement of several lines
-        line_end = data.find(b"\n", found.start(), end) + 1
-        session = _SESSION[log_format].search(data, start, line_end or end)
-        if session and line_end and data.find(session[1], line_end, end) < 0:
-            return start
-    return end
+    size = _FIRST_TAIL_BYTES
+    largest = min(max(len(block.data) for block in blocks), _LARGEST_TAIL_BYTES)
+    within_us = JOINED_WITHIN_US if more else OWN_LOG_IN_WITHIN_US
+    while True:
+        examined = _Examined(blocks, size)
+        if examined.covers_us > within_us or size >= largest:
+            return examined.tail()
+        size *= 4
+
+
+class _Examined:
+    """The records of the last ``size`` bytes of each block."""
+
+    def __init__(self, blocks: Sequence[LogBlock], size: int) -> None:
+        self._decoder = Decoder()
+        self._places: dict[int, tuple[int, int]] = {}
+        self._rows: list[LogRecord] = []
+        for number, block in enumerate(blocks):
+            self._take(number, block, max(0, len(block.data) - size))
+        times = [time_us for row in self._rows if (time_us := self._decoder.time_us(row)) is not None]
+        self._newest_us = max(times, default=0)
+        self.covers_us = self._newest_us - min(times, default=0)
+
+    def _take(self, number: int, block: LogBlock, begin: int) -> None:
+        if begin:
+            found = first_record(block.format, block.data[begin:])
+            begin = len(block.data) if found is None else begin + found
+        data = block.data[begin:]
+        starts = [begin + start for start in record_starts(block.format, data)]
+        rows, _broken = parse(msgspec.structs.replace(block, data=data))
+        if len(rows) != len(starts):
+            rows = self._one_by_one(block, starts)
+        self._places |= {id(row): (number, start) for row, start in zip(rows, starts, strict=True)}
+        self._decoder.take(block, rows)
+        self._rows += rows
+
+    @staticmethod
+    def _one_by_one(block: LogBlock, starts: list[int]) -> list[LogRecord]:
+        """The rows of the records that can be parsed; ``starts`` keeps theirs alone."""
+        rows = []
+        ends = [*starts[1:], len(block.data)]
+        begins = list(starts)
+        starts.clear()
+        for start, end in zip(begins, ends, strict=True):
+            parsed, _broken = parse(msgspec.structs.replace(block, data=block.data[start:end]))
+            rows += parsed[:1]
+            starts += [start] * len(parsed[:1])
+        return rows
+
+    def tail(self) -> Tail:
+        waiting = [
+            Waiting(*self._places[id(exchange.row)], (exchange.waits_until_us - exchange.start_us) / 1e6)
+            for exchange in self._decoder.open_exchanges()
+            if exchange.waits_until_us >= self._newest_us
+        ]
+        zones = frozenset(row.timestamp[24:] for row in self._rows)
+        return Tail(sorted(waiting, key=lambda w: (w.block, w.offset)), zones)

@@ -12,6 +12,8 @@ import csv
 import msgspec
 
 PREFIX = "AUDIT: "
+REDACTED = "<REDACTED>"
+"""Stands for a password and all that follows it."""
 _NOT_LOGGED = "<not logged>"
 _WITHOUT_TEXT = frozenset({"", _NOT_LOGGED, "<previously logged>", "<none>"})
 _QUOTED_END = f'",{_NOT_LOGGED}'
@@ -88,10 +90,13 @@ def _parse_carefully(message: str) -> Audited:
         f"{object_type} {object_name}" if object_name else None,
         None if statement in _WITHOUT_TEXT else statement,
         None if given in _WITHOUT_TEXT else tuple(v or None for v in _fields(given)),
-        int(fields[9]) if len(fields) == 10 and fields[9].isdecimal() else None,
+        int(fields[9]) if len(fields) == 10 and fields[9].isdecimal() and len(fields[9]) < 19 else None,
     )
 
 
 def _fields(text: str) -> list[str]:
-    (fields,) = csv.reader([text], strict=True)
+    try:
+        (fields,) = csv.reader([text], strict=True)
+    except csv.Error as error:
+        raise ValueError("not the fields of a record of pgaudit") from error
     return fields

@@ -1,310 +1,378 @@
-"""Reading the log: which file, from which byte, and what was lost between.
-
-The cursor is the file's name and a byte offset at a record border. A name may be used again and a file may be
-truncated, so the cursor also holds a fingerprint of the file's first bytes.
-"""
+"""Reading the log: which file, from which byte, and what was lost between."""
 
 from __future__ import annotations
 
-import hashlib
+import posixpath
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from datetime import datetime
 
 import msgspec
 
 from dbaudit.core.clock import now_us
-from dbaudit.core.database import Target
 from dbaudit.core.errors import ConfigurationError, ErrorCode
 from dbaudit.core.event import AuditEvent, gap
 from dbaudit.engine.base import Chunk, Cursor
 from dbaudit.engines.postgresql.connection import ServerConnection
-from dbaudit.engines.postgresql.files import (
-    HEAD_BYTES,
-    LocalLogFiles,
-    LogFile,
-    LogFiles,
-    Portion,
-    RemoteLogFiles,
-)
-from dbaudit.engines.postgresql.holdback import explained_end
-from dbaudit.engines.postgresql.options import LogSource, StartFrom
+from dbaudit.engines.postgresql.files import LocalLogFiles, LogFile, LogFiles, Portion, RemoteLogFiles
+from dbaudit.engines.postgresql.holdback import Waiting, tail
+from dbaudit.engines.postgresql.options import LogFormat, LogSource, Options, StartFrom
+from dbaudit.engines.postgresql.position import Position, understood
 from dbaudit.engines.postgresql.records import (
-    Audited,
+    LARGEST_RECORD_BYTES,
     LogBlock,
     LogContext,
     LogFileFormat,
     end_of_whole_records,
-    start_of_next_record,
-    starts_a_record,
+    first_record,
 )
 from dbaudit.engines.postgresql.settings import LogSettings
 
-_CURSOR_VERSION = 1
-_EXPLAINED_WITHIN_SECONDS = 0.1
-_WRITTEN_WITHIN_SECONDS = 1.0
-_LARGEST_RECORD_BYTES = 64 * 1024 * 1024
+_SETTINGS_HOLD_SECONDS = 60.0
+_ASKED_EVERY_SECONDS = 1.0
+_REMEMBERED_ZONES = 4
+_LONGEST_START_BYTES = 4096
+"""The beginning of a record, up to its message, is shorter than this."""
 
-
-class Position(msgspec.Struct, frozen=True, kw_only=True):
-    """Where reading goes on. ``aligned`` is False where ``offset`` may be inside a record."""
-
-    v: int = _CURSOR_VERSION
-    format: LogFileFormat
-    file: str
-    offset: int = 0
-    head: str = ""
-    head_bytes: int = 0
-    size: int = 0
-    modified_us: int = 0
-    aligned: bool = True
+_OWN_SESSION = """
+    SELECT to_hex(floor(extract(epoch FROM backend_start))::bigint) || '.' || to_hex(pid),
+           CASE WHEN client_port = -1 THEN '[local]' ELSE coalesce(client_hostname, host(client_addr)) END
+      FROM pg_catalog.pg_stat_activity WHERE pid = pg_backend_pid()
+"""
 
 
 class LogReader:
-    """Reads the log of one server, chunk by chunk."""
+    """Reads the log of one server, chunk by chunk.
+
+    ``read_settings`` asks the server for what concerns its log; that is done again when the server has read
+    its configuration again, and now and then.
+    """
 
     def __init__(
         self,
         connection: ServerConnection,
-        settings: LogSettings,
-        target: Target,
+        options: Options,
+        read_settings: Callable[[], LogSettings],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._settings = settings
-        self._format = _format(settings)
-        self._files = _files(connection, settings, self._format)
-        self._context = _context(settings, target)
+        self._connection = connection
+        self._options = options
+        self._read_settings = read_settings
         self._clock = clock
-        self._waiting: tuple[str, int, float] | None = None
+        self._own_session, self._own_host = connection.row(_OWN_SESSION)
+        self._zones_seen: frozenset[str] = frozenset()
+        self._waiting_since: dict[tuple[str, int], float] = {}
+        self._refresh()
 
     def read(self, cursor: Cursor | None, limit_bytes: int) -> Chunk:
         """The whole records after ``cursor``, about ``limit_bytes`` of them at most."""
+        self._refresh_when_due()
         if cursor is None:
             return _chunk(self._first_position())
-        position = self._understood(cursor)
-        portion = self._files.read(position.file, position.offset, limit_bytes)
+        position = self._with_zones(understood(cursor))
+        if not position.file:
+            return self._first_file(position)
+        portion = self._portion(position, limit_bytes)
         if portion is None:
             return self._after_vanished(position)
-        if portion.size < position.offset or _fingerprint(portion.head, position.head_bytes) != position.head:
-            return _chunk(
-                _at_start_of(position, position.file),
-                gaps=(
-                    self._gap(
-                        position, "The log file was truncated or its name was used again.", portion.size
-                    ),
-                ),
-                more=True,
-            )
+        if not position.is_in(portion):
+            return self._after_replaced(position, portion)
         return self._records(position, portion, limit_bytes)
 
-    def _records(self, position: Position, portion: Portion, limit_bytes: int) -> Chunk:
-        data = portion.data
-        at_end = position.offset + len(data) >= portion.size
-        if not position.aligned and data and not starts_a_record(self._format, data):
-            skipped = start_of_next_record(self._format, data)
-            return _chunk(_moved(position, skipped, portion, aligned=skipped < len(data)), more=not at_end)
-        whole = end_of_whole_records(self._format, data)
-        if whole == 0 and not at_end:
-            return self._larger(position, portion, limit_bytes)
-        end = self._end(position, portion, whole, at_end=at_end)
-        if end == 0 and at_end and not portion.current:
-            return self._next_file(position)
-        if end == 0:
-            return _chunk(position)
-        block = LogBlock(self._format, position.file, position.offset, data[:end], self._context)
-        after = _moved(position, end, portion, aligned=True)
-        more = not at_end or not portion.current
-        return Chunk(records=[block], cursor=msgspec.to_builtins(after), more=more)
+    # -- settings
 
-    def _end(self, position: Position, portion: Portion, whole: int, *, at_end: bool) -> int:
-        """Where the block ends: at a record border, and not before a record that explains the last one."""
-        data = portion.data
-        if not at_end:
-            return explained_end(self._format, self._context, data, whole) or whole
-        if not portion.current:
-            return len(data)  # the server is done with this file: a torn record at its end stays torn
-        if whole < len(data) and self._waited(position.offset + whole, _WRITTEN_WITHIN_SECONDS):
-            return self._end_despite_torn_record(data, whole)
-        end = explained_end(self._format, self._context, data, whole)
-        waited = end < whole and self._waited(position.offset + end, _EXPLAINED_WITHIN_SECONDS)
-        return whole if waited else end
+    def _refresh(self) -> None:
+        self._settings = self._read_settings()
+        self._configured: datetime = self._connection.value("SELECT pg_conf_load_time()")
+        self._refreshed_at = self._asked_at = self._clock()
 
-    def _larger(self, position: Position, portion: Portion, limit_bytes: int) -> Chunk:
-        """A record that is longer than a chunk: read more of it, or put aside what cannot be one."""
-        data = portion.data
-        if len(data) >= limit_bytes and limit_bytes < _LARGEST_RECORD_BYTES:
-            larger = self._files.read(position.file, position.offset, limit_bytes * 4)
-            if larger is not None:
-                return self._records(position, larger, limit_bytes * 4)
-        end = self._end_despite_torn_record(data, 0) or len(data)
-        block = LogBlock(self._format, position.file, position.offset, data[:end], self._context)
-        after = _moved(position, end, portion, aligned=False)
-        return Chunk(records=[block], cursor=msgspec.to_builtins(after), more=True)
-
-    def _end_despite_torn_record(self, data: bytes, whole: int) -> int:
-        """Past a record that was torn by a crash of the server: where the last line starts that looks like
-        one."""
-        last = data.rfind(b"\n", whole) + 1
-        start = whole
-        while (found := start_of_next_record(self._format, data[start:last])) < last - start:
-            start += found
-        return start
-
-    def _waited(self, offset: int, seconds: float) -> bool:
-        """Whether reading has been waiting at this place for so long."""
+    def _refresh_when_due(self) -> None:
         now = self._clock()
-        place = (self._format.value, offset)
-        if self._waiting is None or self._waiting[:2] != place:
-            self._waiting = (*place, now)
-            return False
-        return now - self._waiting[2] >= seconds
+        if now - self._refreshed_at >= _SETTINGS_HOLD_SECONDS:
+            self._refresh()
+        elif self._settings.source is LogSource.LOCAL and now - self._asked_at >= _ASKED_EVERY_SECONDS:
+            self._asked_at = now
+            self._refresh_if_configured(self._connection.value("SELECT pg_conf_load_time()"))
 
-    def _first_position(self) -> Position:
-        files = self._files.listing()
-        current = self._files.current()
-        if current is None:
-            raise _no_log(self._settings)
-        if self._settings.options.start_from is StartFrom.BEGINNING and files:
-            return Position(format=self._format, file=files[0].name, modified_us=files[0].modified_us)
-        portion = self._files.read(current, 0, 0)
-        start = Position(format=self._format, file=current, modified_us=now_us())
-        return start if portion is None else _moved(start, portion.size, portion, aligned=False)
+    def _refresh_if_configured(self, configured: datetime | None) -> None:
+        if configured is not None and configured != self._configured:
+            self._refresh()
 
-    def _understood(self, cursor: Cursor) -> Position:
-        try:
-            position = msgspec.convert(cursor, Position)
-        except msgspec.ValidationError:
-            raise ConfigurationError(
-                ErrorCode.CURSOR_INVALID, "The stored cursor is not one of this engine's."
-            ) from None
-        if position.v != _CURSOR_VERSION:
-            raise ConfigurationError(
-                ErrorCode.CURSOR_INVALID,
-                f"The stored cursor has the form {position.v}, which this version of dbaudit does not know.",
-                remedy="Upgrade dbaudit.",
-            )
-        if position.format is self._format:
-            return position
-        # The server logs in another format now. The two name their files alike, and the records have the same
-        # keys in both, so that those read already are recognised.
-        stem = position.file.rpartition(".")[0]
-        twin = next((f for f in self._files.listing() if f.name.rpartition(".")[0] == stem), None)
-        following = twin or self._following(position, self._files.listing())
-        if following is None:
-            return self._first_position()
-        return Position(format=self._format, file=following.name, modified_us=following.modified_us)
+    def _with_zones(self, position: Position) -> Position:
+        zones = dict.fromkeys((self._settings.log_timezone, *position.time_zones))
+        return msgspec.structs.replace(position, time_zones=tuple(zones)[:_REMEMBERED_ZONES])
 
-    def _next_file(self, position: Position) -> Chunk:
-        listing = self._files.listing()
-        names = [f.name for f in listing]
-        if position.file not in names:
-            return self._after_vanished(position)
-        place = names.index(position.file) + 1
-        if place == len(names):
-            return _chunk(position)
-        return _chunk(_at_start_of(position, names[place], listing[place].modified_us), more=True)
-
-    def _after_vanished(self, position: Position) -> Chunk:
-        following = self._following(position, self._files.listing())
-        if following is None:
-            current = self._files.current()
-            if current is None:
-                raise _no_log(self._settings)
-            following = LogFile(current, 0, now_us())
-        event = self._gap(position, "A log file was removed before it was read to its end.", None)
-        return _chunk(_at_start_of(position, following.name, following.modified_us), gaps=(event,), more=True)
-
-    def _following(self, position: Position, listing: list[LogFile]) -> LogFile | None:
-        """The first file that was written to after the present one was last seen."""
-        return next(
-            (f for f in listing if f.modified_us >= position.modified_us // 1_000_000 * 1_000_000), None
+    def _context(self, position: Position) -> LogContext:
+        target = self._connection.target
+        return LogContext(
+            time_zones=self._with_zones(position).time_zones,
+            own_user=target.username,
+            own_application=target.application_name,
+            own_session=self._own_session,
+            own_host=self._own_host,
+            audited=_audited(self._settings),
         )
 
-    def _gap(self, position: Position, reason: str, size_now: int | None) -> AuditEvent:
-        unread = max(0, position.size - position.offset)
-        return gap(
-            key=f"gap:{position.file}:{position.offset}:{position.head}",
-            time_us=now_us(),
-            reason=reason,
-            source=position.file,
-            offset=position.offset,
-            known_unread_bytes=unread,
-            lost_records=None,
-            size_now=size_now,
-        )
+    # -- files
 
+    @property
+    def _directory(self) -> str:
+        return self._settings.log_directory or "log"
 
-def _chunk(position: Position, *, gaps: tuple[AuditEvent, ...] = (), more: bool = False) -> Chunk:
-    return Chunk(records=[], cursor=msgspec.to_builtins(position), gaps=gaps, more=more)
-
-
-def _moved(position: Position, by: int, portion: Portion, *, aligned: bool) -> Position:
-    offset = position.offset + by
-    head_bytes = min(offset, HEAD_BYTES, len(portion.head))
-    return Position(
-        format=position.format,
-        file=position.file,
-        offset=offset,
-        head=_fingerprint(portion.head, head_bytes),
-        head_bytes=head_bytes,
-        size=portion.size,
-        modified_us=now_us() if portion.current else position.modified_us,
-        aligned=aligned,
-    )
-
-
-def _at_start_of(position: Position, name: str, modified_us: int | None = None) -> Position:
-    return Position(
-        format=position.format,
-        file=name,
-        modified_us=position.modified_us if modified_us is None else modified_us,
-    )
-
-
-def _fingerprint(head: bytes, length: int) -> str:
-    return hashlib.sha256(head[:length]).hexdigest()[:16] if length else ""
-
-
-def _format(settings: LogSettings) -> LogFileFormat:
-    if settings.format is None:
-        raise _no_log(settings)
-    return LogFileFormat(settings.format.value)
-
-
-def _files(connection: ServerConnection, settings: LogSettings, log_format: LogFileFormat) -> LogFiles:
-    if settings.source is LogSource.LOCAL:
-        if settings.local_directory is None:
+    def _files(self, log_format: LogFileFormat) -> LogFiles:
+        if self._settings.source is not LogSource.LOCAL:
+            return RemoteLogFiles(self._connection, self._directory, log_format)
+        if self._settings.local_directory is None:
             raise ConfigurationError(
                 ErrorCode.AUDIT_SOURCE_MISSING,
                 "The directory of the log on this host is not known.",
                 remedy="Give the engine's option log_directory.",
             )
-        return LocalLogFiles(settings.local_directory, log_format)
-    return RemoteLogFiles(connection, settings, log_format)
+        written = log_format.value in self._settings.destinations
+        return LocalLogFiles(self._local_path, self._directory, log_format, written=written)
+
+    def _local_path(self, directory: str) -> str:
+        data_directory = self._settings.value("data_directory")
+        if directory == self._directory or self._options.log_directory or data_directory is None:
+            return self._settings.local_directory or ""
+        return posixpath.join(data_directory, directory)
+
+    def _portion(self, position: Position, limit_bytes: int) -> Portion | None:
+        files = self._files(position.format)
+        portion = files.read(position.directory, position.file, position.offset, limit_bytes)
+        if portion is not None:
+            self._refresh_if_configured(portion.configured)
+        return portion
+
+    def _wanted_format(self) -> LogFileFormat:
+        if self._settings.format is None:
+            raise _no_log(self._settings)
+        return LogFileFormat(self._settings.format.value)
+
+    def _first_position(self) -> Position:
+        log_format = self._wanted_format()
+        position = self._with_zones(
+            Position(format=log_format, directory=self._directory, modified_us=self._server_second_us())
+        )
+        files = self._files(log_format)
+        current = files.current()
+        if self._options.start_from is StartFrom.BEGINNING:
+            listing = files.listing()
+            return position.at_start_of(listing[0]) if listing else position
+        if current is None:
+            return position
+        at_start = position.at_start_of(LogFile(current, 0, position.modified_us))
+        portion = files.read(self._directory, current, 0, 1)
+        return at_start if portion is None else at_start.moved(portion.size, portion, aligned=False)
+
+    def _server_second_us(self) -> int:
+        return int(self._connection.value("SELECT floor(extract(epoch FROM now()))::bigint")) * 1_000_000
+
+    def _first_file(self, position: Position) -> Chunk:
+        """The log had no file yet when it was looked at first."""
+        following = self._following(position)
+        return _chunk(position) if following is None else _chunk(following, more=True)
+
+    def _following(self, position: Position) -> Position | None:
+        """The start of the first file that was written to since the present one was last seen; of the
+        present log directory, and of the format that is wanted.
+        """
+        log_format = position.format
+        if self._is_over(log_format):
+            if self._settings.format is None:
+                return None
+            log_format = self._wanted_format()
+        since_us = position.modified_us
+        if self._settings.source is not LogSource.LOCAL:
+            since_us -= since_us % 1_000_000  # the server tells of whole seconds
+        file = next((f for f in self._files(log_format).listing() if f.modified_us >= since_us), None)
+        if file is None:
+            return None
+        return position.at_start_of(file, format=log_format, directory=self._directory)
+
+    def _is_over(self, log_format: LogFileFormat) -> bool:
+        """Whether the log is to be read in another format once this one is read to its end."""
+        wanted = self._options.log_format
+        written = log_format.value in self._settings.destinations
+        return not written or (wanted is not LogFormat.AUTO and wanted.value != log_format.value)
+
+    def _next_file(self, position: Position) -> Position | None:
+        """The start of the file after one that the server is done with; None while there is none."""
+        if position.directory == self._directory and not self._is_over(position.format):
+            listing = self._files(position.format).listing()
+            place = next((i for i, file in enumerate(listing) if file.name == position.file), None)
+            if place is not None:
+                return position.at_start_of(listing[place + 1]) if place + 1 < len(listing) else None
+        following = self._following(position)
+        return None if following is None or _same_file(following, position) else following
+
+    def _after_vanished(self, position: Position) -> Chunk:
+        self._refresh()
+        following = self._following(position)
+        if following is None:
+            # The server may still write into the file that was removed. What comes next is another one.
+            nowhere = position.at_start_of(LogFile("", 0, position.modified_us))
+            return _chunk(nowhere, gaps=(_gap(position, _REMOVED, None),))
+        made_anew = _same_file(following, position) and position.size == 0
+        lost = () if made_anew else (_gap(position, _REMOVED, None),)
+        return _chunk(following, gaps=lost, more=True)
+
+    def _after_replaced(self, position: Position, portion: Portion) -> Chunk:
+        """The file was truncated, or its name was used again: maybe after others were written."""
+        file = LogFile(position.file, portion.size, portion.modified_us)
+        following = self._following(position) or position.at_start_of(file)
+        return _chunk(following, gaps=(_gap(position, _REPLACED, portion.size),), more=True)
+
+    # -- records
+
+    def _records(self, position: Position, portion: Portion, limit_bytes: int) -> Chunk:
+        data = portion.data
+        if not position.aligned:
+            start = first_record(position.format, data)
+            if start is None:
+                return self._unaligned(position, portion)
+            aligned = position.moved(start, portion)
+            rest = msgspec.structs.replace(portion, data=data[start:])
+            return self._records(aligned, rest, limit_bytes)
+        whole = end_of_whole_records(position.format, data)
+        if not portion.at_end:
+            return self._middle(position, portion, whole, limit_bytes)
+        if portion.current and not self._is_over(position.format):
+            return self._live(position, portion, whole)
+        if portion.current:
+            portion = msgspec.structs.replace(portion, data=data[:whole])
+        return self._end_of_file(position, portion)
+
+    def _unaligned(self, position: Position, portion: Portion) -> Chunk:
+        """No record starts in the portion, but one may have begun at its end."""
+        kept = min(len(portion.data), _LONGEST_START_BYTES) if portion.current or not portion.at_end else 0
+        after = position.moved(len(portion.data) - kept, portion, aligned=False)
+        if portion.at_end and not portion.current:
+            following = self._next_file(after)
+            return _chunk(after) if following is None else _chunk(following, more=True)
+        return _chunk(after, more=not portion.at_end)
+
+    def _middle(self, position: Position, portion: Portion, whole: int, limit_bytes: int) -> Chunk:
+        """More of the file follows: end where no record waits for one that follows."""
+        if whole:
+            block = self._block(position, portion.data[:whole])
+            waiting = self._examine([block], more=True)
+            end = waiting[0].offset if waiting else whole
+            if end or limit_bytes >= LARGEST_RECORD_BYTES:
+                return self._chunk_to(position, portion, end or whole, more=True)
+        if limit_bytes < LARGEST_RECORD_BYTES:
+            limit_bytes = min(limit_bytes * 4, LARGEST_RECORD_BYTES)
+            larger = self._portion(position, limit_bytes)
+            if larger is None:
+                return _chunk(position, more=True)
+            return self._records(position, larger, limit_bytes)
+        # Longer than any record can be: put aside what was read of it, and search for the next one.
+        end = len(portion.data) - _LONGEST_START_BYTES
+        block = self._block(position, portion.data[:end])
+        after = position.moved(end, portion, aligned=False)
+        return Chunk(records=[block], cursor=after.cursor(), more=True)
+
+    def _live(self, position: Position, portion: Portion, whole: int) -> Chunk:
+        """The end of the file that the server writes to: records may wait for others, but not for long."""
+        if not whole:
+            return _chunk(position.moved(0, portion))
+        block = self._block(position, portion.data[:whole])
+        place = self._unexpired([block], [position])
+        return self._chunk_to(position, portion, whole if place is None else place[1], more=False)
+
+    def _end_of_file(self, position: Position, portion: Portion) -> Chunk:
+        """The server is done with this file: its end is read together with the beginning of the next."""
+        data = portion.data
+        end = position.moved(len(data), portion)
+        following = self._next_file(end)
+        first = self._portion(following, max(len(data), 1 << 16)) if following and data else None
+        if following is None or first is None:
+            if data:
+                return self._live(position, portion, len(data))
+            if following is None and self._settings.format is None:
+                raise _no_log(self._settings)
+            return _chunk(following or end, more=following is not None)
+        whole = end_of_whole_records(following.format, first.data)
+        blocks = [self._block(position, data), self._block(following, first.data[:whole])]
+        place = self._unexpired(blocks, [position, following])
+        if place is not None and place[0] == 0:
+            return self._chunk_to(position, portion, place[1], more=False)
+        part = whole if place is None else place[1]
+        records = [self._block(position, data)]
+        if part:
+            records.append(self._block(following, first.data[:part]))
+        after = following.moved(part, first)
+        return Chunk(records=records, cursor=after.cursor(), more=place is None or not first.at_end)
+
+    def _block(self, position: Position, data: bytes) -> LogBlock:
+        return LogBlock(position.format, position.file, position.offset, data, self._context(position))
+
+    def _chunk_to(self, position: Position, portion: Portion, end: int, *, more: bool) -> Chunk:
+        if end == 0:
+            return _chunk(position.moved(0, portion), more=more)
+        block = self._block(position, portion.data[:end])
+        return Chunk(records=[block], cursor=position.moved(end, portion).cursor(), more=more)
+
+    def _examine(self, blocks: Sequence[LogBlock], *, more: bool) -> list[Waiting]:
+        """The records that wait for others. A zone that was not seen before makes the settings read again:
+        the server may have changed log_timezone a moment ago.
+        """
+        found = tail(blocks, more=more)
+        if not found.zones <= self._zones_seen:
+            self._zones_seen |= found.zones
+            self._refresh()
+        return found.waiting
+
+    def _unexpired(self, blocks: Sequence[LogBlock], starts: Sequence[Position]) -> tuple[int, int] | None:
+        """The place of the first record that has to wait for another and has not done so for long."""
+        now = self._clock()
+        waiting = self._examine(blocks, more=False)
+        since = {}
+        first = None
+        for record in waiting:
+            start = starts[record.block]
+            place = (start.file, start.offset + record.offset)
+            since[place] = self._waiting_since.get(place, now)
+            if first is None and now - since[place] < record.seconds:
+                first = (record.block, record.offset)
+        self._waiting_since = since
+        return first
 
 
-def _context(settings: LogSettings, target: Target) -> LogContext:
-    statements = settings.server_wide.get("log_statement") or settings.value("log_statement")
-    duration = settings.value("log_min_duration_statement")
-    overridden = any(o.name == "log_statement" and o.value != "none" for o in settings.overrides)
-    return LogContext(
-        time_zone=settings.log_timezone,
-        own_user=target.username,
-        own_application=target.application_name,
-        audited=_audited(settings),
-        statements_logged=statements not in (None, "none") or overridden or duration not in (None, "-1"),
-        authorization_logged="authorization" in settings.connections,
+_REMOVED = "A log file was removed before it was read to its end."
+_REPLACED = "The log file was truncated or its name was used again."
+
+
+def _chunk(position: Position, *, gaps: tuple[AuditEvent, ...] = (), more: bool = False) -> Chunk:
+    return Chunk(records=[], cursor=position.cursor(), gaps=gaps, more=more)
+
+
+def _same_file(one: Position, other: Position) -> bool:
+    return (one.format, one.directory, one.file) == (other.format, other.directory, other.file)
+
+
+def _gap(position: Position, reason: str, size_now: int | None) -> AuditEvent:
+    return gap(
+        key=f"gap:{position.file}:{position.offset}:{position.head}",
+        time_us=now_us(),
+        reason=reason,
+        source=position.file,
+        offset=position.offset,
+        known_unread_bytes=max(0, position.size - position.offset),
+        lost_records=None,
+        size_now=size_now,
     )
 
 
-def _audited(settings: LogSettings) -> Audited:
-    if not settings.pgaudit_loaded:
-        return "none"
-    classes = settings.server_wide.get("pgaudit.log") or settings.value("pgaudit.log") or ""
-    words = {word.strip().lower() for word in classes.split(",") if word.strip()}
-    if words == {"all"} or ({"read", "write"} <= words and not any(w.startswith("-") for w in words)):
-        return "all"
-    roles = any(o.name.startswith("pgaudit.") for o in settings.overrides)
-    return "some" if words - {"none"} or settings.value("pgaudit.role") or roles else "none"
+def _audited(settings: LogSettings) -> frozenset[str]:
+    """The classes of statements that pgaudit tells of, whoever runs them; empty where that is not certain."""
+    if not settings.pgaudit_loaded or any(o.name == "pgaudit.log" for o in settings.overrides):
+        return frozenset()
+    value = settings.server_wide.get("pgaudit.log") or settings.value("pgaudit.log") or ""
+    words = [word.strip().lower() for word in value.split(",") if word.strip()]
+    known = {"read", "write", "function"}
+    audited = known if "all" in words else known & set(words)
+    return frozenset(audited - {word.removeprefix("-") for word in words if word.startswith("-")})
 
 
 def _no_log(settings: LogSettings) -> ConfigurationError:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import csv
 import io
 import re
+import zlib
 from enum import StrEnum
-from typing import Literal
 
 import msgspec
 
@@ -19,23 +19,20 @@ from dbaudit.core.event import Rejected
 csv.field_size_limit(2**31 - 1)  # a statement may be longer than the library's 128 KiB
 
 
-Audited = Literal["none", "some", "all"]
-
-
-class LogContext(msgspec.Struct, frozen=True):
+class LogContext(msgspec.Struct, frozen=True, kw_only=True):
     """What has to be known of the server to understand its records.
 
-    ``time_zone`` is `log_timezone`. ``own_user`` and ``own_application`` are how the agent logs in.
-    ``audited`` is which statements pgaudit tells of, ``statements_logged`` whether the server's own log tells
-    of statements too. ``authorization_logged``: a log-in has its own line after that of the authentication.
+    ``time_zones`` are the present `log_timezone` and earlier ones. ``own_user`` and ``own_application`` are
+    how the agent logs in, ``own_session`` is the session that reads, and ``own_host`` where it comes from, as
+    the log names it. ``audited`` are the classes of statements that pgaudit tells of for certain.
     """
 
-    time_zone: str
+    time_zones: tuple[str, ...]
     own_user: str
     own_application: str
-    audited: Audited = "none"
-    statements_logged: bool = False
-    authorization_logged: bool = True
+    own_session: str | None = None
+    own_host: str | None = None
+    audited: frozenset[str] = frozenset()
 
 
 class LogFileFormat(StrEnum):
@@ -71,12 +68,32 @@ class LogRecord(msgspec.Struct, gc=False):
     detail: str | None = None
     statement: str | None = None
     application_name: str | None = None
+    vxid: str | None = None
+    backend_type: str | None = None
 
+
+LARGEST_RECORD_BYTES = 64 * 1024 * 1024
+_KEPT_BYTES = 64 * 1024
+"""How much of a record that is none is put aside."""
 
 _COLUMNS = frozenset({23, 24, 26})
 _decode_lines = msgspec.json.Decoder(LogRecord).decode_lines
 _decode_line = msgspec.json.Decoder(LogRecord).decode
-_RECORD_START = re.compile(rb"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} [^,\n\"]{1,40},", re.MULTILINE)
+
+_JSON_START = b'{"timestamp":"'
+"""Quotes inside a text are escaped in JSON, so this stands nowhere but where a record starts."""
+
+# Quotes inside a field come in pairs, so a single one after a comma stands nowhere but where a field starts:
+# no statement can hold a text that matches, whatever lines it has.
+_CSV_START = re.compile(
+    rb"""
+    \d{4}-\d\d-\d\d[ ]\d\d:\d\d:\d\d\.\d{3}[ ][^\s,"]{1,40},
+    (?:"(?:[^"]|""){0,300}+")?,(?:"(?:[^"]|""){0,300}+")?,\d*,(?:"[^"]{0,300}")?,
+    [0-9a-f]+\.[0-9a-f]+,\d+,(?:"(?:[^"]|""){0,300}+")?,[^",]{0,60},[^",]{0,40},\d*,
+    [^\s",]{1,60},[0-9A-Z]{5},"(?:"")*[^",\r\n]
+    """,
+    re.VERBOSE,
+)
 
 
 def parse(block: LogBlock) -> tuple[list[LogRecord], list[Rejected]]:
@@ -85,8 +102,11 @@ def parse(block: LogBlock) -> tuple[list[LogRecord], list[Rejected]]:
         if block.format is LogFileFormat.JSONLOG:
             return _decode_lines(block.data), []
         return _parse_csv(block.data), []
-    except (msgspec.MsgspecError, UnicodeDecodeError, ValueError, csv.Error):
+    except _BROKEN:
         return _parse_one_by_one(block)
+
+
+_BROKEN = (msgspec.MsgspecError, ValueError, csv.Error, RecursionError)
 
 
 def _parse_csv(data: bytes) -> list[LogRecord]:
@@ -95,8 +115,9 @@ def _parse_csv(data: bytes) -> list[LogRecord]:
 
 
 def _record(row: list[str]) -> LogRecord:
-    if len(row) not in _COLUMNS:
-        raise ValueError(f"{len(row)} columns")
+    columns = len(row)
+    if columns not in _COLUMNS:
+        raise ValueError(f"{columns} columns")
     host, port = row[4].rpartition(":")[::2]
     return LogRecord(
         row[0],
@@ -112,83 +133,112 @@ def _record(row: list[str]) -> LogRecord:
         row[14] or None,
         row[19] or None,
         row[22] or None,
+        row[9],
+        row[23] if columns > 23 else None,
     )
 
 
 def _parse_one_by_one(block: LogBlock) -> tuple[list[LogRecord], list[Rejected]]:
     records: list[LogRecord] = []
     rejected: list[Rejected] = []
-    position = block.offset
-    end = block.offset + len(block.data)
-    while position < end:
-        start = position - block.offset
-        raw = block.data[start : _end_of_record(block.format, block.data, start)]
+    start = 0
+    while start < len(block.data):
+        end = _end_of_record(block.format, block.data, start)
         try:
-            if block.format is LogFileFormat.JSONLOG:
-                records.append(_decode_line(raw.decode("utf-8", "replace")))
-            else:
-                records.extend(_parse_csv(raw))
-        except (msgspec.MsgspecError, ValueError, csv.Error) as error:
-            # A torn record may have swallowed whole ones: they are found again by how a record starts.
-            raw = raw[: start_of_next_record(block.format, raw)]
-            rejected.append(Rejected(f"{block.path}:{position}", raw, _reason(error)))
-        position += len(raw)
+            records.extend(_parse_single(block.format, block.data[start:end]))
+        except _BROKEN as error:
+            # A crash of the server leaves a torn record, and the next one may follow it in the same line.
+            end = _start_of_record(block.format, block.data, start + 1, end)
+            rejected.append(_rejected(block, start, end, _reason(error)))
+        start = end
     return records, rejected
+
+
+def _parse_single(log_format: LogFileFormat, raw: bytes) -> list[LogRecord]:
+    if log_format is LogFileFormat.CSVLOG:
+        return _parse_csv(raw)
+    return [_decode_line(raw.decode("utf-8", "replace"))]
+
+
+def _rejected(block: LogBlock, start: int, end: int, reason: str) -> Rejected:
+    raw = block.data[start:end]
+    # A file's name and its offsets come again when the name is used again.
+    position = f"{block.path}:{block.offset + start}:{zlib.crc32(raw):08x}"
+    if len(raw) > _KEPT_BYTES:
+        reason = f"{reason}; it has {len(raw)} bytes, of which the first {_KEPT_BYTES} are kept"
+    return Rejected(position, raw[:_KEPT_BYTES], reason)
 
 
 def _reason(error: Exception) -> str:
     # Only the kind of the fault: the text of an error may quote the record.
     if isinstance(error, msgspec.ValidationError):
         return "a field of the record is missing or has another type"
-    if isinstance(error, msgspec.DecodeError):
+    if isinstance(error, msgspec.MsgspecError):
         return "not a JSON object"
+    if isinstance(error, RecursionError):
+        return "nested too deep"
     return "not a row of csvlog with 23, 24 or 26 columns"
 
 
 def _end_of_record(log_format: LogFileFormat, data: bytes, start: int) -> int:
-    """By the parity of quotes; a record whose quotes do not close ends where the next one seems to start."""
+    """Where the record ends that starts at ``start``: in csvlog at a line break with even quotes before."""
+    if log_format is LogFileFormat.JSONLOG:
+        return data.find(b"\n", start) + 1 or len(data)
     end = start
     quotes = 0
-    while True:
-        line_end = data.find(b"\n", end) + 1
-        if line_end == 0:
-            break
-        if log_format is LogFileFormat.JSONLOG:
-            return line_end
+    while line_end := data.find(b"\n", end) + 1:
         quotes += data.count(b'"', end, line_end)
         if quotes % 2 == 0:
             return line_end
         end = line_end
-    next_start = _RECORD_START.search(data, data.find(b"\n", start) + 1 or len(data))
-    return next_start.start() if next_start else len(data)
+    return len(data)
+
+
+def _start_of_record(log_format: LogFileFormat, data: bytes, start: int, end: int) -> int:
+    """Where the first record starts between ``start`` and ``end``, which may lie inside one; ``end`` if none
+    does.
+    """
+    if log_format is LogFileFormat.JSONLOG:
+        found = data.find(_JSON_START, start, end)
+        return end if found < 0 else found
+    match = _CSV_START.search(data, start, end)
+    return match.start() if match else end
+
+
+def record_starts(log_format: LogFileFormat, data: bytes) -> list[int]:
+    """Where each record of ``data`` starts, which are whole records."""
+    starts = []
+    start = 0
+    while start < len(data):
+        starts.append(start)
+        start = _end_of_record(log_format, data, start)
+    return starts
 
 
 def end_of_whole_records(log_format: LogFileFormat, data: bytes) -> int:
     """Where the last whole record of ``data`` ends; ``data`` starts with a record. 0 when there is none.
 
-    In csvlog a line break ends a record exactly where the number of quotes before it is even.
+    In csvlog a line break ends a record exactly where the number of quotes before it is even. Where it is
+    not, the last record is unfinished, or one before it was torn: so it is counted from the last start.
     """
     end = data.rfind(b"\n") + 1
-    if log_format is LogFileFormat.JSONLOG:
+    if log_format is LogFileFormat.JSONLOG or data.count(b'"', 0, end) % 2 == 0:
         return end
-    odd = data.count(b'"', 0, end) % 2
-    while end and odd:
-        before = data.rfind(b"\n", 0, end - 1) + 1
-        odd ^= data.count(b'"', before, end) % 2
-        end = before
-    return end
+    last = _last_csv_start(data, end)
+    return end if data.count(b'"', last, end) % 2 == 0 else last
 
 
-def starts_a_record(log_format: LogFileFormat, data: bytes) -> bool:
-    """Whether ``data`` starts like a record does."""
-    if log_format is LogFileFormat.JSONLOG:
-        return data.startswith(b'{"timestamp":')
-    return _RECORD_START.match(data) is not None
+def _last_csv_start(data: bytes, end: int) -> int:
+    window = 16 * 1024
+    while True:
+        begin = max(0, end - window)
+        starts = [match.start() for match in _CSV_START.finditer(data, begin, end)]
+        if starts or begin == 0:
+            return starts[-1] if starts else 0
+        window *= 8
 
 
-def start_of_next_record(log_format: LogFileFormat, data: bytes) -> int:
-    """Where the first record starts in ``data``, which may start inside one; ``len(data)`` when none does."""
-    if log_format is LogFileFormat.JSONLOG:
-        return data.find(b"\n") + 1 or len(data)
-    found = _RECORD_START.search(data, data.find(b"\n") + 1 or len(data))
-    return found.start() if found else len(data)
+def first_record(log_format: LogFileFormat, data: bytes) -> int | None:
+    """Where the first record starts in ``data``, which may start inside one; None when none does."""
+    found = _start_of_record(log_format, data, 0, len(data))
+    return found if found < len(data) else None

@@ -12,7 +12,7 @@ from dbaudit.engines.postgresql.connection import ServerConnection, connect
 from dbaudit.engines.postgresql.options import Options
 from dbaudit.engines.postgresql.reading import LogReader
 from dbaudit.engines.postgresql.rights import read_rights
-from dbaudit.engines.postgresql.settings import read_settings
+from dbaudit.engines.postgresql.settings import LogSettings, read_settings
 
 
 class PostgreSQLSession(Session):
@@ -36,10 +36,11 @@ class PostgreSQLSession(Session):
 
     def read(self, cursor: Cursor | None, limit_bytes: int) -> Chunk:
         if self._reader is None:
-            rights = read_rights(self._connection)
-            settings = read_settings(self._connection, rights, self._options)
-            self._reader = LogReader(self._connection, settings, self._connection.target)
+            self._reader = LogReader(self._connection, self._options, self._settings)
         return self._reader.read(cursor, limit_bytes)
+
+    def _settings(self) -> LogSettings:
+        return read_settings(self._connection, read_rights(self._connection), self._options)
 
     def close(self) -> None:
         self._connection.close()

@@ -4,7 +4,7 @@ UTC."""
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from functools import lru_cache
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -12,13 +12,17 @@ from dbaudit.core.clock import to_us
 from dbaudit.core.errors import RecordError
 
 _OFFSET = re.compile(r"([+-])(\d\d):?(\d\d)?:?(\d\d)?")
+_POSIX = re.compile(r"<?([A-Za-z]{3,}|[+-]\d+)>?([+-]?)(\d{1,2})(?::(\d\d))?")
+_UTC_NAMES = ("UTC", "GMT")
 
 
 class LogClock:
-    """Reads the time stamps of a server whose `log_timezone` is ``time_zone``."""
+    """Reads the time stamps of a server whose `log_timezone` is the first of ``time_zones``, and was one of
+    the others before.
+    """
 
-    def __init__(self, time_zone: str) -> None:
-        self._zone = _zone(time_zone)
+    def __init__(self, time_zones: tuple[str, ...]) -> None:
+        self._zones = tuple(_zone(name) for name in time_zones)
         self._seconds: dict[str, int] = {}
 
     def time_us(self, stamp: str) -> int:
@@ -31,30 +35,49 @@ class LogClock:
             if len(self._seconds) > 10_000:
                 self._seconds.clear()
             self._seconds[second] = known
-        return known + int(stamp[20:23]) * 1000
-
-    def _second_us(self, second: str, zone: str) -> int:
         try:
-            local = datetime.strptime(second, "%Y-%m-%d %H:%M:%S")  # noqa: DTZ007  # the zone comes beside it
+            return known + int(stamp[20:23]) * 1000
         except ValueError:
             raise RecordError("the time stamp cannot be read") from None
-        if zone in ("UTC", "GMT"):
-            return to_us(local.replace(tzinfo=UTC))
-        offset = _OFFSET.fullmatch(zone)
+
+    def _second_us(self, second: str, abbreviation: str) -> int:
+        try:
+            local = datetime.strptime(second, "%Y-%m-%d %H:%M:%S")  # noqa: DTZ007  # the zone comes beside it
+            for zone in self._candidates(abbreviation):
+                for fold in (0, 1):  # an hour that happens twice in autumn is told apart by the abbreviation
+                    placed = local.replace(tzinfo=zone, fold=fold)
+                    if placed.tzname() == abbreviation:
+                        return to_us(placed)
+        except (ValueError, OverflowError):
+            raise RecordError("the time stamp cannot be read") from None
+        raise RecordError("the zone of the time stamp is not one of log_timezone")
+
+    def _candidates(self, abbreviation: str) -> list[tzinfo]:
+        candidates = [zone for zone in self._zones if zone is not None]
+        if abbreviation in _UTC_NAMES:
+            return [*candidates, timezone(timedelta(0), abbreviation)]
+        offset = _OFFSET.fullmatch(abbreviation)
         if offset:
             sign = -1 if offset[1] == "-" else 1
             east = timedelta(hours=int(offset[2]), minutes=int(offset[3] or 0), seconds=int(offset[4] or 0))
-            return to_us(local.replace(tzinfo=timezone(sign * east)))
-        for fold in (0, 1):  # an hour that happens twice in autumn is told apart by the abbreviation
-            placed = local.replace(tzinfo=self._zone, fold=fold)
-            if self._zone is not None and placed.tzname() == zone:
-                return to_us(placed)
-        raise RecordError(f"the zone {zone!r} of the time stamp is not one of log_timezone")
+            return [*candidates, timezone(sign * east, abbreviation)]
+        return candidates
 
 
 @lru_cache(maxsize=64)
-def _zone(name: str) -> ZoneInfo | None:
+def _zone(name: str) -> tzinfo | None:
+    if name.upper() in _UTC_NAMES:
+        return UTC if name.upper() == "UTC" else timezone(timedelta(0), "GMT")
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
+        return _posix_zone(name)
+
+
+def _posix_zone(name: str) -> tzinfo | None:
+    """A zone as POSIX writes it, `EST5` or `<+03>-3`: the distance counts towards the west."""
+    found = _POSIX.fullmatch(name)
+    if found is None:
         return None
+    west = timedelta(hours=int(found[3]), minutes=int(found[4] or 0))
+    return timezone(west if found[2] == "-" else -west, found[1])
