@@ -26,7 +26,7 @@ def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_it_serves_on_a_free_port_and_ends_cleanly_on_a_signal(home: Path, number: int) -> None:
     with Up(home, "--port", "0") as up:
         up.until_ready()
@@ -86,7 +86,7 @@ def test_a_child_that_was_killed_is_started_again(home: Path, command: str) -> N
         assert get(f"{url}/health/live").status_code == 200
         wait_for(lambda: get(f"{url}/health/ready").status_code == 200, "a new agent and a new API")
         assert up.child(command) != killed
-        assert f"{command} was ended by SIGKILL; it is started again" in up.output
+        assert f"{command} was ended by SIGKILL" in up.output
         assert up.url == url
         assert up.end() == 0
 

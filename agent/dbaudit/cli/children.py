@@ -16,7 +16,6 @@ _log = logging.getLogger(__name__)
 _FIRST_DELAY_SECONDS = 0.5
 _LONGEST_DELAY_SECONDS = 30.0
 _LIVED_WELL_SECONDS = 60.0
-_FINAL = (ExitCode.USAGE, ExitCode.CONFIGURATION)
 
 
 class Child:
@@ -67,31 +66,38 @@ class Child:
 
     def _watch(self, line: Sequence[str]) -> None:
         delay = _FIRST_DELAY_SECONDS
-        while (process := self._begin(line)) is not None:
+        while not self._stop.is_set():
             started = time.monotonic()
-            code = process.wait()
+            try:
+                code = self._run(line)
+            except OSError as error:  # no memory or no process left, for now
+                _log.error("%s cannot be started: %s", self.command, error)
+                code = None
             if self._stop.is_set():
                 # By SIGTERM itself: it was ended before it had begun.
-                self._code = 0 if code in (0, -signal.SIGTERM) else ExitCode.FAILURE
+                self._code = 0 if code in (0, None, -signal.SIGTERM) else ExitCode.FAILURE
                 return
-            if code in _FINAL:
+            if code in (ExitCode.USAGE, ExitCode.CONFIGURATION):
                 self._code = code
                 self._stop.set()
                 return
             if time.monotonic() - started > _LIVED_WELL_SECONDS:
                 delay = _FIRST_DELAY_SECONDS
-            _log.error("%s %s; it is started again in %g seconds", self.command, _how(code), delay)
+            if code is not None:
+                _log.error("%s %s", self.command, _how(code))
+            _log.info("%s is started again in %g seconds", self.command, delay)
             self._stop.wait(delay)
             delay = min(2 * delay, _LONGEST_DELAY_SECONDS)
 
-    def _begin(self, line: Sequence[str]) -> subprocess.Popen[bytes] | None:
+    def _run(self, line: Sequence[str]) -> int | None:
+        """Start the process and wait for its end; None when it was not started any more."""
         with self._lock:
             if self._stop.is_set():
                 return None
             self._process = subprocess.Popen(  # noqa: S603  # our own program
                 line, stdin=subprocess.PIPE, pass_fds=self._descriptors
             )
-            return self._process
+        return self._process.wait()
 
 
 def _how(code: int) -> str:

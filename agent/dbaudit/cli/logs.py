@@ -6,6 +6,7 @@ import logging
 import sys
 from datetime import UTC, datetime
 
+import click
 import msgspec
 
 from dbaudit.configuration import Settings
@@ -18,6 +19,14 @@ def start_log(settings: Settings, process: str) -> None:
     logging.basicConfig(handlers=[handler], level=settings.log_level.upper(), force=True)
     for library in ("alembic", "httpcore", "httpx"):
         logging.getLogger(library).setLevel(logging.WARNING)
+
+
+def announce(settings: Settings, process: str, text: str) -> None:
+    """Print ``text`` on standard error whatever the log level is; as a line of the log where that is JSON."""
+    if settings.log_format == "json":
+        record = logging.LogRecord("dbaudit", logging.INFO, "", 0, text, None, None)
+        text = _Json(process).format(record)
+    click.echo(text, err=True)
 
 
 class _Text(logging.Formatter):

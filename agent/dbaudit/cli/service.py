@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ import click
 
 from dbaudit.cli.command import Command, configuration, need_server
 from dbaudit.cli.listening import listen, url_of
-from dbaudit.cli.logs import start_log
+from dbaudit.cli.logs import announce, start_log
 from dbaudit.cli.state import opened_state
 from dbaudit.cli.stopping import stop_on_signals, stop_with_parent
 from dbaudit.cli.tls import check_tls
@@ -49,7 +50,7 @@ def api(host: str | None, port: str | None, listen_fd: int | None, child: bool) 
     if listen_fd is None:
         listener = listen(settings.host, settings.port)
         tls = settings.tls_cert is not None
-        click.echo(f"listening on {url_of(listener, tls=tls, local=False)}", err=True)
+        announce(settings, "api", f"listening on {url_of(listener, tls=tls, local=False)}")
     else:
         listener = socket.socket(fileno=listen_fd)
     serve_api(settings, listener, stop)
@@ -97,6 +98,7 @@ def serve_api(settings: Settings, listener: socket.socket, stop: threading.Event
             certificate=settings.tls_cert,
             key=settings.tls_key,
         )
+        os.environ.pop("LISTEN_PID", None)  # cheroot would take descriptor 3 in place of the listener
         bind(server)
 
         def stop_server() -> None:

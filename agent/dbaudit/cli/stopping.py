@@ -1,4 +1,4 @@
-"""What ends a service: SIGTERM, SIGINT, or the end of the process that started it."""
+"""What ends a service: SIGTERM, SIGINT, SIGHUP (not under nohup), or the end of its parent process."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _ORPHAN_SECONDS = 20.0
 
 
 def stop_on_signals() -> threading.Event:
-    """An event that SIGTERM or SIGINT sets."""
+    """An event that SIGTERM, SIGINT or SIGHUP sets."""
     stop = threading.Event()
 
     def handle(number: int, frame: FrameType | None) -> None:
@@ -22,6 +22,8 @@ def stop_on_signals() -> threading.Event:
 
     signal.signal(signal.SIGTERM, handle)
     signal.signal(signal.SIGINT, handle)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, handle)
     return stop
 
 

@@ -20,7 +20,7 @@ import httpx
 from dbaudit.cli.children import Child
 from dbaudit.cli.command import Command, common_arguments, configuration, need_server
 from dbaudit.cli.listening import listen, url_of
-from dbaudit.cli.logs import start_log
+from dbaudit.cli.logs import announce, start_log
 from dbaudit.cli.service import SHUTDOWN_SECONDS
 from dbaudit.cli.state import make_home, opened_state
 from dbaudit.cli.stopping import stop_on_signals
@@ -29,7 +29,6 @@ from dbaudit.core.errors import ConfigurationError, ErrorCode
 
 if TYPE_CHECKING:
     from dbaudit.configuration import Settings
-    from dbaudit.state import State
 
 URL_FILE = "api.url"
 _LOCK_FILE = "up.lock"
@@ -59,16 +58,15 @@ def up(host: str | None, port: str | None) -> None:
     make_home(settings.home)
     with (
         _locked(settings.home / _LOCK_FILE) as lock,
-        opened_state(settings, create=True) as state,
         listen(settings.host, settings.port) as listener,
     ):
-        code = _run(settings, state, listener, lock, stop)
+        code = _run(settings, listener, lock, stop)
     if code:
         raise click.exceptions.Exit(code)
-    click.echo("stopped", err=True)
+    announce(settings, "up", "stopped")
 
 
-def _run(settings: Settings, state: State, listener: socket.socket, lock: int, stop: threading.Event) -> int:
+def _run(settings: Settings, listener: socket.socket, lock: int, stop: threading.Event) -> int:
     """Run the children until ``stop`` is set; the exit code of the first that did not end cleanly, or 0."""
     tls = settings.tls_cert is not None
     url = url_of(listener, tls=tls, local=True)
@@ -76,18 +74,20 @@ def _run(settings: Settings, state: State, listener: socket.socket, lock: int, s
         Child("api", ["--child", "--listen-fd", str(listener.fileno())], (listener.fileno(), lock), stop),
         Child("agent", ["--child"], (lock,), stop),
     ]
-    with _published(settings.home / URL_FILE, url):
-        click.echo(f"listening on {url_of(listener, tls=tls, local=False)}", err=True)
-        try:
+    try:
+        with opened_state(settings, create=True) as state:
+            _publish(settings.home / URL_FILE, url)
+            announce(settings, "up", f"listening on {url_of(listener, tls=tls, local=False)}")
             for child in children:
                 child.start(common_arguments())
             if _until_ready(url, stop):
-                click.echo(f"ready; the API is described at {url}/v1/docs/", err=True)
+                announce(settings, "up", f"ready; the API is described at {url}/v1/docs/")
                 if state.api_keys.count() == 0:
-                    _tell_how_to_make_a_key(settings.home)
-            stop.wait()
-        finally:
-            codes = _end(children)
+                    announce(settings, "up", _how_to_make_a_key(settings.home))
+        stop.wait()
+    finally:
+        codes = _end(children)
+        (settings.home / URL_FILE).unlink(missing_ok=True)
     return next((code for code in codes if code), 0)
 
 
@@ -109,22 +109,15 @@ def _until_ready(url: str, stop: threading.Event) -> bool:
     return False
 
 
-def _tell_how_to_make_a_key(home: Path) -> None:
+def _how_to_make_a_key(home: Path) -> str:
     option = f" --home {shlex.quote(str(home))}" if "--home" in common_arguments() else ""
-    click.echo(
-        f"There is no API key yet. Make one: dbaudit keys create --name admin --scope admin{option}", err=True
-    )
+    return f"There is no API key yet. Make one: dbaudit keys create --name admin --scope admin{option}"
 
 
-@contextmanager
-def _published(file: Path, url: str) -> Iterator[None]:
+def _publish(file: Path, url: str) -> None:
     draft = file.with_name(f"{file.name}.new")
     draft.write_text(f"{url}\n")
     draft.replace(file)
-    try:
-        yield
-    finally:
-        file.unlink(missing_ok=True)
 
 
 @contextmanager
