@@ -24,6 +24,7 @@ def test_a_created_database_is_pending_and_read_back_as_declared(store: State) -
         ssl_ca="-----BEGIN CERTIFICATE-----\n…",
         tags=("prod", "eu"),
         audit_options=AuditOptions(retention_days=7, engine={"source": "csvlog"}),
+        db_conns_auditing=False,
     )
     seen = store.wakeup.count(Topic.DATABASES)
     created = store.databases.create(declared, {"password": PASSWORD, "ssl_key": Secret("PEM")})

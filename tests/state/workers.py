@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import resource
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -174,6 +175,24 @@ def collect(pipe: Connection, url: str, key_file: Path, lease: Lease, batch: int
             ]
             aside = [Rejected(f"p{begin}", b"raw", "broken")]
             state.events.append(lease, after, {"v": 1, "next": begin + batch}, events, aside)
+
+
+def fill_up(pipe: Connection, url: str, key_file: Path, lease: Lease, largest_file_bytes: int) -> None:
+    """Append until a file would grow beyond the limit; tell how many events were stored, and the error."""
+    with _state(url, key_file) as state:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file_bytes, largest_file_bytes))
+        stored = 0
+        try:
+            while True:
+                after = state.events.cursor(lease.database_no)
+                events = [
+                    AuditEvent(key=f"k{n}", type=EventType.QUERY, time_us=n, query="x" * 900)
+                    for n in range(stored, stored + 50)
+                ]
+                state.events.append(lease, after, {"v": 1, "n": stored + 50}, events, [])
+                stored += 50
+        except DbauditError as error:
+            pipe.send((stored, error.code))
 
 
 def append_numbered(pipe: Connection, url: str, key_file: Path, lease: Lease, first: int, count: int) -> None:

@@ -80,7 +80,7 @@ class Backend:
         self._reader: Engine = (
             self.engine
             if self.is_sqlite
-            else self.engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+            else self.engine.execution_options(isolation_level="REPEATABLE READ")
         )
 
     @property

@@ -67,12 +67,18 @@ class PostgresChanges(Changes):
     def stamp(self) -> Hashable:
         with self._lock:
             try:
-                if self._connection is None or self._connection.closed:
-                    self._connection = self._backend.connect_postgresql()
-                return self._connection.execute("SELECT pg_current_snapshot()::text").fetchone()
+                if self._connection is not None:
+                    try:
+                        return self._ask(self._connection)
+                    except psycopg.OperationalError:  # the server ended it: a new one may do
+                        self._connection.close()
+                self._connection = self._backend.connect_postgresql()
+                return self._ask(self._connection)
             except psycopg.Error as error:
-                self.close()
                 raise _unavailable(error) from error
+
+    def _ask(self, connection: psycopg.Connection[tuple[Any, ...]]) -> Hashable:
+        return connection.execute("SELECT pg_current_snapshot()::text").fetchone()
 
     def close(self) -> None:
         if self._connection is not None:
@@ -80,4 +86,6 @@ class PostgresChanges(Changes):
 
 
 def _unavailable(error: Exception) -> TransientError:
-    return TransientError(ErrorCode.STATE_UNAVAILABLE, f"The state is not available: {error}.")
+    return TransientError(
+        ErrorCode.STATE_UNAVAILABLE, f"The state is not available: {' '.join(str(error).split())}"
+    )
