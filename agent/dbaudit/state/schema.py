@@ -200,7 +200,7 @@ events = Table(
     Column("objects", Text),
     Column("parameters", Text),
     Column("detail", Text),
-    # The order of one database's events, and the way to recognise a replay (see events.py).
+    # The order of one database's events, and the way to recognise a replay (see event_rows.py).
     Index("ix_events_database_no_time_us", "database_no", "time_us"),
     Index("ix_events_time_us", "time_us"),
     # The way to the events that are sent to a listener: few among the many.

@@ -18,7 +18,8 @@ from dbaudit.state.databases import DatabaseStore
 from dbaudit.state.db_conns import DbConnsStore
 from dbaudit.state.deliveries import DeliveryStore
 from dbaudit.state.encryption import Keyring
-from dbaudit.state.events import EventStore, RowEventStore
+from dbaudit.state.event_rows import RowEventStore
+from dbaudit.state.events import EventStore
 from dbaudit.state.migrations import migrate
 from dbaudit.state.nodes import NodeStore
 from dbaudit.state.secrets import SecretStore

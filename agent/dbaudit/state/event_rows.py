@@ -1,0 +1,502 @@
+"""The event store with one row an event, in the state's own database."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+from msgspec.structs import astuple
+from sqlalchemy import Connection, Row, and_, delete, func, insert, select, text, tuple_, update
+
+from dbaudit.core.clock import now_us
+from dbaudit.core.db_conns import CONNECTION_EVENTS
+from dbaudit.core.errors import ErrorCode, TransientError, not_found
+from dbaudit.core.event import AuditEvent, EventType, Outcome, Rejected, Severity
+from dbaudit.state.backend import Backend
+from dbaudit.state.events import (
+    Appended,
+    Backlog,
+    EventCounts,
+    EventOrder,
+    EventPage,
+    EventQuery,
+    NumberedEvent,
+    StoredCursor,
+    StoredEvent,
+)
+from dbaudit.state.nodes import Lease
+from dbaudit.state.schema import (
+    OF_CONNECTIONS,
+    collectors,
+    cursors,
+    databases,
+    deliveries,
+    event_hours,
+    events,
+    leases,
+    rejected_records,
+)
+from dbaudit.state.secrets import SecretStore
+from dbaudit.state.sqlite import CONTAINS
+
+_HOUR_US = 3600 * 1_000_000
+_ID_PREFIX = "evt_"
+_EVENT_ID = re.compile(rf"{_ID_PREFIX}[1-9][0-9]{{0,17}}")
+_LOOKUP_BATCH = 500
+
+
+_COLUMNS = ("database_no", *AuditEvent.__struct_fields__)
+_QUOTED = ", ".join(f'"{name}"' for name in _COLUMNS)
+_PG_TYPES = {
+    "database_no": "bigint",
+    "time_us": "bigint",
+    "source_port": "integer",
+    "duration_ms": "double precision",
+    "rows_affected": "bigint",
+}
+_INSERT_SQLITE = f"INSERT INTO events ({_QUOTED}) VALUES ({', '.join('?' * len(_COLUMNS))})"  # noqa: S608
+_INSERT_POSTGRESQL = (
+    f"INSERT INTO events ({_QUOTED}) SELECT {_QUOTED} FROM unnest("  # noqa: S608  # names of our own columns
+    + ", ".join(f"%s::{_PG_TYPES.get(name, 'text')}[]" for name in _COLUMNS)
+    + f") WITH ORDINALITY AS new ({_QUOTED}, ordinal) ORDER BY ordinal"
+)
+_encode = msgspec.json.Encoder().encode
+_decode_objects = msgspec.json.Decoder(tuple[str, ...]).decode
+_decode_parameters = msgspec.json.Decoder(tuple[str | None, ...]).decode
+_decode_detail = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+class RowEventStore:
+    """Events as rows of the state's own database."""
+
+    def __init__(self, backend: Backend, secrets: SecretStore) -> None:
+        self._backend = backend
+        self._secrets = secrets
+
+    def append(
+        self,
+        lease: Lease,
+        after: StoredCursor,
+        cursor: Mapping[str, Any],
+        events: Sequence[AuditEvent],
+        rejected: Sequence[Rejected],
+    ) -> Appended:
+        with self._backend.writing() as connection:
+            # Numbers are given in the order of committing, so that following by number misses nothing.
+            self._backend.serialize(connection, "events")
+            revision = _advance_cursor(connection, lease, after, cursor)
+            new = _not_stored_yet(connection, lease.database_no, events)
+            if new:
+                _check_words(new)
+                self._insert(connection, [_row(lease.database_no, event) for event in new])
+                _add_hours(connection, lease.database_no, new)
+            put_aside = sum(self._put_aside(connection, lease, record) for record in rejected)
+            if new or put_aside:
+                _count(connection, lease.database_no, new, put_aside)
+        return Appended(len(new), len(events) - len(new), revision)
+
+    def _insert(self, connection: Connection, rows: list[tuple[Any, ...]]) -> None:
+        if self._backend.is_sqlite:
+            connection.exec_driver_sql(_INSERT_SQLITE, rows)
+        else:
+            columns = tuple(list(column) for column in zip(*rows, strict=True))
+            connection.exec_driver_sql(_INSERT_POSTGRESQL, columns)
+
+    def _put_aside(self, connection: Connection, lease: Lease, record: Rejected) -> int:
+        known = connection.execute(
+            select(rejected_records.c.no).where(
+                rejected_records.c.database_no == lease.database_no,
+                rejected_records.c.position == record.position,
+            )
+        ).first()
+        if known is not None:
+            return 0
+        secret_id = f"rejected/{lease.database_id}/{record.position}"
+        self._secrets.put(connection, secret_id, record.raw)
+        connection.execute(
+            insert(rejected_records).values(
+                database_no=lease.database_no,
+                position=record.position,
+                reason=record.reason,
+                secret_id=secret_id,
+                created_at_us=now_us(),
+            )
+        )
+        return 1
+
+    def cursor(self, database_no: int) -> StoredCursor:
+        with self._backend.reading() as connection:
+            row = connection.execute(
+                select(cursors.c.cursor, cursors.c.revision).where(cursors.c.database_no == database_no)
+            ).one_or_none()
+        return (
+            StoredCursor(None, 0)
+            if row is None
+            else StoredCursor(msgspec.json.decode(row.cursor), row.revision)
+        )
+
+    def query(self, wanted: EventQuery) -> EventPage:
+        with self._backend.reading() as connection:
+            query = select(
+                events, databases.c.id.label("database_id"), databases.c.name.label("database_name")
+            )
+            query = query.join(databases, databases.c.no == events.c.database_no)
+            if wanted.database_id is not None:
+                number = connection.execute(
+                    select(databases.c.no).where(databases.c.id == wanted.database_id)
+                ).scalar_one_or_none()
+                if number is None:
+                    raise not_found("database", wanted.database_id)
+                query = query.where(events.c.database_no == number)
+            query = (
+                query.where(*_conditions(wanted, self._backend.is_sqlite))
+                .order_by(*_order(wanted.order))
+                .limit(wanted.limit + 1)
+            )
+            rows = connection.execute(query).all()
+        more = len(rows) > wanted.limit
+        rows = rows[: wanted.limit]
+        end = (rows[-1].time_us, rows[-1].seq) if rows else wanted.after
+        return EventPage([_stored(row) for row in rows], end, more)
+
+    def get(self, event_id: str) -> StoredEvent:
+        number = event_id.removeprefix(_ID_PREFIX)
+        if not _EVENT_ID.fullmatch(event_id):
+            raise not_found("event", event_id)
+        with self._backend.reading() as connection:
+            row = connection.execute(
+                select(events, databases.c.id.label("database_id"), databases.c.name.label("database_name"))
+                .join(databases, databases.c.no == events.c.database_no)
+                .where(events.c.seq == int(number))
+            ).one_or_none()
+        if row is None:
+            raise not_found("event", event_id)
+        return _stored(row)
+
+    def last_number(self) -> int:
+        with self._backend.reading() as connection:
+            return connection.execute(select(func.max(events.c.seq))).scalar_one() or 0
+
+    def connections_after(self, database_no: int, after_seq: int, limit: int) -> list[NumberedEvent]:
+        with self._backend.reading() as connection:
+            rows = connection.execute(
+                _CONNECTIONS_AFTER, {"no": database_no, "after": after_seq, "limit": limit}
+            )
+            return [_numbered(row) for row in rows]
+
+    def backlogs(self, after: Mapping[int, int]) -> dict[int, Backlog]:
+        with self._backend.reading() as connection:
+            return {
+                number: Backlog(*connection.execute(_BACKLOG, {"no": number, "after": seq}).one())
+                for number, seq in after.items()
+            }
+
+    def counts(self, database_id: str) -> EventCounts:
+        today = now_us() // (24 * _HOUR_US) * 24
+        with self._backend.reading() as connection:
+            rows = connection.execute(
+                select(event_hours.c.hour, event_hours.c.events)
+                .join(databases, databases.c.no == event_hours.c.database_no)
+                .where(databases.c.id == database_id, event_hours.c.hour >= today - 6 * 24)
+            ).all()
+        return EventCounts(sum(r.events for r in rows if r.hour >= today), sum(r.events for r in rows))
+
+    def drop_before(self, database_no: int, time_us: int, limit: int) -> int:
+        with self._backend.writing() as connection:
+            # One after the other: on PostgreSQL two that drop the same events would count them twice.
+            self._backend.serialize(connection, "retention")
+            old = connection.execute(
+                select(events.c.seq, events.c.time_us, events.c.type)
+                .where(events.c.database_no == database_no, events.c.time_us < time_us)
+                .order_by(events.c.time_us, events.c.seq)
+                .limit(limit)
+            ).all()
+            for start in range(0, len(old), _LOOKUP_BATCH):
+                some = [row.seq for row in old[start : start + _LOOKUP_BATCH]]
+                connection.execute(delete(events).where(events.c.seq.in_(some)))
+            for hour, dropped in sorted(Counter([row.time_us // _HOUR_US for row in old]).items()):
+                mine = and_(event_hours.c.database_no == database_no, event_hours.c.hour == hour)
+                connection.execute(
+                    update(event_hours).where(mine).values(events=event_hours.c.events - dropped)
+                )
+                connection.execute(delete(event_hours).where(mine, event_hours.c.events <= 0))
+            _count_unsent(connection, database_no, [r.seq for r in old if r.type in CONNECTION_EVENTS])
+            self._drop_rejected(connection, database_no, time_us, limit)
+        return len(old)
+
+    def _drop_rejected(self, connection: Connection, database_no: int, time_us: int, limit: int) -> None:
+        old = connection.execute(
+            select(rejected_records.c.no, rejected_records.c.secret_id)
+            .where(rejected_records.c.database_no == database_no, rejected_records.c.created_at_us < time_us)
+            .order_by(rejected_records.c.no)
+            .limit(limit)
+        ).all()
+        for start in range(0, len(old), _LOOKUP_BATCH):
+            some = old[start : start + _LOOKUP_BATCH]
+            connection.execute(
+                delete(rejected_records).where(rejected_records.c.no.in_([r.no for r in some]))
+            )
+            self._secrets.remove(connection, *(r.secret_id for r in some))
+
+
+# What an event of a connection can have: the columns on statements are left out.
+_CONNECTION_COLUMNS = (
+    "key",
+    "type",
+    "time_us",
+    "severity",
+    "outcome",
+    "error_code",
+    "user",
+    "database",
+    "application",
+    "session_id",
+    "source_ip",
+    "source_port",
+    "source_host",
+    "detail",
+)
+_OF_DATABASE_AFTER = f"FROM events WHERE {OF_CONNECTIONS} AND database_no = :no AND seq > :after"
+_CONNECTIONS_AFTER = text(
+    "SELECT seq, "  # names of our own columns
+    + ", ".join(f'"{name}"' for name in _CONNECTION_COLUMNS)
+    + f" {_OF_DATABASE_AFTER} ORDER BY seq LIMIT :limit"
+)
+_BACKLOG = text(
+    f"SELECT count(*), (SELECT time_us {_OF_DATABASE_AFTER} ORDER BY seq LIMIT 1) " + _OF_DATABASE_AFTER
+)
+_TYPES = {word.value: word for word in EventType}
+_SEVERITIES = {word.value: word for word in Severity}
+_OUTCOMES: dict[str | None, Outcome | None] = {None: None, **{word.value: word for word in Outcome}}
+
+
+def _numbered(row: Sequence[Any]) -> NumberedEvent:
+    seq, key, word, time_us, severity, outcome, error_code, user, database, application, *rest = row
+    session_id, source_ip, source_port, source_host, detail = rest
+    return NumberedEvent(
+        seq,
+        AuditEvent(
+            key,
+            _TYPES[word],
+            time_us,
+            _SEVERITIES[severity],
+            _OUTCOMES[outcome],
+            error_code,
+            user,
+            database,
+            application,
+            session_id,
+            source_ip,
+            source_port,
+            source_host,
+            detail=None if detail is None else _decode_detail(detail),
+        ),
+    )
+
+
+def _time_of(event: AuditEvent) -> int:
+    return event.time_us
+
+
+def _row(database_no: int, event: AuditEvent) -> tuple[Any, ...]:
+    row = (database_no, *astuple(event))
+    if event.objects is None and event.parameters is None and event.detail is None:
+        return row
+    return (*row[:-3], *(None if value is None else _encode(value).decode() for value in row[-3:]))
+
+
+def _advance_cursor(
+    connection: Connection, lease: Lease, after: StoredCursor, cursor: Mapping[str, Any]
+) -> int:
+    held = connection.execute(
+        select(leases.c.token)
+        .where(leases.c.database_no == lease.database_no, leases.c.expires_at_us > now_us())
+        .with_for_update()
+    ).scalar_one_or_none()
+    if held != lease.token:
+        raise TransientError(ErrorCode.LEASE_LOST, "Another agent collects this database by now.")
+    values = {"cursor": _encode(cursor).decode(), "updated_at_us": now_us(), "revision": after.revision + 1}
+    if after.revision == 0:
+        exists = connection.execute(
+            select(cursors.c.revision).where(cursors.c.database_no == lease.database_no)
+        ).first()
+        if exists is None:
+            connection.execute(insert(cursors).values(database_no=lease.database_no, **values))
+            return 1
+    else:
+        done = connection.execute(
+            update(cursors)
+            .where(cursors.c.database_no == lease.database_no, cursors.c.revision == after.revision)
+            .values(**values)
+        )
+        if done.rowcount == 1:
+            return after.revision + 1
+    raise TransientError(ErrorCode.STATE_CHANGED_ELSEWHERE, "The cursor was moved by somebody else.")
+
+
+def _not_stored_yet(
+    connection: Connection, database_no: int, new: Sequence[AuditEvent]
+) -> Sequence[AuditEvent]:
+    """Leave out what is stored already: the same key at the same time.
+
+    Nobody else appends meanwhile. What is read next is as a rule later than all that is stored, so one look
+    at the index answers for the whole chunk; only a real replay has to be compared key by key.
+    """
+    if not new:
+        return new
+    times = [event.time_us for event in new]
+    of_database = select(events.c.time_us, events.c.key).where(events.c.database_no == database_no)
+    between = of_database.where(events.c.time_us.between(min(times), max(times)))
+    rows = connection.execute(between.limit(2 * len(new) + 1)).all()
+    if len(rows) > 2 * len(new):
+        distinct = sorted(set(times))
+        rows = []
+        for start in range(0, len(distinct), _LOOKUP_BATCH):
+            some = distinct[start : start + _LOOKUP_BATCH]
+            rows.extend(connection.execute(of_database.where(events.c.time_us.in_(some))).all())
+    if not rows and len({event.key for event in new}) == len(new):
+        return new
+    known = {tuple(row) for row in rows}
+    fresh = []
+    for event in new:
+        name = (event.time_us, event.key)
+        if name not in known:
+            known.add(name)
+            fresh.append(event)
+    return fresh
+
+
+def _check_words(new: Sequence[AuditEvent]) -> None:
+    # A word that is not of these would be stored as any text is, and then no page with it could be read.
+    if (
+        {type(event.type) for event in new} != {EventType}
+        or {type(event.severity) for event in new} != {Severity}
+        or not {type(event.outcome) for event in new} <= {Outcome, type(None)}
+    ):
+        raise TypeError("an event has a type, severity or outcome that is none of dbaudit.core.event")
+
+
+def _add_hours(connection: Connection, database_no: int, new: Sequence[AuditEvent]) -> None:
+    for hour, number in sorted(Counter([event.time_us // _HOUR_US for event in new]).items()):
+        done = connection.execute(
+            update(event_hours)
+            .where(event_hours.c.database_no == database_no, event_hours.c.hour == hour)
+            .values(events=event_hours.c.events + number)
+        )
+        if done.rowcount == 0:
+            connection.execute(insert(event_hours).values(database_no=database_no, hour=hour, events=number))
+
+
+def _count(connection: Connection, database_no: int, new: Sequence[AuditEvent], rejected: int) -> None:
+    mine = update(collectors).where(collectors.c.database_no == database_no)
+    connection.execute(
+        mine.values(
+            events_total=collectors.c.events_total + len(new),
+            gaps_total=collectors.c.gaps_total + sum(event.type == EventType.GAP for event in new),
+            rejected_total=collectors.c.rejected_total + rejected,
+        )
+    )
+    if new:
+        latest = max(new, key=_time_of)
+        connection.execute(
+            mine.where(func.coalesce(collectors.c.last_event_time_us, 0) <= latest.time_us).values(
+                last_event_time_us=latest.time_us,
+                last_event_type=str(latest.type),
+                last_event_user=latest.user,
+            )
+        )
+
+
+def _count_unsent(connection: Connection, database_no: int, dropped: Sequence[int]) -> None:
+    """Count the events among ``dropped`` that a listener should have got and now never will."""
+    if not dropped:
+        return
+    sent = connection.execute(
+        select(deliveries.c.sent_seq)
+        .join(databases, databases.c.no == deliveries.c.database_no)
+        .where(
+            databases.c.no == database_no, databases.c.deleted_at_us.is_(None), databases.c.db_conns_auditing
+        )
+    ).scalar_one_or_none()
+    if sent is not None and max(dropped) > sent:
+        connection.execute(
+            update(deliveries)
+            .where(deliveries.c.database_no == database_no)
+            .values(expired_total=deliveries.c.expired_total + sum(seq > sent for seq in dropped))
+        )
+
+
+def _conditions(wanted: EventQuery, on_sqlite: bool) -> list[Any]:
+    conditions: list[Any] = []
+    if wanted.types:
+        conditions.append(events.c.type.in_(wanted.types))
+    if wanted.user is not None:
+        conditions.append(events.c.user == wanted.user)
+    if wanted.severity is not None:
+        conditions.append(events.c.severity == wanted.severity)
+    if wanted.start_us is not None:
+        conditions.append(events.c.time_us >= wanted.start_us)
+    if wanted.end_us is not None:
+        conditions.append(events.c.time_us <= wanted.end_us)
+    if wanted.query_contains is not None:
+        conditions.append(_contains(wanted.query_contains, on_sqlite))
+    if wanted.after is not None:
+        time_us, seq = wanted.after
+        if wanted.order is EventOrder.STORED:
+            conditions.append(events.c.seq > seq)
+        elif wanted.order is EventOrder.NEWEST:
+            conditions.append(tuple_(events.c.time_us, events.c.seq) < tuple_(time_us, seq))
+        else:
+            conditions.append(tuple_(events.c.time_us, events.c.seq) > tuple_(time_us, seq))
+    return conditions
+
+
+def _contains(text: str, on_sqlite: bool) -> Any:
+    if not on_sqlite:
+        return events.c.query.icontains(text, autoescape=True)
+    if text.isascii():
+        return func.instr(func.lower(events.c.query), text.lower()) > 0
+    return getattr(func, CONTAINS)(events.c.query, text.lower())  # lower() of SQLite knows ASCII only
+
+
+def _order(order: EventOrder) -> tuple[Any, ...]:
+    if order is EventOrder.STORED:
+        return (events.c.seq,)
+    if order is EventOrder.NEWEST:
+        return (events.c.time_us.desc(), events.c.seq.desc())
+    return (events.c.time_us, events.c.seq)
+
+
+def _stored(row: Row[Any]) -> StoredEvent:
+    return StoredEvent(
+        id=f"{_ID_PREFIX}{row.seq}",
+        database_id=row.database_id,
+        database_name=row.database_name,
+        event=AuditEvent(
+            key=row.key,
+            type=EventType(row.type),
+            time_us=row.time_us,
+            severity=Severity(row.severity),
+            outcome=None if row.outcome is None else Outcome(row.outcome),
+            error_code=row.error_code,
+            user=row.user,
+            database=row.database,
+            application=row.application,
+            session_id=row.session_id,
+            source_ip=row.source_ip,
+            source_port=row.source_port,
+            source_host=row.source_host,
+            operation=row.operation,
+            command_class=row.command_class,
+            query=row.query,
+            query_hash=row.query_hash,
+            duration_ms=row.duration_ms,
+            rows_affected=row.rows_affected,
+            objects=None if row.objects is None else _decode_objects(row.objects),
+            parameters=None if row.parameters is None else _decode_parameters(row.parameters),
+            detail=None if row.detail is None else _decode_detail(row.detail),
+        ),
+    )
