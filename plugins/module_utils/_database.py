@@ -45,6 +45,7 @@ FIELDS = {
         },
     },
     "audit_status": {"type": "str", "choices": ["active", "paused"]},
+    "db_conns_auditing": {"type": "bool"},
 }
 
 REQUIRED_FOR_NEW = ("name", "type", "host", "port", "database", "username", "password")

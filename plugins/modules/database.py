@@ -127,6 +127,11 @@ options:
       - V(paused) stops the collecting of events, V(active) goes on with it.
     type: str
     choices: [active, paused]
+  db_conns_auditing:
+    description:
+      - Whether connection events of this database are sent to the listener that the cluster's settings name, from now on.
+      - Without it a new database gets what the cluster's policy says. It cannot be turned on while nothing says where to send.
+    type: bool
   verify:
     description:
       - Whether an agent tries the connection before a new database or a change is stored. If it fails, nothing is stored and the

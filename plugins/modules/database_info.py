@@ -151,6 +151,10 @@ databases:
       description: The state of the collecting, one of C(active), C(paused) and C(initializing).
       type: str
       sample: active
+    db_conns_auditing:
+      description: Whether its connection events are sent to the listener of the cluster's settings.
+      type: bool
+      sample: false
     created_at:
       description: When the database was declared, in UTC.
       type: str

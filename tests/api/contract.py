@@ -36,7 +36,8 @@ def check_answer(operation_id: str | None, status: int, headers: Mapping[str, st
             assert json.loads(content)["error"]["request_id"] == headers["X-Request-Id"]
     if operation_id is None:
         assert status in (404, 405), content
-        _check(DOCUMENT.validator("/components/schemas/Error"), content)
+        form = "ClusterError" if "error_code" in json.loads(content) else "Error"
+        _check(DOCUMENT.validator(f"/components/schemas/{form}"), content)
         return
     operation = DOCUMENT.operations[operation_id]
     item = DOCUMENT.content["paths"][operation.path][operation.method.lower()]

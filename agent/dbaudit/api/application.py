@@ -14,6 +14,7 @@ from flask import Flask, Response, g, request
 from prometheus_client import CollectorRegistry
 
 from dbaudit.api.authentication import Authenticator
+from dbaudit.api.cluster import cluster_blueprint
 from dbaudit.api.connection_tests import ConnectionTests
 from dbaudit.api.databases import databases_blueprint
 from dbaudit.api.document import Document
@@ -24,6 +25,7 @@ from dbaudit.api.events import events_blueprint
 from dbaudit.api.gate import Gate
 from dbaudit.api.health import health_blueprint
 from dbaudit.api.metrics import RequestFigures, StateFigures, metrics_blueprint
+from dbaudit.api.nodes import nodes_blueprint
 from dbaudit.api.rate_limit import RateLimiter
 from dbaudit.api.waiting import WaitingRoom
 from dbaudit.state import State
@@ -85,6 +87,8 @@ def create_app(
             gate, state, Engines(engines), ConnectionTests(state, room, settings.test_timeout_seconds)
         ),
         events_blueprint(gate, state, room),
+        cluster_blueprint(gate, state),
+        nodes_blueprint(gate, state),
         health_blueprint(gate, state),
         metrics_blueprint(gate, registry),
         documentation_blueprint(gate),

@@ -26,6 +26,7 @@ _DECLARED = (
     "tags",
     "audit_options",
     "audit_status",
+    "db_conns_auditing",
 )
 
 
@@ -48,6 +49,7 @@ def database_object(database: Database) -> dict[str, Any]:
         "status_code": database.status_code,
         "status_reason": database.status_reason,
         "audit_status": database.audit_status,
+        "db_conns_auditing": database.db_conns_auditing,
         "created_at": format_us(database.created_at_us),
         "updated_at": format_us(database.updated_at_us),
         "last_event_at": _time(database.last_event_at_us),

@@ -80,8 +80,9 @@ class _Databases:
         declaration = wanted.declaration
         if self._state.databases.find(declaration.host, declaration.port, declaration.database) is not None:
             raise exists_already(declaration)
+        switched_on = self._state.db_conns.check(declaration.db_conns_auditing)
         if call.query["dry_run"]:
-            after = _fields_after(wanted, AuditStatus.INITIALIZING)
+            after = _fields_after(wanted, AuditStatus.INITIALIZING, switched_on)
             return json_answer(plan_object(None, after, dict.fromkeys(wanted.secrets, (False, True))))
         secrets = {field: secret for field, secret in wanted.secrets.items() if secret is not None}
         if call.query["verify"]:
@@ -131,6 +132,10 @@ class _Databases:
         same_place = self._state.databases.find(declaration.host, declaration.port, declaration.database)
         if same_place is not None and same_place.id != current.id:
             raise exists_already(declaration)
+        asked = declaration.db_conns_auditing
+        switched_on = current.db_conns_auditing if asked is None else asked
+        if switched_on and not current.db_conns_auditing:
+            self._state.db_conns.check(asked)
         if call.query["dry_run"]:
             stored = {"password": target.password, "ssl_key": target.ssl_key}
             changed = {
@@ -138,7 +143,8 @@ class _Databases:
                 for field, secret in wanted.secrets.items()
                 if not self._state.databases.secret_equals(current.id, field, secret)
             }
-            return json_answer(plan_object(current, _fields_after(wanted, current.audit_status), changed))
+            after = _fields_after(wanted, current.audit_status, switched_on)
+            return json_answer(plan_object(current, after, changed))
         if call.query["verify"]:
             given = {"password": target.password, "ssl_key": target.ssl_key, **wanted.secrets}
             secrets = {field: secret for field, secret in given.items() if secret is not None}
@@ -202,8 +208,9 @@ def _require_match(database: Database) -> None:
         )
 
 
-def _fields_after(wanted: Wanted, present: AuditStatus) -> Mapping[str, object]:
+def _fields_after(wanted: Wanted, present: AuditStatus, switched_on: bool) -> Mapping[str, object]:
     return {
         **msgspec.structs.asdict(wanted.declaration),
         "audit_status": present if wanted.audit_status is None else wanted.audit_status,
+        "db_conns_auditing": switched_on,
     }

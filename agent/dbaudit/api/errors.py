@@ -28,6 +28,14 @@ STATUS_OF = {
     ErrorCode.NOT_ACCEPTABLE: 406,
     ErrorCode.DATABASE_EXISTS: 409,
     ErrorCode.CONFLICT: 409,
+    ErrorCode.DB_CONNS_INCOMPLETE: 400,
+    ErrorCode.DB_CONNS_INVALID: 400,
+    ErrorCode.DB_CONNS_BAD_ADDRESS: 400,
+    ErrorCode.DB_CONNS_NOT_FOUND: 404,
+    ErrorCode.DB_CONNS_UNSUPPORTED: 406,
+    ErrorCode.DB_CONNS_NOT_CONFIGURED: 406,
+    ErrorCode.DB_CONNS_ON_BY_POLICY: 406,
+    ErrorCode.DB_CONNS_ON_FOR_DATABASE: 406,
     ErrorCode.PAYLOAD_TOO_LARGE: 413,
     ErrorCode.UNSUPPORTED_MEDIA_TYPE: 415,
     ErrorCode.CONNECTION_TEST_FAILED: 422,
@@ -48,6 +56,7 @@ _OF_HTTP = {
 _WORDS_OF_STATE = "The state of the service cannot be reached at the moment; try again."
 _WORDS_OF_FAULT = "A fault of the service; its log has the details under the request id."
 _RETRY_AFTER_SECONDS = 2
+_CLUSTER_PATHS = "/v1/cluster/"
 
 
 def error_body(
@@ -56,10 +65,14 @@ def error_body(
     request_id: str,
     details: tuple[FieldError, ...] = (),
     *,
+    path: str,
     remedy: str | None = None,
     retry_after: int | None = None,
 ) -> dict[str, Any]:
-    """The form of every error."""
+    """The form of every error at ``path``: the cluster's paths have the one of their specification."""
+    if path.startswith(_CLUSTER_PATHS):
+        words = [message, *(f"{d.pointer.lstrip('/')} {d.message}." for d in details), remedy]
+        return {"error_code": code, "message": " ".join(word for word in words if word)}
     error: dict[str, Any] = {"code": code, "message": message, "request_id": request_id}
     if remedy is not None:
         error["remedy"] = remedy
@@ -88,7 +101,13 @@ def _of_ours(error: DbauditError) -> Response:
     if isinstance(error, TransientError):
         retry_after = math.ceil(error.retry_after_seconds or _RETRY_AFTER_SECONDS)
     body = error_body(
-        error.code, message, g.request_id, error.details, remedy=error.remedy, retry_after=retry_after
+        error.code,
+        message,
+        g.request_id,
+        error.details,
+        path=request.path,
+        remedy=error.remedy,
+        retry_after=retry_after,
     )
     report = getattr(error, "report", None)
     if report is not None:
@@ -109,7 +128,7 @@ def _of_http(error: HTTPException) -> Response | HTTPException:
     if error.code not in _OF_HTTP:
         return _of_fault(error)
     code, message = _OF_HTTP[error.code]
-    response = _response(error_body(code, message, g.request_id), error.code)
+    response = _response(error_body(code, message, g.request_id, path=request.path), error.code)
     allowed = getattr(error, "valid_methods", None)
     if allowed:
         response.headers["Allow"] = ", ".join(sorted(allowed))
@@ -119,7 +138,8 @@ def _of_http(error: HTTPException) -> Response | HTTPException:
 def _of_fault(error: Exception) -> Response:
     secrets = [*g.get("secrets", ()), Secret(request.headers.get("Authorization", "").rpartition(" ")[2])]
     _log.error("request %s failed: %s", g.request_id, safe_traceback(error, secrets))
-    return _response(error_body(ErrorCode.INTERNAL_ERROR, _WORDS_OF_FAULT, g.request_id), 500)
+    body = error_body(ErrorCode.INTERNAL_ERROR, _WORDS_OF_FAULT, g.request_id, path=request.path)
+    return _response(body, 500)
 
 
 def _response(body: dict[str, Any], status: int) -> Response:

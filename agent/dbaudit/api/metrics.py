@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from dbaudit.api.deliveries import delivery_figures
 from dbaudit.api.gate import Call, Gate
 from dbaudit.core.clock import now_us
 from dbaudit.core.database import ConnectionStatus
@@ -65,6 +66,7 @@ class StateFigures(Collector):
         now = now_us()
         yield from self._of_databases()
         yield from self._of_collectors(now)
+        yield from self._of_deliveries()
         ages = GaugeMetricFamily(
             "dbaudit_node_heartbeat_age_seconds", "Seconds since an agent's last heartbeat.", labels=("node",)
         )
@@ -106,6 +108,31 @@ class StateFigures(Collector):
             if collector.last_event_time_us is not None:
                 latest.add_metric(name, collector.last_event_time_us / _MICROSECONDS)
         yield from (stored, gaps, rejected, lag, latest)
+
+    def _of_deliveries(self) -> Iterator[_Family]:
+        labels = ("database_id",)
+        name = "dbaudit_db_conns"
+        sent = CounterMetricFamily(f"{name}_sent", "Connection events that have arrived.", labels=labels)
+        reconnects = CounterMetricFamily(
+            f"{name}_reconnects", "Connections to the listener that were made again.", labels=labels
+        )
+        expired = CounterMetricFamily(
+            f"{name}_expired", "Connection events whose retention ended before they were sent.", labels=labels
+        )
+        pending = GaugeMetricFamily(
+            f"{name}_pending", "Connection events that wait to be sent.", labels=labels
+        )
+        oldest = GaugeMetricFamily(
+            f"{name}_oldest_unsent_seconds", "Seconds since the first of them happened.", labels=labels
+        )
+        for figures in delivery_figures(self._state):
+            label = (figures.delivery.database_id,)
+            sent.add_metric(label, figures.delivery.sent_total)
+            reconnects.add_metric(label, figures.delivery.reconnects_total)
+            expired.add_metric(label, figures.delivery.expired_total)
+            pending.add_metric(label, figures.pending)
+            oldest.add_metric(label, figures.oldest_unsent_seconds)
+        yield from (sent, reconnects, expired, pending, oldest)
 
 
 def metrics_blueprint(gate: Gate, registry: CollectorRegistry) -> Blueprint:

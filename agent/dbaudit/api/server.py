@@ -96,7 +96,8 @@ class _Request(HTTPRequest):
         if number == "413":
             message = f"The body has more than {self.server.max_request_body_size} bytes."
         code = _CODES.get(number, ErrorCode.INTERNAL_ERROR if number == "500" else ErrorCode.INVALID_JSON)
-        body = msgspec.json.encode(error_body(code, message, request_id))
+        path = getattr(self, "path", b"").decode("latin-1")  # a malformed request may have none
+        body = msgspec.json.encode(error_body(code, message, request_id, path=path))
         self.close_connection = True
         head = (
             f"{self.server.protocol} {status}\r\n"

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from dbaudit.core.errors import ErrorCode, FieldError, RequestError
+from dbaudit.core.errors import ErrorCode, RequestError
 from dbaudit.core.event import EventType
 from dbaudit.core.hosts import is_host
 
@@ -136,8 +136,4 @@ def _bad_address(message: str) -> Problem:
 
 
 def _refused(problem: Problem) -> RequestError:
-    return RequestError(
-        problem.code,
-        f"{problem.field} {problem.message}.",
-        details=[FieldError(f"/{problem.field}", problem.message)],
-    )
+    return RequestError(problem.code, f"{problem.field} {problem.message}.")

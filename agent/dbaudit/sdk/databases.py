@@ -65,6 +65,7 @@ class Database(msgspec.Struct, frozen=True, kw_only=True):
     status_code: str | None = None
     status_reason: str | None = None
     last_event_at: datetime | None = None
+    db_conns_auditing: bool = False
     stats: Stats | None = None
     health: Health | None = None
 
@@ -200,7 +201,8 @@ class Databases:
 
         ``verify`` has the connection tested first: nothing is stored when it fails, and
         ConnectionTestFailedError has the report. ``optional`` are the other fields of the API: ``ssl_mode``,
-        ``ssl_ca``, ``ssl_cert``, ``ssl_key``, ``tags``, ``audit_options``, ``audit_status``.
+        ``ssl_ca``, ``ssl_cert``, ``ssl_key``, ``tags``, ``audit_options``, ``audit_status``,
+        ``db_conns_auditing``.
         """
         body = {
             "name": name,

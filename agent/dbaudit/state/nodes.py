@@ -89,6 +89,19 @@ class NodeStore:
                 for row in connection.execute(query)
             ]
 
+    def holdings(self) -> dict[str, list[str]]:
+        """The ids of the databases that each node holds a lease for, by the node's id."""
+        held: dict[str, list[str]] = {}
+        with self._backend.reading() as connection:
+            for node_id, database_id in connection.execute(
+                select(leases.c.node_id, databases.c.id)
+                .join(databases, databases.c.no == leases.c.database_no)
+                .where(leases.c.expires_at_us > now_us(), databases.c.deleted_at_us.is_(None))
+                .order_by(databases.c.no)
+            ):
+                held.setdefault(node_id, []).append(database_id)
+        return held
+
     def live_without(self, connection: Connection, capability: str) -> list[str]:
         """The names of the live nodes that lack ``capability``, in the caller's transaction."""
         alive = connection.execute(
