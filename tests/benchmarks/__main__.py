@@ -15,6 +15,18 @@ def _ingest(arguments: argparse.Namespace) -> None:
     ingest.main(arguments.records, arguments.rounds)
 
 
+def _latency(arguments: argparse.Namespace) -> None:
+    from tests.benchmarks import latency
+
+    latency.main(arguments.seconds)
+
+
+def _tps(arguments: argparse.Namespace) -> None:
+    from tests.benchmarks import collecting
+
+    collecting.main(arguments.pairs, arguments.seconds_a_run)
+
+
 def _peers(arguments: argparse.Namespace) -> None:
     from tests.benchmarks import peers
 
@@ -29,8 +41,10 @@ def _api(arguments: argparse.Namespace) -> None:
 
 _PARTS: dict[str, Callable[[argparse.Namespace], None]] = {
     "ingest": _ingest,
-    "peers": _peers,
+    "latency": _latency,
+    "tps": _tps,
     "api": _api,
+    "peers": _peers,
 }
 
 
@@ -40,6 +54,9 @@ def main() -> None:
     parser.add_argument("part", nargs="?", choices=_PARTS, help="the only part to run")
     parser.add_argument("--records", type=int, default=1_000_000, help="of the log (ingest, peers)")
     parser.add_argument("--rounds", type=int, default=3, help="whose median is taken (ingest)")
+    parser.add_argument("--seconds", type=float, default=20.0, help="of statements (latency)")
+    parser.add_argument("--pairs", type=int, default=5, help="of runs with and without the agent (tps)")
+    parser.add_argument("--seconds-a-run", type=int, default=6, help="of pgbench (tps)")
     arguments = parser.parse_args()
     for name, run in _PARTS.items():
         if arguments.part in (name, None):

@@ -201,7 +201,8 @@ def _csv(r: dict[str, Any]) -> str:
         f'"{r["remote_host"]}:{r["remote_port"]}",{r["session_id"]},{r["line_num"]},{_quoted(r["ps"])},'
         f"{r['session_start']},{r['vxid'] or ''},{r['txid']},{r['error_severity']},"
         f"{r.get('state_code', '00000')},{_quoted(r['message'])},{_quoted(r.get('detail'))},,,,,"
-        f"{_quoted(r.get('statement'))},{r.get('cursor_position', '')},,{_quoted(r['application_name'])},{_quoted(r['backend_type'])},,0\n"
+        f"{_quoted(r.get('statement'))},"
+        f"{r.get('cursor_position', '')},,{_quoted(r['application_name'])},{_quoted(r['backend_type'])},,0\n"
     )
 
 
