@@ -163,7 +163,7 @@ def beat(pipe: Connection, url: str, key_file: Path, lease_seconds: float) -> No
 
 
 def collect(pipe: Connection, url: str, key_file: Path, lease: Lease, batch: int) -> None:
-    """Append events that are numbered without a hole, from the stored cursor on, until killed."""
+    """Append events that are numbered without a hole, from the stored cursor on, and tell, until killed."""
     with _state(url, key_file) as state:
         pipe.send("ready")
         while True:
@@ -175,6 +175,7 @@ def collect(pipe: Connection, url: str, key_file: Path, lease: Lease, batch: int
             ]
             aside = [Rejected(f"p{begin}", b"raw", "broken")]
             state.events.append(lease, after, {"v": 1, "next": begin + batch}, events, aside)
+            pipe.send("appended")
 
 
 def fill_up(pipe: Connection, url: str, key_file: Path, lease: Lease, largest_file_bytes: int) -> None:
