@@ -28,7 +28,7 @@ FILE_NAME = "dbaudit.toml"
 PREFIX = "DBAUDIT_"
 CONFIG_VARIABLE = "DBAUDIT_CONFIG"
 
-_PASSWORD_IN_URL = re.compile(r"(://[^/@:\s]*:)[^@\s]*(@)|([?&]password=)[^&\s]*", re.IGNORECASE)
+_PASSWORD_IN_URL = re.compile(r"(://[^/@:\s]*:)\S*(@)|([?&]password=)[^&\s]*", re.IGNORECASE)
 
 
 def _setting(description: str, expected: str, **limits: Any) -> Meta:

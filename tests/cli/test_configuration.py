@@ -184,6 +184,11 @@ def test_show_gives_every_setting_with_value_and_source_and_hides_secrets(tmp_pa
     assert not home.exists()
 
 
+def test_a_password_with_the_marks_of_a_url_in_it_is_hidden_whole() -> None:
+    for password in ("a@b", "a:b@c", "a/b", "p@?password=x"):
+        assert configuration.hide_password(f"postgresql://u:{password}@h/d") == "postgresql://u:********@h/d"
+
+
 def test_check_finds_what_is_wrong_and_warns_of_variables_that_are_no_settings(tmp_path: Path) -> None:
     home = tmp_path / "home"
     sound = dbaudit("config", "check", "--home", home, DBAUDIT_PROT="1")

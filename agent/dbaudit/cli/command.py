@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Mapping
@@ -15,6 +16,7 @@ from dbaudit.cli.exit_codes import ExitCode, exit_code
 from dbaudit.configuration import Configuration, load
 from dbaudit.core.errors import ConfigurationError, DbauditError, ErrorCode
 
+_log = logging.getLogger(__name__)
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
 _OF_SERVER = re.compile(r"extra == ['\"]server['\"]")
 
@@ -66,6 +68,8 @@ class Command(click.Command):
         except Exception as error:  # the outermost handler
             if ctx.meta[_key("debug")]:
                 raise
+            if logging.getLogger().handlers:  # a service: its log is where somebody will look
+                _log.critical("dbaudit ends because of a fault", exc_info=error)
             # Not the text of the error: nobody has looked whether it holds a secret.
             click.echo(
                 f"Error: {type(error).__name__}, which is a bug in dbaudit; --debug shows where.", err=True
