@@ -1,0 +1,343 @@
+"""The listener: every connection of a cluster, served by whoever calls ``receive``, in its own thread.
+
+Nothing is received between two calls: what the agent has not asked for yet waits in the kernel, and where
+that is full, at the sender. So memory is bounded and a slow state slows the sender down, while nothing is
+dropped here.
+"""
+
+from __future__ import annotations
+
+import array
+import contextlib
+import fcntl
+import ipaddress
+import logging
+import resource
+import secrets
+import selectors
+import socket
+import struct
+import termios
+import threading
+import time
+
+import msgspec
+
+from dbaudit.core.clock import now_us
+from dbaudit.engines.redis_enterprise.framing import Framer, Piece
+from dbaudit.engines.redis_enterprise.options import Address, Options
+from dbaudit.engines.redis_enterprise.places import Door, Place, keep_alive
+
+_log = logging.getLogger(__name__)
+_READ_BYTES = 65_536
+_ACCEPTS_A_ROUND = 256
+_MOST_ROUNDS = 1024
+_MOST_READS_OF_ONE = 256
+_MOST_HELD_BYTES = 64 * 1024 * 1024
+"""Of records that are not complete yet, over all connections."""
+_MOST_REFUSED_ADDRESSES = 32
+_SHARE_OF_DESCRIPTORS = 2
+"""Half of the process's file descriptors are left to others."""
+_LAST_WORDS_SECONDS = 0.5
+"""How long senders that were told that the agent stops have to finish."""
+LOCAL_SENDER = "local"
+
+
+class Delivery(msgspec.Struct, frozen=True):
+    """What one read of a connection gave; ``ended`` says that it was the last. ``lost_bytes`` had arrived
+    and were not read when the listener was closed.
+    """
+
+    connection: int
+    sender: str
+    pieces: list[Piece]
+    ended: bool
+    lost_bytes: int = 0
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True):
+    """A listener as a test shows it. ``senders`` has the open connections by address, ``refused`` how often
+    an address that is not allowed tried to connect.
+    """
+
+    senders: dict[str, int]
+    refused: dict[str, int]
+    connections: int
+    accepted_total: int
+    records_total: int
+    too_long_total: int
+    turned_away_total: int
+    last_record_us: int | None
+
+
+class _Connection:
+    def __init__(self, number: int, sender: str, link: socket.socket, max_record_bytes: int) -> None:
+        self.number = number
+        self.sender = sender
+        self.link = link
+        self.framer = Framer(max_record_bytes)
+        self.begun = False  # anything was received
+        self.heard = False  # a record was received
+
+
+class Listener:
+    """Used by one thread, but for ``status``."""
+
+    def __init__(self, place: Place, options: Options) -> None:
+        """Raises ConfigurationError, or TransientError where somebody else listens there now."""
+        self.place = place
+        self.instance = secrets.token_hex(6)
+        """Names this listener's connections for ever, together with their numbers."""
+        self.closed = False
+        self._options = options
+        self._networks = options.networks()
+        self._door = Door(place)
+        self._selector = selectors.DefaultSelector()
+        self._lock = threading.Lock()
+        self._connections: dict[int, _Connection] = {}
+        self._silent: dict[int, _Connection] = {}  # have not sent a record yet; the oldest first
+        self._held_bytes = 0
+        self._closes_at: float | None = None
+        self._refused: dict[str, int] = {}
+        self._accepted = self._records = self._too_long = self._turned_away = 0
+        self._last_record_us: int | None = None
+
+    def listen(self) -> None:
+        """Take connections from now on. Raises TransientError where somebody else has begun to meanwhile."""
+        if not self._door.listening and not self.finishing:
+            self._door.listen()
+            self._selector.register(self._door.socket, selectors.EVENT_READ)
+
+    @property
+    def finishing(self) -> bool:
+        """Whether ``finish`` was called."""
+        return self._closes_at is not None
+
+    @property
+    def done(self) -> bool:
+        """After ``finish``: whether no sender has anything more to say, or the time for it is over."""
+        return not self._connections or (self._closes_at is not None and time.monotonic() > self._closes_at)
+
+    def receive(self, limit_bytes: int) -> list[Delivery]:
+        """Take what has arrived, about ``limit_bytes`` at most; returns at once."""
+        deliveries: list[Delivery] = []
+        left = limit_bytes
+        with self._lock:
+            for _round in range(_MOST_ROUNDS):
+                ready = [key.data for key, _events in self._selector.select(0)]
+                if None in ready:
+                    self._accept(deliveries)
+                left -= self._take_round([c for c in ready if c is not None], deliveries)
+                if not ready or left <= 0:
+                    break
+        return deliveries
+
+    def finish(self) -> None:
+        """Take no further connection, and tell every sender that this end says no more: one that listens
+        finishes its record and ends the connection.
+        """
+        with self._lock:
+            if self._closes_at is not None:
+                return
+            self._closes_at = time.monotonic() + _LAST_WORDS_SECONDS
+            if self._door.listening:
+                self._selector.unregister(self._door.socket)
+            self._door.close()
+            for connection in self._connections.values():
+                with contextlib.suppress(OSError):
+                    connection.link.shutdown(socket.SHUT_WR)
+
+    def close(self) -> list[Delivery]:
+        """End every connection; returns what they left incomplete. May be called twice."""
+        self.finish()
+        deliveries: list[Delivery] = []
+        with self._lock:
+            if self.closed:
+                return deliveries
+            self.closed = True
+            for connection in list(self._connections.values()):
+                lost = _waiting_bytes(connection.link)
+                deliveries.append(self._end(connection, lost))
+            self._selector.close()
+        return deliveries
+
+    def status(self) -> Status:
+        """How it stands; for any thread."""
+        with self._lock:
+            senders: dict[str, int] = {}
+            for connection in self._connections.values():
+                senders[connection.sender] = senders.get(connection.sender, 0) + 1
+            return Status(
+                senders=senders,
+                refused=dict(self._refused),
+                connections=len(self._connections),
+                accepted_total=self._accepted,
+                records_total=self._records,
+                too_long_total=self._too_long,
+                turned_away_total=self._turned_away,
+                last_record_us=self._last_record_us,
+            )
+
+    def _take_round(self, ready: list[_Connection], deliveries: list[Delivery]) -> int:
+        """Read once of every connection in ``ready``; returns how many bytes it was.
+
+        What a sender left behind on an older connection comes before the first that it says on a new one.
+        """
+        taken = 0
+        unfinished: dict[str, list[_Connection]] = {}
+        for connection in sorted(ready, key=_number):
+            if not connection.begun:
+                connection.begun = True
+                for older in unfinished.pop(connection.sender, ()):
+                    for _read in range(_MOST_READS_OF_ONE):
+                        read = self._take(older, deliveries)
+                        taken += read
+                        if not read:
+                            break
+            read = self._take(connection, deliveries)
+            taken += read
+            if read == _READ_BYTES:
+                unfinished.setdefault(connection.sender, []).append(connection)
+        return taken
+
+    def _accept(self, deliveries: list[Delivery]) -> None:
+        for _number_of_it in range(_ACCEPTS_A_ROUND):
+            try:
+                link, address = self._door.socket.accept()
+            except BlockingIOError:
+                return
+            except ConnectionError:
+                continue  # gone before it was taken
+            except OSError as error:
+                # No file descriptor is left: somebody who has said nothing yet has to go.
+                _log.warning("%s: no further connection can be taken: %s", self.place, error.strerror)
+                self._turned_away += 1
+                self._drop_silent(deliveries)
+                return
+            sender = LOCAL_SENDER if self.place.path is not None else _sender(address)
+            if not self._is_allowed(sender):
+                link.close()
+                continue
+            if len(self._connections) >= self._most_connections():
+                self._turned_away += 1
+                if not self._drop_silent(deliveries):
+                    link.close()
+                    continue
+            self._add(link, sender)
+
+    def _add(self, link: socket.socket, sender: str) -> None:
+        link.setblocking(False)
+        keep_alive(link)
+        self._accepted += 1
+        connection = _Connection(self._accepted, sender, link, self._options.max_record_bytes)
+        self._connections[connection.number] = connection
+        self._silent[connection.number] = connection
+        self._selector.register(link, selectors.EVENT_READ, connection)
+
+    def _most_connections(self) -> int:
+        soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if soft == resource.RLIM_INFINITY:
+            return self._options.max_connections
+        return max(1, min(self._options.max_connections, soft // _SHARE_OF_DESCRIPTORS))
+
+    def _is_allowed(self, sender: str) -> bool:
+        if sender == LOCAL_SENDER:
+            return True
+        address = ipaddress.ip_address(sender)
+        if self._networks:
+            allowed = any(address in network for network in self._networks)
+        else:
+            allowed = address.is_loopback
+        if not allowed:
+            if sender not in self._refused and len(self._refused) < _MOST_REFUSED_ADDRESSES:
+                _log.warning("%s: %s may not connect; it is not in allowed_addresses", self.place, sender)
+                self._refused[sender] = 0
+            if sender in self._refused:
+                self._refused[sender] += 1
+        return allowed
+
+    def _drop_silent(self, deliveries: list[Delivery]) -> bool:
+        """End the oldest connection that has never sent a record; whether there was one."""
+        for connection in self._silent.values():
+            deliveries.append(self._end(connection))
+            return True
+        return False
+
+    def _take(self, connection: _Connection, deliveries: list[Delivery]) -> int:
+        if connection.number not in self._connections:
+            return 0
+        try:
+            data = connection.link.recv(_READ_BYTES)
+        except BlockingIOError:
+            return 0
+        except OSError:
+            data = b""  # reset, or gone without a word
+        if not data:
+            deliveries.append(self._end(connection))
+            return 0
+        held = connection.framer.held_bytes
+        pieces = connection.framer.feed(data)
+        self._held_bytes += connection.framer.held_bytes - held
+        if self._held_bytes > _MOST_HELD_BYTES:
+            self._give_up_largest()
+        if pieces:
+            self._count(connection, pieces)
+            deliveries.append(Delivery(connection.number, connection.sender, pieces, ended=False))
+        return len(data)
+
+    def _count(self, connection: _Connection, pieces: list[Piece]) -> None:
+        self._too_long += sum(not piece.whole for piece in pieces)
+        self._records += len(pieces)
+        self._last_record_us = now_us()
+        if not connection.heard and pieces[0].data.startswith(b"{"):
+            connection.heard = True
+            del self._silent[connection.number]
+
+    def _give_up_largest(self) -> None:
+        largest = max(self._connections.values(), key=_held_bytes)
+        held = largest.framer.held_bytes
+        largest.framer.discard()
+        self._held_bytes += largest.framer.held_bytes - held
+
+    def _end(self, connection: _Connection, lost_bytes: int = 0) -> Delivery:
+        del self._connections[connection.number]
+        self._silent.pop(connection.number, None)
+        self._selector.unregister(connection.link)
+        connection.link.close()
+        self._held_bytes -= connection.framer.held_bytes
+        pieces = connection.framer.end()
+        self._records += len(pieces)
+        return Delivery(connection.number, connection.sender, pieces, ended=True, lost_bytes=lost_bytes)
+
+
+def is_loopback(place: Place) -> bool:
+    """Whether nobody but this host itself can reach the place."""
+    try:
+        return place.path is not None or ipaddress.ip_address(place.host).is_loopback
+    except ValueError:
+        return place.host == "localhost"
+
+
+def _number(connection: _Connection) -> int:
+    return connection.number
+
+
+def _held_bytes(connection: _Connection) -> int:
+    return connection.framer.held_bytes
+
+
+def _sender(address: tuple[str, int]) -> str:
+    found: Address = ipaddress.ip_address(address[0].partition("%")[0])
+    if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped is not None:
+        found = found.ipv4_mapped
+    return str(found)
+
+
+def _waiting_bytes(link: socket.socket) -> int:
+    """How many bytes have arrived and were not read."""
+    waiting = array.array("i", [0])
+    try:
+        fcntl.ioctl(link, termios.FIONREAD, waiting)
+    except (OSError, struct.error):
+        return 0
+    return waiting[0]

@@ -1,0 +1,35 @@
+"""What reading hands to decoding: the pieces that one read of one connection gave."""
+
+from __future__ import annotations
+
+import msgspec
+
+from dbaudit.engines.redis_enterprise.framing import Piece
+
+
+class Known(msgspec.Struct, frozen=True, gc=False):
+    """What earlier notifications told of a client's connection: when it was opened, in microseconds since the
+    epoch, and the user that it logged in as.
+    """
+
+    opened_us: int | None
+    user: str | None
+
+
+class Block(msgspec.Struct, frozen=True, kw_only=True):
+    """Pieces of one connection, in their order.
+
+    ``instance`` and ``connection`` name the stream for ever, ``sender`` is the address that it came from,
+    ``received_us`` when. ``known`` is by place in ``pieces``.
+    """
+
+    instance: str
+    connection: int
+    sender: str
+    received_us: int
+    pieces: list[Piece]
+    known: dict[int, Known] = {}
+
+    def position(self, piece: Piece) -> str:
+        """Where a piece stood: its key."""
+        return f"{self.instance}:{self.connection}:{piece.offset}"
