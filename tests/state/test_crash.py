@@ -44,13 +44,13 @@ def test_no_kill_at_any_instant_loses_an_event_or_stores_one_twice(
     open_store: Open, url: str, key_file: Path
 ) -> None:
     store = open_store(lease_seconds=3600)
-    _, lease = leased(store)
+    lease = leased(store)[1]
     instants = random.Random(4711)
     progress = [0]
     for kill in range(KILLS):
         with workers(1, collect, url, key_file, lease, BATCH) as (collector,):
             assert collector.receive() == "ready"
-            for _ in range(instants.randrange(3)):
+            for _turn in range(instants.randrange(3)):
                 assert collector.receive() == "appended"
             time.sleep(instants.uniform(0, 0.02))  # the instant of the kill, whatever happens then
             collector.kill()

@@ -66,7 +66,7 @@ def test_the_same_address_cannot_be_declared_twice_but_again_after_a_delete(stor
 
 
 def test_of_two_that_declare_the_same_address_at_once_exactly_one_succeeds(open_store: Open) -> None:
-    stores = [open_store() for _ in range(4)]
+    stores = [open_store() for turn in range(4)]
     for number in range(5):
         barrier = Barrier(len(stores))
 
@@ -261,7 +261,7 @@ def test_a_change_based_on_an_outdated_view_is_refused_and_changes_nothing(store
 
 
 def test_concurrent_updates_each_get_a_connection_version_of_their_own(open_store: Open) -> None:
-    stores = [open_store() for _ in range(4)]
+    stores = [open_store() for turn in range(4)]
     created = create(stores[0])
 
     def change(store: State) -> list[int]:
@@ -284,4 +284,4 @@ def test_deleting_forgets_the_secrets_and_keeps_the_retention(store: State) -> N
     assert store.databases.secret_equals(created.id, "password", PASSWORD)
     store.databases.delete(created.id)
     assert store.databases.secret_equals(created.id, "password", None)
-    assert [days for _, days in store.databases.retentions()] == [3]
+    assert [days for other, days in store.databases.retentions()] == [3]

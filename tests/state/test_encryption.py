@@ -126,7 +126,7 @@ def test_a_value_is_bound_to_its_record_and_its_key() -> None:
 
 def test_equal_values_never_encrypt_to_equal_bytes() -> None:
     keys = keyring_from_text(KEY_ONE, "the variable")
-    assert len({keys.encrypt(b"tiger", "r").ciphertext for _ in range(50)}) == 50
+    assert len({keys.encrypt(b"tiger", "r").ciphertext for turn in range(50)}) == 50
 
 
 def test_a_key_that_is_gone_is_named_with_the_remedy() -> None:

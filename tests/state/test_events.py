@@ -82,7 +82,7 @@ def test_an_event_comes_back_with_every_field_as_it_was(store: State) -> None:
 
 
 def test_an_unknown_event_is_not_found(store: State) -> None:
-    _, lease = leased(store)
+    lease = leased(store)[1]
     append(store, lease, event("k"))
     (stored,) = store.events.query(EventQuery()).events
     number = stored.id.removeprefix("evt_")
@@ -94,7 +94,7 @@ def test_an_unknown_event_is_not_found(store: State) -> None:
 
 
 def test_the_cursor_moves_with_the_events_and_only_from_where_it_was(store: State) -> None:
-    _, lease = leased(store)
+    lease = leased(store)[1]
     start = store.events.cursor(lease.database_no)
     assert start == StoredCursor(None, 0)
     cursor = {"v": 1, "file": "ü\n", "offset": 2**53 + 1}
@@ -113,8 +113,8 @@ def test_the_cursor_moves_with_the_events_and_only_from_where_it_was(store: Stat
 
 
 def test_of_two_that_append_after_the_same_cursor_exactly_one_stores(open_store: Open) -> None:
-    stores = [open_store() for _ in range(3)]
-    _, lease = leased(stores[0])
+    stores = [open_store() for turn in range(3)]
+    lease = leased(stores[0])[1]
     for number in range(10):
         after = stores[0].events.cursor(lease.database_no)
 
@@ -177,7 +177,7 @@ def test_a_replay_is_recognised_event_by_event_and_counted_once(store: State) ->
 
 
 def test_a_long_replay_among_many_events_of_the_same_times_stores_nothing_twice(store: State) -> None:
-    _, lease = leased(store)
+    lease = leased(store)[1]
     events = [event(f"k{n}", time_us=n // 50) for n in range(3000)]
     append(store, lease, *events)
     after = store.events.cursor(lease.database_no)
@@ -211,22 +211,22 @@ def test_counters_and_the_last_event_follow_what_is_stored(store: State) -> None
 
 
 def test_pages_show_every_event_once_and_in_order(store: State) -> None:
-    _, lease = leased(store)
+    lease = leased(store)[1]
     times = [5, 3, 3, 9, 1, 3, 5, 5, 2, 9] * 3
     events = [event(f"{n:02}", time_us=time_us) for n, time_us in enumerate(times)]
     append(store, lease, *events)
     stored = [(e.time_us, e.key) for e in events]
     expected = {
-        EventOrder.STORED: [key for _, key in stored],
-        EventOrder.OLDEST: [key for _, key in sorted(stored)],
-        EventOrder.NEWEST: [key for _, key in sorted(stored, reverse=True)],
+        EventOrder.STORED: [key for other, key in stored],
+        EventOrder.OLDEST: [key for other, key in sorted(stored)],
+        EventOrder.NEWEST: [key for other, key in sorted(stored, reverse=True)],
     }
     for limit in (1, 7, 1000):
         assert {order: walk(store, order, limit) for order in EventOrder} == expected
 
 
 def test_an_empty_page_goes_on_where_it_was(store: State) -> None:
-    _, lease = leased(store)
+    lease = leased(store)[1]
     assert store.events.query(EventQuery()).end is None
     assert store.events.last_number() == 0
     append(store, lease, event("a", time_us=1))
@@ -242,8 +242,6 @@ def test_following_misses_nothing_while_several_processes_append(
     store: State, url: str, key_file: Any
 ) -> None:
     leases = [leased(store, f"db{n}")[1] for n in range(3)]
-    for lease in leases:
-        assert lease.database_no
     followed: list[str] = []
     with (
         workers(1, append_numbered, url, key_file, leases[0], 0, 40) as one,
@@ -268,7 +266,7 @@ def test_following_misses_nothing_while_several_processes_append(
 
 def test_pages_by_time_stay_exact_while_newer_events_arrive(open_store: Open) -> None:
     store, writer = open_store(), open_store()
-    _, lease = leased(store)
+    lease = leased(store)[1]
     append(store, lease, *(event(f"{n:03}", time_us=n) for n in range(100)))
     seen: list[str] = []
     after = None
@@ -280,7 +278,7 @@ def test_pages_by_time_stay_exact_while_newer_events_arrive(open_store: Open) ->
     assert seen == [f"{n:03}" for n in reversed(range(100))]
 
 
-FILTERED = {
+FILTERED: dict[str, dict[str, Any]] = {
     "a": {"time_us": 10, "user": "ann", "type": EventType.QUERY, "query": "SELECT 100% FROM a_b"},
     "b": {"time_us": 20, "user": "Ann", "type": EventType.LOGIN_FAILED, "severity": Severity.WARNING},
     "c": {"time_us": 30, "user": "ann", "type": EventType.QUERY, "query": "select 100x from axb -- C:\\temp"},
@@ -289,7 +287,7 @@ FILTERED = {
 
 
 def test_filters_narrow_events(store: State) -> None:
-    _, lease = leased(store)
+    lease = leased(store)[1]
     append(store, lease, *(event(key, **values) for key, values in FILTERED.items()))
     expected: list[tuple[dict[str, Any], str]] = [
         ({}, "abcd"),
@@ -321,7 +319,7 @@ def test_filters_narrow_events(store: State) -> None:
         ({"query_contains": ""}, "acd"),
         ({"query_contains": "select", "limit": 1}, "c"),
     ]
-    found = [(wanted, "".join(sorted(keys(store, **wanted)))) for wanted, _ in expected]
+    found = [(wanted, "".join(sorted(keys(store, **wanted)))) for wanted, other in expected]
     assert found == expected
 
 
@@ -410,7 +408,7 @@ UNFIT: dict[str, AuditEvent] = {
 
 
 def test_an_event_that_the_state_cannot_hold_is_refused_with_all_of_its_chunk(store: State) -> None:
-    _, lease = leased(store)
+    lease = leased(store)[1]
     append(store, lease, event("before"))
     after = store.events.cursor(lease.database_no)
     for name, unfit in UNFIT.items():
@@ -425,7 +423,7 @@ def test_an_event_that_the_state_cannot_hold_is_refused_with_all_of_its_chunk(st
 
 
 def test_a_nul_in_a_text_is_refused_or_kept_but_never_cuts_anything_off(store: State) -> None:
-    _, lease = leased(store)
+    lease = leased(store)[1]
     hostile = event("k", query="select 'a\0b' Needle", user="a\0b")
     if store.backend.is_sqlite:
         append(store, lease, hostile)

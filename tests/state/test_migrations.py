@@ -220,7 +220,7 @@ def test_a_user_without_the_right_to_make_tables_gets_the_grant_that_mends_it(
     error = refused(url, keyring)
     assert error.code is ErrorCode.CONFIGURATION_INVALID
     assert error.remedy == 'GRANT CREATE ON SCHEMA public TO "Limited user"'
-    state_server.execute_admin(sql.SQL(error.remedy), database="limited")  # type: ignore[arg-type]
+    state_server.execute_admin(sql.SQL(error.remedy), database="limited")
     open_state(url, keyring).close()
 
 

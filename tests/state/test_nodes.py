@@ -58,7 +58,7 @@ def test_two_nodes_share_the_databases_and_none_has_two_holders_at_any_time(stor
     databases = {create(store, f"d{n}").id for n in range(5)}
     first, second = node(store, "first"), node(store, "second")
     held: dict[str, list[str]] = {first.id: ids(store.nodes.beat(first)), second.id: []}
-    for _ in range(3):
+    for _turn in range(3):
         for one in (second, first):
             held[one.id] = ids(store.nodes.beat(one))
             assert len(set(held[first.id]) & set(held[second.id])) == 0
@@ -74,7 +74,7 @@ def test_every_number_of_nodes_shares_every_number_of_databases_evenly(store: St
         for count in range(1, len(nodes) + 1):
             for left in nodes[count:]:
                 store.nodes.leave(left)
-            for _ in range(3):  # those that have too many give back, then the others take
+            for _turn in range(3):  # those that have too many give back, then the others take
                 held = [len(store.nodes.beat(one)) for one in nodes[:count]]
             held = [len(store.nodes.beat(one)) for one in nodes[:count]]
             assert sum(held) == number + 1
@@ -141,10 +141,10 @@ def test_a_dead_nodes_share_goes_to_the_others(store: State) -> None:
 
 
 def test_nodes_that_beat_at_once_never_hold_the_same_database(open_store: Open) -> None:
-    stores = [open_store(lease_seconds=60) for _ in range(4)]
+    stores = [open_store(lease_seconds=60) for turn in range(4)]
     nodes: list[Node] = [node(store, f"n{number}") for number, store in enumerate(stores)]
     databases = {create(stores[0], f"d{n}").id for n in range(9)}
-    for _ in range(5):
+    for _turn in range(5):
         with ThreadPoolExecutor(4) as pool:
             list(pool.map(lambda pair: pair[0].nodes.beat(pair[1]), zip(stores, nodes, strict=True)))
     held = [lease.database_id for s, n in zip(stores, nodes, strict=True) for lease in s.nodes.beat(n)]
@@ -162,11 +162,11 @@ def test_leases_of_processes_that_are_killed_and_started_again_have_one_holder_e
     tokens: dict[str, int] = {}
     with workers(3, beat, url, key_file, 60.0) as nodes:
         assert [n.receive() for n in nodes] == ["ready"] * 3
-        for _ in range(4):
+        for _turn in range(4):
             for one in nodes:
                 one.tell("beat")
             held = [pair for one in nodes for pair in one.receive()]
-            assert len(held) == len({database_id for database_id, _ in held})
+            assert len(held) == len({database_id for database_id, other in held})
             for database_id, token in held:
                 assert token >= tokens.get(database_id, 0)
                 tokens[database_id] = token

@@ -118,7 +118,7 @@ def test_rotations_go_on_while_other_processes_write_and_read(store: State, url:
     ):
         others = first + second
         assert [worker.receive() for worker in others] == ["ready", "ready"]
-        for _ in range(4):
+        for _turn in range(4):
             list(store.secrets.rotate())
             key_id = key_file.read_text().partition(":")[0]
             assert _keys_in_use(store) == {key_id}

@@ -33,7 +33,7 @@ def test_a_setting_comes_back_as_it_was_set_until_it_is_removed(store: State, va
 
 
 def test_a_setting_written_by_many_at_once_is_one_of_theirs(open_store: Open) -> None:
-    stores = [open_store() for _ in range(4)]
+    stores = [open_store() for turn in range(4)]
 
     def write(store: State) -> None:
         for number in range(10):
@@ -92,7 +92,7 @@ def test_a_revoked_key_is_useless_at_once_and_still_listed(open_store: Open) -> 
 
 
 def test_the_use_of_a_key_is_remembered_but_not_written_each_time(store: State) -> None:
-    _, secret = store.api_keys.create("ci", ())
+    secret = store.api_keys.create("ci", ())[1]
     key = store.api_keys.verify(secret.reveal())
     assert key is not None
     assert key.last_used_at_us is None

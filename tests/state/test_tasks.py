@@ -70,7 +70,7 @@ def test_a_test_of_a_stored_database_names_it(store: State) -> None:
 
 
 def test_tasks_are_taken_in_their_order_and_each_of_them_once(open_store: Open) -> None:
-    stores = [open_store() for _ in range(4)]
+    stores = [open_store() for turn in range(4)]
     ids = [stores[0].tasks.request_test(declaration(f"d{n}"), {"password": PASSWORD}) for n in range(40)]
 
     def take_all(store: State) -> list[str]:

@@ -39,7 +39,7 @@ def set_pragma(store: State, pragma: str) -> None:
     """For every connection from now on."""
     store.backend.engine.dispose()
     sqlalchemy_event.listen(
-        store.backend.engine, "connect", lambda connection, _: connection.execute(f"PRAGMA {pragma}")
+        store.backend.engine, "connect", lambda connection, record: connection.execute(f"PRAGMA {pragma}")
     )
 
 
@@ -55,7 +55,7 @@ def test_a_full_state_stores_nothing_of_a_chunk_and_takes_it_later(store: State)
     chunk = [event(f"k{n}", query="x" * 500) for n in range(2000)]
     after = store.events.cursor(lease.database_no)
     set_pragma(store, f"max_page_count = {pages + 20}")
-    for _ in range(2):
+    for _turn in range(2):
         with unavailable():
             store.events.append(lease, after, {"v": 1, "n": 2}, chunk, [Rejected("p", b"raw", "r")])
         assert store.events.cursor(lease.database_no) == after
@@ -75,7 +75,7 @@ def test_a_full_state_stores_nothing_of_a_chunk_and_takes_it_later(store: State)
 def test_a_process_that_may_not_write_a_larger_file_stores_whole_chunks_only(
     store: State, url: str, key_file: Path
 ) -> None:
-    _, lease = leased(store)
+    lease = leased(store)[1]
     size = Path(url.removeprefix("sqlite:///")).stat().st_size
     with workers(1, fill_up, url, key_file, lease, size + 400_000) as (filling,):
         stored, code = filling.receive()
@@ -113,7 +113,7 @@ def test_when_every_connection_is_busy_the_error_says_so(
 ) -> None:
     monkeypatch.setattr(store.backend.engine.pool, "_timeout", 0.05)
     with ExitStack() as busy:
-        for _ in range(30):
+        for _turn in range(30):
             busy.enter_context(store.backend.reading())
         with unavailable():
             store.databases.all()
@@ -153,7 +153,7 @@ def test_a_postgresql_that_goes_away_and_comes_back(
     server = postgres_server(durable=True)
     state = open_state(url_of(server, "postgres"), keyring, lease_seconds=3600)
     other = open_state(url_of(server, "postgres"), keyring)
-    _, lease = leased(state)
+    lease = leased(state)[1]
     append(state, lease, event("before"))
     after = state.events.cursor(lease.database_no)
     server.stop("immediate")
@@ -187,7 +187,7 @@ def test_connections_that_the_server_ended_are_replaced(
 ) -> None:
     state_server.create_database("ended")
     state = open_state(url_of(state_server, "ended"), keyring)
-    for _ in range(3):
+    for _turn in range(3):
         for call in CALLS[:1] + CALLS[2:]:
             call(state)
         ended = "select count(pg_terminate_backend(pid, 5000)) from pg_stat_activity where datname = 'ended'"

@@ -34,7 +34,7 @@ def test_a_notice_wakes_other_processes_and_this_one(store: State, url: str, key
 
 def test_a_notice_between_looking_and_waiting_is_not_missed(open_store: Open) -> None:
     one, other = open_store(), open_store()
-    for _ in range(20):
+    for _turn in range(20):
         seen = one.wakeup.count(Topic.EVENTS)
         other.wakeup.notify(Topic.EVENTS)
         assert one.wakeup.wait(Topic.EVENTS, seen, LONG)
@@ -55,7 +55,7 @@ def test_closing_ends_every_wait_and_can_be_done_twice(open_store: Open) -> None
                 store.wakeup.wait(Topic.EVENTS, store.wakeup.count(Topic.EVENTS), LONG)
             )
         )
-        for _ in range(3)
+        for _turn in range(3)
     ]
     for thread in waiting:
         thread.start()
@@ -68,7 +68,7 @@ def test_closing_ends_every_wait_and_can_be_done_twice(open_store: Open) -> None
 
 
 def test_waiting_costs_no_processor_time(open_store: Open) -> None:
-    stores = [open_store() for _ in range(3)]
+    stores = [open_store() for turn in range(3)]
     used = time.process_time()
     assert not stores[0].wakeup.wait(Topic.EVENTS, stores[0].wakeup.count(Topic.EVENTS), 0.7)
     # A loop that does not sleep would have used all of the 0.7 s.
@@ -111,7 +111,7 @@ def test_a_process_that_does_not_read_its_notices_stops_nobody(
         assert stopped.receive() == "ready"
         assert stopped.process.pid is not None
         os.kill(stopped.process.pid, signal.SIGSTOP)
-        for _ in range(600):  # more than the buffer of a socket holds
+        for _turn in range(600):  # more than the buffer of a socket holds
             store.wakeup.notify(Topic.DATABASES)
         os.kill(stopped.process.pid, signal.SIGCONT)
         stopped.tell(LONG)

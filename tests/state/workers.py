@@ -79,7 +79,7 @@ def _run(work: Work, pipe: Connection, arguments: tuple[Any, ...]) -> None:
 @contextmanager
 def workers(count: int, work: Work, *arguments: Any) -> Iterator[list[Worker]]:
     """So many processes that do the same; ended for sure."""
-    running = [Worker(work, *arguments) for _ in range(count)]
+    running = [Worker(work, *arguments) for turn in range(count)]
     try:
         yield running
     finally:

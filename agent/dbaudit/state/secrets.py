@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 
 from sqlalchemy import Connection, delete, func, insert, select, text, update
 
@@ -53,7 +53,7 @@ class SecretStore:
         """Forget the secrets of these records."""
         connection.execute(delete(secrets).where(secrets.c.record_id.in_(record_ids)))
 
-    def rotate(self) -> Iterator[tuple[int, int]]:
+    def rotate(self) -> Generator[tuple[int, int], None, None]:
         """Re-encrypt every secret with a new key, and then retire the old ones; others go on meanwhile.
 
         Yields (done, total) after each batch. With a key file the new key is made here; otherwise it is the
