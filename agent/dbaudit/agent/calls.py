@@ -93,7 +93,7 @@ class EngineCalls:
     def _hidden(self, value: Any) -> Any:
         if isinstance(value, str):
             return self.hide(value)
-        if isinstance(value, list):
+        if isinstance(value, list | tuple):
             return [self._hidden(item) for item in value]
         if isinstance(value, dict):
             return {name: self._hidden(item) for name, item in value.items()}
