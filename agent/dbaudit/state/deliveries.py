@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, bindparam, case, exists, insert, select, update
+from sqlalchemy import Column, Connection, Row, bindparam, case, exists, insert, select, update
 
 from dbaudit.core.clock import now_us
 from dbaudit.state.backend import Backend
@@ -32,8 +32,10 @@ class DeliveryState(StrEnum):
 class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     """The sending of one database that is switched on.
 
-    ``sent_seq`` is the number of the last event that the listener has for sure, or that was there before the
-    switch was turned on: sending goes on after it. ``revision`` are the settings that were in use when the
+    ``sent_seq`` is the number of the last event that the listener's host has taken, ``confirmed_seq`` of the
+    last one that the listener itself has read for sure: after a connection that broke, or a crash of the agent,
+    sending goes on after that one. Both start with the event that was the last when the switch was turned on.
+    ``revision`` are the settings that were in use when the
     state was reported. ``expired_total`` counts events whose retention ended before they were sent.
     """
 
@@ -43,6 +45,7 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     host: str
     port: int
     sent_seq: int
+    confirmed_seq: int
     sent_total: int
     reconnects_total: int
     expired_total: int
@@ -56,11 +59,14 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Sent(msgspec.Struct, frozen=True):
-    """The listener has all events of a database up to ``seq`` for sure; ``events`` of them are new."""
+    """The listener's host has taken all events of a database up to ``seq``, ``events`` of them for the first
+    time; the listener has read those up to ``confirmed_seq`` for sure.
+    """
 
     lease: Lease
     seq: int
     events: int
+    confirmed_seq: int
 
 
 class DeliveryStore:
@@ -101,7 +107,13 @@ class DeliveryStore:
                 connection.execute(
                     _ADVANCE,
                     [
-                        {"of_no": s.lease.database_no, "seq": s.seq, "events": s.events, "now": now}
+                        {
+                            "of_no": s.lease.database_no,
+                            "seq": s.seq,
+                            "events": s.events,
+                            "confirmed": s.confirmed_seq,
+                            "now": now,
+                        }
                         for s in kept
                     ],
                 )
@@ -155,6 +167,7 @@ class DeliveryStore:
         now = now_us()
         values = {
             "sent_seq": after_seq,
+            "confirmed_seq": after_seq,
             "state": DeliveryState.WAITING.value,
             "since_us": now,
             "error_code": None,
@@ -166,11 +179,16 @@ class DeliveryStore:
             connection.execute(insert(deliveries).values(database_no=database_no, **values))
 
 
+def _later(column: Column[Any], name: str) -> Any:
+    return case((column < bindparam(name), bindparam(name)), else_=column)
+
+
 _ADVANCE = (
     update(deliveries)
-    .where(deliveries.c.database_no == bindparam("of_no"), deliveries.c.sent_seq < bindparam("seq"))
+    .where(deliveries.c.database_no == bindparam("of_no"))
     .values(
-        sent_seq=bindparam("seq"),
+        sent_seq=_later(deliveries.c.sent_seq, "seq"),
+        confirmed_seq=_later(deliveries.c.confirmed_seq, "confirmed"),
         sent_total=deliveries.c.sent_total + bindparam("events"),
         updated_at_us=bindparam("now"),
     )
@@ -183,16 +201,13 @@ def _since(state: DeliveryState, now: int) -> Any:
 
 
 def _held(connection: Connection, wanted: Sequence[Lease], now: int) -> set[Lease]:
-    tokens = dict(
-        connection.execute(
-            select(leases.c.database_no, leases.c.token).where(
-                leases.c.database_no.in_([lease.database_no for lease in wanted]),
-                leases.c.expires_at_us > now,
-            )
+    rows = connection.execute(
+        select(leases.c.database_no, leases.c.token).where(
+            leases.c.database_no.in_([lease.database_no for lease in wanted]),
+            leases.c.expires_at_us > now,
         )
-        .tuples()
-        .all()
     )
+    tokens = {row.database_no: row.token for row in rows}
     return {lease for lease in wanted if tokens.get(lease.database_no) == lease.token}
 
 
@@ -218,6 +233,7 @@ def _delivery(row: Row[Any]) -> Delivery:
         host=row.host,
         port=row.port,
         sent_seq=row.sent_seq,
+        confirmed_seq=row.confirmed_seq,
         sent_total=row.sent_total,
         reconnects_total=row.reconnects_total,
         expired_total=row.expired_total,
