@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from dbaudit.core.errors import ConfigurationError, ErrorCode, RequestError, TransientError
 from dbaudit.core.event import Rejected
 from dbaudit.core.secret import Secret
 from dbaudit.state import State, open_state
-from dbaudit.state.encryption import keyring_from_file, keyring_from_text
+from dbaudit.state.encryption import Encrypted, Keyring, keyring_from_file, keyring_from_text
 from sqlalchemy import text
 
 from tests.servers.postgresql import PostgresServer
@@ -138,6 +139,47 @@ def test_a_password_changed_during_a_rotation_is_not_put_back(open_store: Open) 
     assert store.databases.target(databases[0].id).password == Secret("new")
     assert store.databases.secret_equals(databases[1].id, "password", None)
     assert store.databases.target(databases[2].id).password == PASSWORD
+
+
+def test_a_password_written_while_the_old_one_is_re_encrypted_stays(
+    open_store: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, other = open_store(), open_store()
+    database = create(store)
+    decrypt = Keyring.decrypt
+    writing: list[Thread] = []
+
+    def decrypt_while_another_writes(keys: Keyring, value: Encrypted, record_id: str) -> bytes:
+        plain = decrypt(keys, value, record_id)
+        if not writing:
+            change = (database.id, declaration(), {"password": Secret("new")})
+            writing.append(Thread(target=other.databases.update, args=change))
+            writing[0].start()
+            writing[0].join(0.3)  # it has to wait for the rotation; without its lock it would be done by now
+        return plain
+
+    rotation = store.secrets.rotate()
+    next(rotation)
+    monkeypatch.setattr(Keyring, "decrypt", decrypt_while_another_writes)
+    list(rotation)
+    writing[0].join(60)
+    assert store.databases.target(database.id).password == Secret("new")
+    assert len(_keys_in_use(store)) == 1
+
+
+def test_no_secret_is_written_under_a_key_that_is_being_retired(open_store: Open, key_file: Path) -> None:
+    store, other = open_store(), open_store()
+    create(store)
+    rotating = Thread(target=lambda: list(store.secrets.rotate()))
+    with other.backend.writing() as connection:
+        other.secrets.put(connection, "first", Secret("a"))
+        rotating.start()
+        rotating.join(0.3)  # it has to wait for this transaction
+        other.secrets.put(connection, "second", Secret("b"))
+    rotating.join(60)
+    assert _keys_in_use(store) == {key_file.read_text().partition(":")[0]}
+    with store.backend.reading() as connection:
+        assert store.secrets.get(connection, "second") == Secret("b")
 
 
 def test_of_two_rotations_the_later_one_finishes_and_no_secret_is_lost(
