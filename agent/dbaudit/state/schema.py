@@ -219,6 +219,7 @@ deliveries = Table(
     metadata,
     Column("database_no", _Number, ForeignKey(databases.c.no, ondelete="CASCADE"), primary_key=True),
     Column("sent_seq", BigInteger, nullable=False),
+    Column("confirmed_seq", BigInteger, nullable=False),
     Column("sent_total", BigInteger, nullable=False, server_default=text("0")),
     Column("reconnects_total", BigInteger, nullable=False, server_default=text("0")),
     Column("expired_total", BigInteger, nullable=False, server_default=text("0")),

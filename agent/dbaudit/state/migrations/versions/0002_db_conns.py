@@ -23,6 +23,7 @@ def upgrade() -> None:
         "deliveries",
         sa.Column("database_no", _number, nullable=False),
         sa.Column("sent_seq", sa.BigInteger(), nullable=False),
+        sa.Column("confirmed_seq", sa.BigInteger(), nullable=False),
         sa.Column("sent_total", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column("reconnects_total", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column("expired_total", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
