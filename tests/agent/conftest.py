@@ -45,8 +45,11 @@ class Installation:
         """The state, as another process would open it."""
         return open_state(self.url, keyring_from_file(self._keys, create=True), lease_seconds=lease_seconds)
 
-    def start(self, state: State | None = None, **settings: Any) -> Callable[[], None]:
-        """Start an agent; what is returned stops it."""
+    def start(
+        self, state: State | None = None, *, without: str | None = None, **settings: Any
+    ) -> Callable[[], None]:
+        """Start an agent, ``without`` one of the engines; what is returned stops it."""
+        engines = {name: found for name, found in self.registry.installed.items() if name != without}
         quick: dict[str, Any] = {
             "node_name": "agent",
             "poll_interval_seconds": 0.02,
@@ -54,7 +57,7 @@ class Installation:
             "backoff_max_seconds": 0.2,
             "state_retry_max_seconds": 0.2,
         }
-        agent = Agent(state or self.state, self.registry, AgentSettings(**(quick | settings)))
+        agent = Agent(state or self.state, EngineRegistry(engines, ()), AgentSettings(**(quick | settings)))
         stop = threading.Event()
         thread = threading.Thread(target=agent.run, args=(stop,), name="agent")
         thread.start()

@@ -47,6 +47,24 @@ def test_two_agents_share_the_databases_and_one_takes_all_when_the_other_leaves(
     second.close()
 
 
+def test_database_is_collected_by_the_agent_that_has_its_engine(dbaudit: Installation) -> None:
+    second = dbaudit.open()
+    end_first = dbaudit.start(node_name="without", without="unruly")
+    end_second = dbaudit.start(second, node_name="with")
+    dbaudit.wait_until(lambda: len(dbaudit.state.nodes.all(alive_only=True)) == 2, "two agents")
+    names = {node.id: node.name for node in dbaudit.state.nodes.all()}
+    special = [dbaudit.declare("unruly") for _number in range(4)]
+    common = [dbaudit.declare("orderly") for _number in range(4)]
+    for database in (*special, *common):
+        dbaudit.wait_for_active(database)
+    assert {names[dbaudit.collector(d).node_id or ""] for d in special} == {"with"}
+    assert sorted(names[dbaudit.collector(d).node_id or ""] for d in common) == ["with"] * 2 + ["without"] * 2
+    end_second()
+    second.close()
+    dbaudit.wait_for_error(special[0], "No engine 'unruly'")
+    end_first()
+
+
 def test_collector_beats_and_tells_its_rate(dbaudit: Installation) -> None:
     dbaudit.unruly.source = ["select 1"] * 120
     database = dbaudit.declare()

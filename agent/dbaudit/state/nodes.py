@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 from sqlalchemy import Connection, delete, insert, or_, select, update
@@ -14,6 +16,11 @@ from dbaudit.state.identifiers import new_id
 from dbaudit.state.schema import databases, leases, nodes
 
 FORGET_NODE_AFTER_US = 24 * 3600 * 1_000_000
+
+
+def engine_capability(engine_type: str) -> str:
+    """The capability of an agent that has the engine of this type."""
+    return f"engine:{engine_type}"
 
 
 class Node(msgspec.Struct, frozen=True, kw_only=True):
@@ -112,6 +119,7 @@ class NodeStore:
     def beat(self, node: Node) -> list[Lease]:
         """Tell that the node lives, renew its leases, take free ones up to its share, and list them.
 
+        The databases of an engine are shared by the nodes that have it.
         A node that has more than its share gives the surplus back, so that a new node gets work.
         """
         with self._backend.writing() as connection:
@@ -134,7 +142,12 @@ class NodeStore:
                 )
             wanted = connection.execute(
                 select(
-                    databases.c.no, databases.c.id, leases.c.node_id, leases.c.token, leases.c.expires_at_us
+                    databases.c.no,
+                    databases.c.id,
+                    databases.c.type,
+                    leases.c.node_id,
+                    leases.c.token,
+                    leases.c.expires_at_us,
                 )
                 .select_from(databases.outerjoin(leases, leases.c.database_no == databases.c.no))
                 .where(
@@ -142,24 +155,22 @@ class NodeStore:
                 )
                 .order_by(databases.c.no)
             ).all()
-            alive = (
-                connection.execute(
-                    select(nodes.c.id).where(
-                        or_(nodes.c.heartbeat_at_us >= self._silent_before(), nodes.c.id == node.id)
-                    )
+            alive = connection.execute(
+                select(nodes.c.id, nodes.c.capabilities).where(
+                    or_(nodes.c.heartbeat_at_us >= self._silent_before(), nodes.c.id == node.id)
                 )
-                .scalars()
-                .all()
-            )
-            # Some may have one more than the others, but no more of them than the division leaves over.
-            held = Counter([r.node_id for r in wanted if r.node_id is not None and r.expires_at_us > now])
-            share, left_over = divmod(len(wanted), len(alive))
-            if sum(held[other] > share for other in alive if other != node.id) < left_over:
-                share += 1
-            mine = [r for r in wanted if r.node_id == node.id and r.expires_at_us > now]
-            kept = mine[:share]
-            free = [r for r in wanted if r.node_id is None or r.expires_at_us <= now]
-            taken = free[: max(0, share - len(kept))]
+            ).all()
+            capabilities = {row.id: row.capabilities.split() for row in alive}
+            kept, taken = [], []
+            for engine_type in dict.fromkeys(r.type for r in wanted):
+                # Where nobody has the engine, somebody has to say so.
+                able = [
+                    other for other in capabilities if engine_capability(engine_type) in capabilities[other]
+                ]
+                rows = [r for r in wanted if r.type == engine_type]
+                kept_rows, taken_rows = _share(rows, node.id, able or list(capabilities), now)
+                kept += kept_rows
+                taken += taken_rows
             connection.execute(
                 delete(leases).where(
                     leases.c.node_id == node.id, leases.c.database_no.not_in([r.no for r in kept])
@@ -189,3 +200,19 @@ class NodeStore:
 
     def _silent_before(self) -> int:
         return now_us() - int(self.lease_seconds * 1_000_000)
+
+
+def _share(rows: Sequence[Any], node_id: str, able: Sequence[str], now: int) -> tuple[list[Any], list[Any]]:
+    """Of the databases of one engine: those that a node keeps, and the free ones that it takes.
+
+    Some may have one more than the others, but no more of them than the division leaves over.
+    """
+    if node_id not in able:
+        return [], []
+    held = Counter([r.node_id for r in rows if r.node_id is not None and r.expires_at_us > now])
+    share, left_over = divmod(len(rows), len(able))
+    if sum(held[other] > share for other in able if other != node_id) < left_over:
+        share += 1
+    kept = [r for r in rows if r.node_id == node_id and r.expires_at_us > now][:share]
+    free = [r for r in rows if r.node_id is None or r.expires_at_us <= now]
+    return kept, free[: share - len(kept)]
