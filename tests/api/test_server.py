@@ -94,6 +94,19 @@ def test_a_body_too_large_is_refused_before_it_is_sent(api: Api, serve: Serve) -
     assert body["error"]["code"] == "payload_too_large"  # type: ignore[index]
 
 
+def test_what_the_server_refuses_by_itself_has_the_form_of_the_path(api: Api, serve: Serve) -> None:
+    path = "/v1/cluster/auditing/db_conns"
+    server = serve(api)
+    with api.unchanged(), client(api, server) as http:
+        for content in (b"x" * 3_000_000, iter([b"x" * 3_000_000])):
+            answer = http.put(path, content=content)
+            assert answer.status_code == 413
+            assert answer.json()["error_code"] == "payload_too_large"
+    head, body = raw(server, f"PUT {path} HTTP/1.1\r\nHost: x\r\nContent-Length: x\r\n\r\n".encode())
+    assert head.startswith(b"HTTP/1.1 400")
+    assert set(body) == {"error_code", "message"}
+
+
 def test_a_chunked_body_is_read_and_bounded(api: Api, serve: Serve) -> None:
     def chunks(content: bytes) -> Iterator[bytes]:
         for start in range(0, len(content), 1000):

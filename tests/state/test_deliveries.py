@@ -44,22 +44,24 @@ def test_a_new_delivery_waits_and_says_whose_it_is(store: State, lease: Lease) -
 
 
 def test_progress_goes_forward_only(store: State, lease: Lease) -> None:
-    assert store.deliveries.advance([Sent(lease, 7, 5)]) == []
-    assert store.deliveries.advance([Sent(lease, 7, 5)]) == []
-    assert store.deliveries.advance([Sent(lease, 3, 2)]) == []
+    assert store.deliveries.advance([Sent(lease, 7, 5, 4)]) == []
+    assert store.deliveries.advance([Sent(lease, 3, 0, 2)]) == []
     assert store.deliveries.advance([]) == []
     found = delivery(store)
-    assert (found.sent_seq, found.sent_total) == (7, 5)
+    assert (found.sent_seq, found.confirmed_seq, found.sent_total) == (7, 4, 5)
+    assert store.deliveries.advance([Sent(lease, 7, 0, 7)]) == []
+    found = delivery(store)
+    assert (found.sent_seq, found.confirmed_seq, found.sent_total) == (7, 7, 5)
 
 
 def test_who_lost_the_lease_writes_nothing_and_is_told(store: State, lease: Lease) -> None:
     newer = Lease(lease.database_id, lease.database_no, lease.token - 1)
-    assert store.deliveries.advance([Sent(newer, 9, 9)]) == [newer]
+    assert store.deliveries.advance([Sent(newer, 9, 9, 9)]) == [newer]
     old = store.nodes.all()[0]
     store.nodes.leave(old)
-    assert store.deliveries.advance([Sent(lease, 9, 9)]) == [lease]
+    assert store.deliveries.advance([Sent(lease, 9, 9, 9)]) == [lease]
     (taken,) = store.nodes.beat(store.nodes.register("next", "0.1.0", (CAPABILITY,)))
-    assert store.deliveries.advance([Sent(taken, 4, 4), Sent(lease, 9, 9)]) == [lease]
+    assert store.deliveries.advance([Sent(taken, 4, 4, 4), Sent(lease, 9, 9, 9)]) == [lease]
     store.deliveries.report([lease], DeliveryState.GIVEN_UP, node_id=old.id, revision=1, error="late")
     found = delivery(store)
     assert (found.sent_seq, found.sent_total, found.state) == (4, 4, DeliveryState.WAITING)
@@ -98,7 +100,7 @@ def test_many_databases_advance_in_one_transaction(store: State) -> None:
         create(store, f"d{number}", db_conns_auditing=True)
     leases = store.nodes.beat(store.nodes.register("node", "0.1.0", (CAPABILITY,)))
     shuffled = random.Random(4).sample(leases, len(leases))
-    assert store.deliveries.advance([Sent(one, one.database_no * 2, 1) for one in shuffled]) == []
+    assert store.deliveries.advance([Sent(one, one.database_no * 2, 1, 0) for one in shuffled]) == []
     store.deliveries.report(shuffled, DeliveryState.CONNECTED, node_id="n", revision=1)
     found = store.deliveries.all()
     assert [d.sent_seq for d in found] == [d.database_no * 2 for d in found]
@@ -166,7 +168,7 @@ def test_events_whose_retention_ends_unsent_are_counted(store: State, lease: Lea
         event("new", type=EventType.CONNECTION),
     )
     sent = store.events.connections_after(lease.database_no, 0, 100)[1].seq
-    store.deliveries.advance([Sent(lease, sent, 2)])
+    store.deliveries.advance([Sent(lease, sent, 2, sent)])
     assert store.events.drop_before(lease.database_no, old + 1_000_000, 100) == 6
     assert delivery(store).expired_total == 3
     assert store.events.drop_before(lease.database_no, old + 1_000_000, 100) == 0
