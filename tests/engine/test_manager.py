@@ -111,7 +111,7 @@ BROKEN = {
     "older API": (engine("api_version = 0"), "written for plugin API 0; this dbaudit has 1"),
     "API of another type": (engine("api_version = '1'"), "written for plugin API '1'"),
     "attributes missing": (
-        "class Bare(Engine): driver_status = open = decode = 0\n@hookimpl\ndef dbaudit_engines(): yield Bare()",
+        "class X(Engine): open = decode = driver_status = 0\n@hookimpl\ndef dbaudit_engines(): yield X()",
         "does not set type, display_name, default_port, supported_versions, capabilities, dialect",
     ),
     "type with capitals": (engine("type = 'Redis'"), "type is 'Redis', not lower case letters"),
