@@ -148,16 +148,7 @@ class Collector(threading.Thread):
         self._running_since = time.monotonic()
         shown_running = False
         while not self._stopping.is_set():
-            chunk: Chunk = calls.call("read", Chunk, session.read, cursor.cursor, self._settings.chunk_bytes)
-            if chunk.records or chunk.gaps or chunk.cursor != cursor.cursor:
-                stored = self._store(database, engine, calls, cursor, chunk)
-                if stored is None:
-                    cursor = self._state.events.cursor(self.lease.database_no)
-                    continue
-                cursor = StoredCursor(chunk.cursor, stored.revision)
-                calls.call("acknowledge", object, session.acknowledge, chunk.cursor)
-                self._rate.add(time.monotonic(), stored.stored)
-            self._lived()
+            cursor, more = self._advance(database, engine, calls, session, cursor)
             if not shown_running:
                 # Only now is it true that nothing which happens from here on will be missed.
                 shown_running = self._show_running(database)
@@ -170,10 +161,28 @@ class Collector(threading.Thread):
                 declared = notices
                 changed = self._declaration(database)
                 if _needs_new_session(database, changed):
-                    return
+                    break
                 self._database = database = changed
-            if not chunk.more:
+            if not more:
                 self._stopping.wait(self._settings.poll_interval_seconds)
+        more = calls.call("finish", bool, session.finish)
+        while more:
+            cursor, more = self._advance(database, engine, calls, session, cursor)
+
+    def _advance(
+        self, database: Database, engine: Engine, calls: EngineCalls, session: Session, cursor: StoredCursor
+    ) -> tuple[StoredCursor, bool]:
+        """Read and store what follows ``cursor``; returns the cursor then, and whether more is waiting."""
+        chunk: Chunk = calls.call("read", Chunk, session.read, cursor.cursor, self._settings.chunk_bytes)
+        if chunk.records or chunk.gaps or chunk.cursor != cursor.cursor:
+            stored = self._store(database, engine, calls, cursor, chunk)
+            if stored is None:
+                return self._state.events.cursor(self.lease.database_no), True
+            cursor = StoredCursor(chunk.cursor, stored.revision)
+            calls.call("acknowledge", object, session.acknowledge, chunk.cursor)
+            self._rate.add(time.monotonic(), stored.stored)
+        self._lived()
+        return cursor, chunk.more
 
     def _store(
         self, database: Database, engine: Engine, calls: EngineCalls, cursor: StoredCursor, chunk: Chunk

@@ -12,6 +12,7 @@ import dbaudit
 from dbaudit.agent.backoff import Backoff
 from dbaudit.agent.collector import Collector
 from dbaudit.agent.connection_tests import ConnectionTests
+from dbaudit.agent.delivery import Sender
 from dbaudit.agent.retention import Retention
 from dbaudit.agent.settings import AgentSettings
 from dbaudit.core import db_conns
@@ -19,7 +20,7 @@ from dbaudit.core.errors import DbauditError, PluginError
 from dbaudit.core.tracebacks import safe_traceback
 from dbaudit.engine.manager import EngineRegistry
 from dbaudit.state import State
-from dbaudit.state.nodes import Lease, Node
+from dbaudit.state.nodes import Lease, Node, engine_capability
 from dbaudit.state.wakeup import Topic
 
 _log = logging.getLogger(__name__)
@@ -50,8 +51,10 @@ class Agent:
         _log.info("agent %s (%s) is running", node.id, node.name)
         tests = ConnectionTests(self._state, self._registry, node.id)
         retention = Retention(self._state, self._settings.retention_interval_seconds)
+        sender = Sender(self._state, node.id, self._leases)
         tests.start()
         retention.start()
+        sender.start()
         pause_seconds = self._state.nodes.lease_seconds / _BEATS_A_LEASE
         try:
             while not stop.is_set():
@@ -66,11 +69,11 @@ class Agent:
                 self._give_up_hanging()
                 self._pause(stop, seen, pause_seconds)
         finally:
-            self._shut_down(node, tests, retention)
+            self._shut_down(node, tests, retention, sender)
 
     def _register(self, stop: threading.Event) -> Node | None:
         """This node, as soon as the state takes it; None when told to stop before."""
-        capabilities = (db_conns.CAPABILITY, *(f"engine:{name}" for name in self._registry.installed))
+        capabilities = (db_conns.CAPABILITY, *map(engine_capability, self._registry.installed))
         backoff = Backoff(self._settings.backoff_initial_seconds, self._settings.state_retry_max_seconds)
         while not stop.is_set():
             try:
@@ -108,6 +111,10 @@ class Agent:
                 self._collectors[database_id] = collector
                 collector.start()
 
+    def _leases(self) -> list[Lease]:
+        """The leases that are held now; asked by the sender's thread."""
+        return [collector.lease for collector in tuple(self._collectors.values())]
+
     def _may_start(self, database_id: str) -> bool:
         if time.monotonic() < self._not_before.get(database_id, 0.0):
             return False
@@ -137,11 +144,12 @@ class Agent:
                 delay,
             )
 
-    def _shut_down(self, node: Node, tests: ConnectionTests, retention: Retention) -> None:
-        threads: list[Collector | Retention | ConnectionTests] = [
+    def _shut_down(self, node: Node, tests: ConnectionTests, retention: Retention, sender: Sender) -> None:
+        threads: list[Collector | Retention | ConnectionTests | Sender] = [
             *self._collectors.values(),
             tests,
             retention,
+            sender,
         ]
         for thread in threads:
             thread.stop()

@@ -33,10 +33,10 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     """The sending of one database that is switched on.
 
     ``sent_seq`` is the number of the last event that the listener's host has taken, ``confirmed_seq`` of the
-    last one that the listener itself has read for sure: after a connection that broke, or a crash of the agent,
-    sending goes on after that one. Both start with the event that was the last when the switch was turned on.
-    ``revision`` are the settings that were in use when the
-    state was reported. ``expired_total`` counts events whose retention ended before they were sent.
+    last one that the listener itself has read for sure: after a connection that broke, or a crash of the
+    agent, sending goes on after that one. Both start with the event that was the last when the switch was
+    turned on. ``revision`` are the settings that were in use when the state was reported. ``expired_total``
+    counts events whose retention ended before they were sent.
     """
 
     database_id: str
