@@ -36,7 +36,11 @@ def _checks() -> dict[str, list[str]]:
         "ruff format": [ruff, "format", "--check", "."],
         "mypy": [*module, "mypy"],
         "ansible-test sanity": [*module, "tests.run_sanity"],
-        "pytest": [*module, "pytest", *shlex.split(os.environ.get("PYTEST", ""))],
+        # A file's tests share their servers, so a file stays with one worker.
+        "pytest": [
+            *(*module, "pytest", "--numprocesses=2", "--dist=loadfile", "--durations=15"),
+            *shlex.split(os.environ.get("PYTEST", "")),
+        ],
     }
 
 

@@ -56,13 +56,17 @@ class Backend:
                     remedy="Give sqlite:////absolute/path/state.db (four slashes).",
                 )
             self.engine = sqlalchemy.create_engine(
-                parsed.set(drivername="sqlite+apsw"), pool_size=_CONNECTIONS, max_overflow=_CONNECTIONS
+                parsed.set(drivername="sqlite+apsw"),
+                hide_parameters=True,
+                pool_size=_CONNECTIONS,
+                max_overflow=_CONNECTIONS,
             )
             event.listen(self.engine, "connect", _prepare_sqlite)
             event.listen(self.engine, "begin", _begin_sqlite)
         elif parsed.get_backend_name() == "postgresql":
             self.engine = sqlalchemy.create_engine(
                 parsed.set(drivername="postgresql+psycopg"),
+                hide_parameters=True,
                 pool_pre_ping=True,
                 pool_size=_CONNECTIONS,
                 max_overflow=_CONNECTIONS,
