@@ -276,6 +276,15 @@ def test_a_state_that_is_away_has_its_own_code(tmp_path: Path) -> None:
     assert "Pl4nted" not in done.stderr
 
 
+def test_agents_are_listed(installation: Installation) -> None:
+    table = dbaudit("nodes", "list", **installation.variables)
+    assert table.returncode == 0, table.stderr
+    assert "alive" in table.stdout
+    (node,) = json.loads(dbaudit("nodes", "list", "--output", "json", **installation.variables).stdout)
+    assert "db_conns_auditing" in node["capabilities"]
+    assert "engine:postgresql" in node["capabilities"]
+
+
 @pytest.mark.parametrize(
     "command",
     [
@@ -291,6 +300,8 @@ def test_a_state_that_is_away_has_its_own_code(tmp_path: Path) -> None:
         ["databases", "list"],
         ["databases", "show"],
         ["databases", "test"],
+        ["nodes"],
+        ["nodes", "list"],
         ["events"],
         ["engines"],
         ["secrets"],

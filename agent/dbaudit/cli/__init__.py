@@ -10,6 +10,7 @@ from dbaudit.cli.databases import databases
 from dbaudit.cli.engines import engines
 from dbaudit.cli.events import events
 from dbaudit.cli.keys import keys
+from dbaudit.cli.nodes import nodes
 from dbaudit.cli.secrets import secrets
 from dbaudit.cli.service import agent, api
 from dbaudit.cli.up import up
@@ -33,5 +34,5 @@ def main() -> None:
     """
 
 
-for _command in (up, api, agent, keys, databases, events, engines, secrets, config):
+for _command in (up, api, agent, keys, databases, nodes, events, engines, secrets, config):
     main.add_command(_command)

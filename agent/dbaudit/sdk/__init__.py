@@ -31,6 +31,7 @@ from dbaudit.sdk.errors import (
     UnreachableError,
 )
 from dbaudit.sdk.events import Event, EventStream
+from dbaudit.sdk.nodes import Node
 from dbaudit.sdk.pages import Page, Pages
 
 __all__ = [
@@ -49,6 +50,7 @@ __all__ = [
     "HealthChecks",
     "InvalidRequestError",
     "LastEvent",
+    "Node",
     "NotFoundError",
     "Page",
     "Pages",

@@ -14,6 +14,7 @@ from dbaudit.core.errors import ConfigurationError, ErrorCode
 from dbaudit.core.secret import Secret
 from dbaudit.sdk.databases import Databases
 from dbaudit.sdk.events import Events
+from dbaudit.sdk.nodes import Nodes
 from dbaudit.sdk.transport import Transport
 
 _URL = re.compile(r"https?://[^/@?#\s]+(?:/[^@?#\s]*)?")
@@ -73,6 +74,7 @@ class Client:
         )
         self.databases = Databases(self._transport)
         self.events = Events(self._transport)
+        self.nodes = Nodes(self._transport)
 
     def __repr__(self) -> str:
         return f"Client(api_url={self._transport.api_url!r})"
