@@ -2,7 +2,7 @@
 
 One thing that happens is told by several records of its session: a statement by log_statement, by pgaudit,
 by its failure and by its duration, a log-in by its authentication and its authorization. Records that follow
-within a twentieth of a second become one event; a later one, such as the failure of a long statement, is an
+within a tenth of a second become one event; a later one, such as the failure of a long statement, is an
 event of its own, because the first was stored long before.
 
 Failures are told by SQLSTATE and never by severity or wording, which are localised.
@@ -26,8 +26,10 @@ from dbaudit.engines.postgresql.messages import Kind, recognise
 from dbaudit.engines.postgresql.records import LogBlock, LogContext, LogRecord, parse
 from dbaudit.engines.postgresql.times import LogClock
 
-JOINED_WITHIN_US = 50_000
+JOINED_WITHIN_US = 100_000
 """How far apart, by the log's own time, two records can be that tell of the same thing."""
+AUDITED_WITHIN_US = 500_000
+"""How long after log_statement pgaudit can tell of the same statement: it is planned in between."""
 OWN_LOG_IN_WITHIN_US = 1_000_000
 """How long a log-in from the agent's own host may take to show that it is the agent's."""
 
@@ -42,7 +44,7 @@ _LARGEST_PORT = 65535
 
 
 class Exchange(msgspec.Struct, gc=False):
-    """Records of one session that tell of one thing, as long as another may follow.
+    """Records of one session that tell of one thing; until ``until_us`` another may follow.
 
     ``untold`` is what pgaudit has not told yet of the statement that ``logged``, the event of log_statement,
     told; None without one.
@@ -50,19 +52,14 @@ class Exchange(msgspec.Struct, gc=False):
 
     row: LogRecord
     start_us: int
+    until_us: int
     event: AuditEvent | None
     statement_id: str = ""
     substatement_id: str = ""
-    until_us: int = 0
     opening: bool = False
     logged: AuditEvent | None = None
     untold: str | None = None
     further: list[AuditEvent] | None = None
-
-    @property
-    def waits_until_us(self) -> int:
-        """Until when, by the log's time, another record may follow."""
-        return self.until_us or self.start_us + JOINED_WITHIN_US
 
     @property
     def events(self) -> list[AuditEvent]:
@@ -152,7 +149,7 @@ class Decoder:
         exchange = self._exchanges.get(session_id)
         if exchange is not None and not (
             (exchange.untold or exchange.statement_id == audited.statement_id)
-            and time_us - exchange.start_us <= JOINED_WITHIN_US
+            and time_us <= exchange.until_us
         ):
             exchange = None
         if (
@@ -192,7 +189,12 @@ class Decoder:
         )
         if exchange is None:
             self._exchanges[session_id] = Exchange(
-                row, time_us, event, audited.statement_id, audited.substatement_id
+                row,
+                time_us,
+                time_us + JOINED_WITHIN_US,
+                event,
+                audited.statement_id,
+                audited.substatement_id,
             )
         else:
             self._join(exchange, audited, event)
@@ -216,6 +218,7 @@ class Decoder:
         exchange.untold = left
         if not left:
             self._superseded.add(id(logged))
+            exchange.until_us = event.time_us + JOINED_WITHIN_US
         if exchange.event is logged:
             exchange.event = event
         else:
@@ -318,8 +321,8 @@ class Decoder:
         self._exchanges[row.session_id] = Exchange(
             before.row if before is not None and joined else row,
             time_us,
+            max(before.until_us if before is not None and joined else 0, time_us + within_us),
             event,
-            until_us=max(before.until_us if before is not None and joined else 0, time_us + within_us),
             opening=True,
         )
 
@@ -358,7 +361,7 @@ class Decoder:
             exchange is not None
             and exchange.logged is None
             and exchange.statement_id
-            and event.time_us - exchange.start_us <= JOINED_WITHIN_US
+            and event.time_us <= exchange.until_us
         ):
             # With a statement that gives rows pgaudit is first: it tells of it when it is bound.
             audited = next((e for e in exchange.events if not _without(statement, e.query)), None)
@@ -367,8 +370,14 @@ class Decoder:
                 audited.query = audited.query or statement
                 audited.parameters = audited.parameters or event.parameters
                 return None
+        within_us = AUDITED_WITHIN_US if self._context.told_twice else JOINED_WITHIN_US
         self._exchanges[row.session_id] = Exchange(
-            row, event.time_us, event, logged=event, untold=statement.strip(_BETWEEN_STATEMENTS)
+            row,
+            event.time_us,
+            event.time_us + within_us,
+            event,
+            logged=event,
+            untold=statement.strip(_BETWEEN_STATEMENTS),
         )
         return event
 
@@ -389,7 +398,7 @@ class Decoder:
         if exchange is not None and exchange.event is not None and not exchange.opening:
             told = exchange.event
             same = statement is None or _without(statement, told.query) != statement
-            if same and self._time_us(row.timestamp) - exchange.start_us <= JOINED_WITHIN_US:
+            if same and self._time_us(row.timestamp) <= exchange.until_us:
                 del self._exchanges[row.session_id]
                 logged = exchange.logged
                 if logged is None or not _without(logged.query or "", told.query):
@@ -419,7 +428,7 @@ class Decoder:
             exchange is not None
             and not opening
             and exchange.row.vxid == row.vxid
-            and time_us - exchange.start_us <= JOINED_WITHIN_US
+            and time_us <= exchange.until_us
         ):
             failed = next(
                 (e for e in exchange.events if _without(row.statement, e.query) != row.statement), None

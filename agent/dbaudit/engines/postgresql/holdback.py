@@ -10,7 +10,12 @@ from collections.abc import Sequence
 
 import msgspec
 
-from dbaudit.engines.postgresql.decoding import JOINED_WITHIN_US, OWN_LOG_IN_WITHIN_US, Decoder
+from dbaudit.engines.postgresql.decoding import (
+    AUDITED_WITHIN_US,
+    JOINED_WITHIN_US,
+    OWN_LOG_IN_WITHIN_US,
+    Decoder,
+)
 from dbaudit.engines.postgresql.records import LogBlock, LogRecord, first_record, parse, record_starts
 
 _FIRST_TAIL_BYTES = 4 * 1024
@@ -40,7 +45,10 @@ def tail(blocks: Sequence[LogBlock], *, more: bool) -> Tail:
     """
     size = _FIRST_TAIL_BYTES
     largest = min(max(len(block.data) for block in blocks), _LARGEST_TAIL_BYTES)
-    within_us = JOINED_WITHIN_US if more else OWN_LOG_IN_WITHIN_US
+    told_twice = any(block.context.told_twice for block in blocks)
+    within_us = AUDITED_WITHIN_US if told_twice else JOINED_WITHIN_US
+    if not more:
+        within_us = OWN_LOG_IN_WITHIN_US
     while True:
         examined = _Examined(blocks, size)
         if examined.covers_us > within_us or size >= largest:
@@ -89,9 +97,9 @@ class _Examined:
 
     def tail(self) -> Tail:
         waiting = [
-            Waiting(*self._places[id(exchange.row)], (exchange.waits_until_us - exchange.start_us) / 1e6)
+            Waiting(*self._places[id(exchange.row)], (exchange.until_us - exchange.start_us) / 1e6)
             for exchange in self._decoder.open_exchanges()
-            if exchange.waits_until_us >= self._newest_us
+            if exchange.until_us >= self._newest_us
         ]
         zones = frozenset(row.timestamp[24:] for row in self._rows)
         return Tail(sorted(waiting, key=lambda w: (w.block, w.offset)), zones)

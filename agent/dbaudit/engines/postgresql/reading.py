@@ -111,6 +111,7 @@ class LogReader:
             own_session=self._own_session,
             own_host=self._own_host,
             audited=_audited(self._settings),
+            told_twice=_told_twice(self._settings),
         )
 
     # -- files
@@ -373,6 +374,13 @@ def _audited(settings: LogSettings) -> frozenset[str]:
     known = {"read", "write", "function"}
     audited = known if "all" in words else known & set(words)
     return frozenset(audited - {word.removeprefix("-") for word in words if word.startswith("-")})
+
+
+def _told_twice(settings: LogSettings) -> bool:
+    """Whether statements may be logged by log_statement and by pgaudit."""
+    statements = settings.server_wide.get("log_statement") or settings.value("log_statement")
+    overridden = any(o.name == "log_statement" and o.value != "none" for o in settings.overrides)
+    return settings.pgaudit_loaded and (statements not in (None, "none") or overridden)
 
 
 def _no_log(settings: LogSettings) -> ConfigurationError:

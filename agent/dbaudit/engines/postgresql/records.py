@@ -24,7 +24,8 @@ class LogContext(msgspec.Struct, frozen=True, kw_only=True):
 
     ``time_zones`` are the present `log_timezone` and earlier ones. ``own_user`` and ``own_application`` are
     how the agent logs in, ``own_session`` is the session that reads, and ``own_host`` where it comes from, as
-    the log names it. ``audited`` are the classes of statements that pgaudit tells of for certain.
+    the log names it. ``audited`` are the classes of statements that pgaudit tells of for certain;
+    ``told_twice`` says that log_statement may tell of the same ones.
     """
 
     time_zones: tuple[str, ...]
@@ -33,6 +34,7 @@ class LogContext(msgspec.Struct, frozen=True, kw_only=True):
     own_session: str | None = None
     own_host: str | None = None
     audited: frozenset[str] = frozenset()
+    told_twice: bool = False
 
 
 class LogFileFormat(StrEnum):
