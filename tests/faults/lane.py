@@ -17,7 +17,7 @@ from dbaudit.state.events import EventOrder, EventQuery
 
 from tests.faults.agents import AgentProcess
 from tests.faults.steps import Step
-from tests.faults.workload import Workload, mark_in
+from tests.faults.workload import Pgbench, Workload, mark_in
 from tests.servers.postgresql import PostgresServer
 from tests.servers.processes import wait_for
 
@@ -61,6 +61,7 @@ class Lane:
         self.database = self.state.databases.create(declaration, {"password": Secret(COLLECTOR[1])})
         self._after: tuple[int, int] | None = None
         self._stored: Counter[str] = Counter()
+        self._benched: Counter[str] = Counter()
         self._gaps: list[Any] = []
 
     def close(self) -> None:
@@ -111,6 +112,8 @@ class Lane:
                 mark = mark_in(found.event.query)
                 if mark is not None:
                     self._stored[mark] += 1
+                elif found.event.application == Pgbench.NAME and found.event.type == "database.query":
+                    self._benched[found.event.key] += 1
                 if found.event.type == "collector.gap":
                     self._gaps.append(found.event)
             self._after, more = page.end, page.more
@@ -144,6 +147,20 @@ class Lane:
         assert self._gaps == []
         collector = self.state.collectors.get(self.database.id)
         assert (collector.gaps_total, collector.rejected_total) == (0, 0)
+
+    def check_pgbench_exactly_once(self, pgbench: Pgbench) -> None:
+        """The same for every statement of pgbench."""
+        logged = pgbench.logged()
+
+        def benched() -> Counter[str]:
+            self.stored()
+            return self._benched
+
+        with contextlib.suppress(TimeoutError):
+            wait_for(lambda: benched() >= logged, "storing it all", CATCH_UP_SECONDS)
+        assert len(logged) > 100
+        assert not logged - benched(), self._told(logged - benched())
+        assert not benched() - logged, self._told(benched() - logged)
 
     def _told(self, marks: Counter[str]) -> str:
         return f"{len(marks)}: {sorted(marks)[:20]}\n{self.log.read_text()[-3000:]}"

@@ -3,9 +3,11 @@
 import contextlib
 import json
 import re
+import subprocess
 import threading
 import time
 from collections import Counter
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -73,6 +75,61 @@ class Workload:
                 if mark is not None and mark.startswith(f"mark-{self._name}-"):
                     found[mark] += 1
         return found
+
+
+class Pgbench:
+    """pgbench at a steady rate until the end of the context, beside the numbered statements."""
+
+    NAME = "pgbench"
+    CLIENTS = 2
+    TRANSACTIONS_A_SECOND = 40
+
+    def __init__(self, server: PostgresServer, program: Path) -> None:
+        self._server = server
+        self._program = program
+        assert self._run("initialization", "--initialize", "--quiet", "--init-steps=dtgp").wait() == 0
+
+    def __enter__(self) -> Self:
+        rate = f"--rate={self.TRANSACTIONS_A_SECOND}"
+        self._process = self._run(self.NAME, f"--client={self.CLIENTS}", rate, "--time=3600", "--no-vacuum")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._process.poll() is None, "pgbench ended by itself"
+        self._process.terminate()
+        self._process.wait()
+
+    def _run(self, name: str, *arguments: str) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [self._program, *arguments],
+            env={
+                "PGHOST": self._server.host,
+                "PGPORT": str(self._server.port),
+                "PGUSER": self._server.superuser,
+                "PGPASSWORD": self._server.superuser_password,
+                "PGDATABASE": "postgres",
+                "PGAPPNAME": name,
+                "LC_ALL": "C",
+            },
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
+    def logged(self) -> Counter[str]:
+        """How often each of its statements stands in the log of the server, by session and line."""
+        records = (
+            json.loads(line)
+            for file in self._server.log_files(".json")
+            for line in file.read_text().splitlines()
+        )
+        return Counter(
+            f"{record['session_id']}:{record['line_num']}"
+            for record in records
+            if record.get("application_name") == self.NAME and record["message"].startswith("AUDIT: ")
+        )
 
 
 def mark_in(text: str | None) -> str | None:
