@@ -24,7 +24,7 @@ from dbaudit.engine.base import Decoded
 from dbaudit.engines.postgresql import messages, pgaudit
 from dbaudit.engines.postgresql.messages import Kind, recognise
 from dbaudit.engines.postgresql.records import LogBlock, LogContext, LogRecord, parse
-from dbaudit.engines.postgresql.times import LogClock
+from dbaudit.engines.postgresql.times import log_clock
 
 JOINED_WITHIN_US = 100_000
 """How far apart, by the log's own time, two records can be that tell of the same thing."""
@@ -84,7 +84,7 @@ class Decoder:
 
     def __init__(self) -> None:
         self._context = LogContext(time_zones=(), own_user="", own_application="")
-        self._time_us = LogClock(()).time_us
+        self._time_us = log_clock(()).time_us
         self._events: list[AuditEvent] = []
         self._superseded: set[int] = set()
         self._own_sessions: set[str] = set()
@@ -94,7 +94,7 @@ class Decoder:
         """Decode the rows of a block in their order; returns those that cannot be."""
         if block.context != self._context:
             self._context = block.context
-            self._time_us = LogClock(block.context.time_zones).time_us
+            self._time_us = log_clock(block.context.time_zones).time_us
         if self._context.own_session is not None:
             self._own_sessions.add(self._context.own_session)
         rejected: list[Rejected] = []
@@ -147,18 +147,13 @@ class Decoder:
         time_us = self._time_us(row.timestamp)
         session_id = row.session_id
         exchange = self._exchanges.get(session_id)
-        if exchange is not None and not (
-            (exchange.untold or exchange.statement_id == audited.statement_id)
-            and time_us <= exchange.until_us
-        ):
-            exchange = None
-        if (
-            exchange is not None
-            and exchange.statement_id == audited.statement_id
-            and exchange.substatement_id == audited.substatement_id
-        ):
-            _add_objects(exchange.events[0], audited)
-            return None
+        if exchange is not None:
+            same = exchange.statement_id == audited.statement_id
+            if time_us > exchange.until_us or not (same or exchange.untold):
+                exchange = None
+            elif same and exchange.substatement_id == audited.substatement_id:
+                _add_objects(exchange.events[0], audited)
+                return None
         address = _address(row.remote_host)
         detail: dict[str, Any] | None = None
         if audited.object_audit or audited.substatement_id != "1":

@@ -15,6 +15,7 @@ PREFIX = "AUDIT: "
 REDACTED = "<REDACTED>"
 """Stands for a password and all that follows it."""
 _NOT_LOGGED = "<not logged>"
+_OBJECT = f"{PREFIX}OBJECT"
 _WITHOUT_TEXT = frozenset({"", _NOT_LOGGED, "<previously logged>", "<none>"})
 _QUOTED_END = f'",{_NOT_LOGGED}'
 _PLAIN_END = f",{_NOT_LOGGED}"
@@ -36,33 +37,38 @@ class Audited(msgspec.Struct, gc=False):
 
 def parse(message: str) -> Audited:
     """Read a message that starts with ``AUDIT: ``. Raises ValueError for one that pgaudit does not write."""
-    kind, statement_id, substatement_id, command_class, command, object_type, object_name, rest = message[
-        len(PREFIX) :
-    ].split(",", 7)
-    parameters: tuple[str | None, ...] | None = None
-    rows: int | None = None
-    if object_name[:1] == '"' or object_type[:1] == '"':
+    kind, statement_id, substatement_id, command_class, command, object_type, object_name, rest = (
+        message.split(",", 7)
+    )
+    if not rest.endswith(_PLAIN_END):
         return _parse_carefully(message)
-    if rest[:1] == '"':
+    object_text = None
+    if object_name:
+        if object_name[0] == '"':
+            return _parse_carefully(message)
+        object_text = f"{object_type} {object_name}"
+    if object_type and object_type[0] == '"':
+        return _parse_carefully(message)
+    if rest[0] == '"':
         if not rest.endswith(_QUOTED_END):
             return _parse_carefully(message)
-        statement: str = rest[1 : -len(_QUOTED_END)].replace('""', '"')
-    elif rest.endswith(_PLAIN_END):
+        statement = rest[1 : -len(_QUOTED_END)]
+        if '"' in statement:
+            statement = statement.replace('""', '"')
+    else:
         statement = rest[: -len(_PLAIN_END)]
         if "," in statement:
             return _parse_carefully(message)
-    else:
-        return _parse_carefully(message)
     return Audited(
-        kind == "OBJECT",
+        kind == _OBJECT,
         statement_id,
         substatement_id,
         command_class,
         command,
-        f"{object_type} {object_name}" if object_name else None,
+        object_text,
         None if statement in _WITHOUT_TEXT else statement,
-        parameters,
-        rows,
+        None,
+        None,
     )
 
 

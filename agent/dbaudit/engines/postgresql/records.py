@@ -98,6 +98,9 @@ _CSV_START = re.compile(
 )
 
 
+_CSV_RECORD = re.compile(rb'[^"\n]*+(?:"[^"]*+"[^"\n]*+)*+\n')
+
+
 def parse(block: LogBlock) -> tuple[list[LogRecord], list[Rejected]]:
     """The records of a block, and those that are none."""
     try:
@@ -120,7 +123,7 @@ def _record(row: list[str]) -> LogRecord:
     columns = len(row)
     if columns not in _COLUMNS:
         raise ValueError(f"{columns} columns")
-    host, port = row[4].rpartition(":")[::2]
+    host, _, port = row[4].rpartition(":")
     return LogRecord(
         row[0],
         row[13],
@@ -186,14 +189,8 @@ def _end_of_record(log_format: LogFileFormat, data: bytes, start: int) -> int:
     """Where the record ends that starts at ``start``: in csvlog at a line break with even quotes before."""
     if log_format is LogFileFormat.JSONLOG:
         return data.find(b"\n", start) + 1 or len(data)
-    end = start
-    quotes = 0
-    while line_end := data.find(b"\n", end) + 1:
-        quotes += data.count(b'"', end, line_end)
-        if quotes % 2 == 0:
-            return line_end
-        end = line_end
-    return len(data)
+    record = _CSV_RECORD.match(data, start)
+    return record.end() if record else len(data)
 
 
 def _start_of_record(log_format: LogFileFormat, data: bytes, start: int, end: int) -> int:

@@ -13,32 +13,46 @@ from dbaudit.core.errors import RecordError
 
 _OFFSET = re.compile(r"([+-])(\d\d):?(\d\d)?:?(\d\d)?")
 _POSIX = re.compile(r"<?([A-Za-z]{3,}|[+-]\d+)>?([+-]?)(\d{1,2})(?::(\d\d))?")
+_REMEMBERED = 10_000
 _UTC_NAMES = ("UTC", "GMT")
 
 
 class LogClock:
     """Reads the time stamps of a server whose `log_timezone` is the first of ``time_zones``, and was one of
-    the others before.
+    the others before. Remembers what it read; may be used by many threads.
     """
 
     def __init__(self, time_zones: tuple[str, ...]) -> None:
         self._zones = tuple(_zone(name) for name in time_zones)
-        self._seconds: dict[str, int] = {}
+        self._seconds: dict[str, dict[str, int]] = {}
+        self._fractions: dict[str, tuple[int, dict[str, int]]] = {}
 
     def time_us(self, stamp: str) -> int:
         """Microseconds since the epoch. Raises RecordError for a stamp that cannot be placed without
         guessing."""
-        second = stamp[:19] + stamp[23:]
-        known = self._seconds.get(second)
-        if known is None:
-            known = self._second_us(stamp[:19], stamp[24:])
-            if len(self._seconds) > 10_000:
-                self._seconds.clear()
-            self._seconds[second] = known
         try:
-            return known + int(stamp[20:23]) * 1000
+            fraction_us, seconds = self._fractions[stamp[19:]]
+            return seconds[stamp[:19]] + fraction_us
+        except KeyError:
+            return self._new_time_us(stamp)
+
+    def _new_time_us(self, stamp: str) -> int:
+        second, rest = stamp[:19], stamp[19:]
+        try:
+            fraction_us = int(rest[1:4]) * 1000
         except ValueError:
             raise RecordError("the time stamp cannot be read") from None
+        seconds = self._seconds.setdefault(rest[4:], {})
+        second_us = seconds.get(second)
+        if second_us is None:
+            second_us = self._second_us(second, rest[5:])
+            if len(seconds) > _REMEMBERED:
+                seconds.clear()
+            seconds[second] = second_us
+        if len(self._fractions) > _REMEMBERED:
+            self._fractions.clear()
+        self._fractions[rest] = (fraction_us, seconds)
+        return second_us + fraction_us
 
     def _second_us(self, second: str, abbreviation: str) -> int:
         try:
@@ -62,6 +76,12 @@ class LogClock:
             east = timedelta(hours=int(offset[2]), minutes=int(offset[3] or 0), seconds=int(offset[4] or 0))
             return [*candidates, timezone(sign * east, abbreviation)]
         return candidates
+
+
+@lru_cache(maxsize=64)
+def log_clock(time_zones: tuple[str, ...]) -> LogClock:
+    """The clock for these zones, with what it remembers."""
+    return LogClock(time_zones)
 
 
 @lru_cache(maxsize=64)
