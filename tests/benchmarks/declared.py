@@ -40,7 +40,7 @@ def wait_until_caught_up(service: Service, server: PostgresServer) -> None:
     """Returns when a statement that is run now is found in the API: everything before it was read, too."""
     mark = f"caught_up_{time.monotonic_ns()}"
     with server.connect_admin() as connection:
-        connection.execute(f"select 1 as {mark}")  # type: ignore[arg-type]
+        connection.execute(f"select 1 as {mark}")
     with service.client() as client:
         deadline = time.monotonic() + _PATIENCE_SECONDS
         while not _found(client, mark):

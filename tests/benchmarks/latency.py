@@ -109,6 +109,6 @@ def _run_statements(pipe: Connection, conninfo: str, seconds: float) -> None:
         for number in range(int(seconds * _STATEMENTS_PER_SECOND)):
             time.sleep(max(0.0, begin + number / _STATEMENTS_PER_SECOND - time.monotonic()))
             mark = f"{_MARK}{number:06d}"
-            connection.execute(f"select {number} as {mark}")  # type: ignore[arg-type]
+            connection.execute(f"select {number} as {mark}")
             ended[mark] = time.monotonic()
     pipe.send(ended)

@@ -34,14 +34,15 @@ _USERS = ("app", "etl", "report", "svc_pay", "alice", "o'brien", "nightly")
 _DATABASES = ("appdb", "sales", "hr")
 _APPLICATIONS = ("", "psql", "app server", "PostgreSQL JDBC Driver", "pgbench")
 _HBA = "/var/lib/postgresql/17/main/pg_hba.conf"
+Record = dict[str, Any]
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 class AuditLog:
     """The log with ``records`` records, written when it is not in the cache yet.
 
-    ``events`` is how many events it holds: every record is one, but a `connection authenticated`, which is
-    told with the line that follows it.
+    ``events`` is how many events it holds: what the server writes in one go, such as `connection
+    authenticated` and `connection authorized`, or what pgaudit says of a session and of an object, is one.
     """
 
     def __init__(self, records: int) -> None:
@@ -52,7 +53,7 @@ class AuditLog:
         self.json = self.folder / "postgresql.json"
         self.records = records
         self.shares: dict[str, float] = json.loads((self.folder / _SUMMARY).read_text())
-        self.events = records - int(self.shares["authentications"])
+        self.events = int(self.shares["events"])
 
 
 def _write(records: int, folder: Path) -> None:
@@ -81,30 +82,34 @@ class _Server:
         )
         self._now = _STARTED
         self._next_process = 20_000
-        self.counted = {"authentications": 0, "several_lines": 0, "quotes_and_letters": 0}
+        self.counted = {"events": 0, "several_lines": 0, "quotes_and_letters": 0}
 
-    def records(self) -> Iterator[dict[str, Any]]:
+    def records(self) -> Iterator[Record]:
         """As many as wanted, in the order of the log."""
         sessions = [self._session() for _ in range(_SESSIONS_AT_ONCE)]
         while self._left:
             self._now += timedelta(seconds=self._random.expovariate(1 / _MEAN_PAUSE_SECONDS))
             place = self._random.randrange(len(sessions))
-            record = next(sessions[place], None)
-            if record is None:
-                ends = self._left < min(_QUIET_END, self._wanted // 2) and len(sessions) > 1
-                if ends:
-                    del sessions[place]
-                else:
-                    sessions[place] = self._session()
-                continue
-            self._left -= 1
+            written = next(sessions[place], None)
+            if written is None or (self._ends() and written[0]["line_num"] == 1):
+                sessions[place] = self._session()
+            elif len(written) <= self._left:
+                self._left -= len(written)
+                self._count(written)
+                yield from written
+
+    def _ends(self) -> bool:
+        return self._left < min(_QUIET_END, self._wanted // 2)
+
+    def _count(self, written: list[Record]) -> None:
+        self.counted["events"] += 1
+        for record in written:
             message = record["message"]
-            self.counted["authentications"] += message.startswith("connection authenticated")
             self.counted["several_lines"] += "\n" in message
             self.counted["quotes_and_letters"] += '""' in message or not message.isascii()
-            yield record
 
-    def _session(self) -> Iterator[dict[str, Any]]:
+    def _session(self) -> Iterator[list[Record]]:
+        """What one session writes, in the pieces that it writes at once."""
         random = self._random
         self._next_process += 1
         process, started = self._next_process, self._now
@@ -117,7 +122,7 @@ class _Server:
         line = 0
         transaction = random.randrange(1, 1000)
 
-        def record(message: str, ps: str, **values: Any) -> dict[str, Any]:
+        def record(message: str, ps: str, **values: Any) -> Record:
             nonlocal line
             line += 1
             return {
@@ -142,46 +147,55 @@ class _Server:
             }
 
         nobody = {"user": None, "dbname": None, "vxid": None, "backend_type": "not initialized"}
-        yield record(f"connection received: host={host} port={port}", "", **nobody, application_name="")
+        yield [record(f"connection received: host={host} port={port}", "", **nobody, application_name="")]
         if random.random() < _REFUSED:
-            yield record(
-                f'password authentication failed for user "{user}"',
-                "authentication",
-                error_severity="FATAL",
-                state_code="28P01",
-                detail=f'Connection matched file "{_HBA}" line 127: "host all all 10.0.0.0/8 scram-sha-256"',
-            )
+            matched = f'Connection matched file "{_HBA}" line 127: "host all all 10.0.0.0/8 scram-sha-256"'
+            yield [
+                record(
+                    f'password authentication failed for user "{user}"',
+                    "authentication",
+                    error_severity="FATAL",
+                    state_code="28P01",
+                    detail=matched,
+                )
+            ]
             return
-        yield record(
-            f'connection authenticated: identity="{user}" method=scram-sha-256 ({_HBA}:127)', "authentication"
-        )
+        identity = f'identity="{user}" method=scram-sha-256 ({_HBA}:127)'
         named = f" application_name={application}" if application else ""
         tls = " SSL enabled (protocol=TLSv1.3, cipher=TLS_AES_256_GCM_SHA384, bits=256)"
-        yield record(f"connection authorized: user={user} database={database}{named}{tls}", "authentication")
+        yield [
+            record(f"connection authenticated: {identity}", "authentication"),
+            record(f"connection authorized: user={user} database={database}{named}{tls}", "authentication"),
+        ]
         for number in range(1, 2 + int(random.expovariate(1 / _STATEMENTS_A_SESSION))):
             transaction += 1
             template, text = self._statements.draw()
             if random.random() < _FAILING:
-                yield record(
-                    'relation "public.order" does not exist',
-                    template.command,
-                    error_severity="ERROR",
-                    state_code="42P01",
-                    statement=text,
-                    cursor_position=15,
-                )
+                yield [
+                    record(
+                        'relation "public.order" does not exist',
+                        template.command,
+                        error_severity="ERROR",
+                        state_code="42P01",
+                        statement=text,
+                        cursor_position=15,
+                    )
+                ]
                 continue
             ps = "BIND" if "$1" in text else template.command
-            yield record(_audit("SESSION", number, template, text), ps)
+            audited = [record(_audit("SESSION", number, template, text), ps)]
             if template.command_class in ("READ", "WRITE") and random.random() < _OBJECT_AUDITED:
-                yield record(_audit("OBJECT", number, template, text), ps)
+                audited.append(record(_audit("OBJECT", number, template, text), ps))
+            yield audited
         seconds = (self._now - started).total_seconds()
-        yield record(
-            f"disconnection: session time: {int(seconds) // 3600}:{int(seconds) // 60 % 60:02d}:"
-            f"{seconds % 60:06.3f} user={user} database={database} host={host} port={port}",
-            "idle",
-            vxid=None,
-        )
+        yield [
+            record(
+                f"disconnection: session time: {int(seconds) // 3600}:{int(seconds) // 60 % 60:02d}:"
+                f"{seconds % 60:06.3f} user={user} database={database} host={host} port={port}",
+                "idle",
+                vxid=None,
+            )
+        ]
 
 
 def _audit(kind: str, number: int, template: Template, text: str) -> str:
@@ -194,7 +208,7 @@ def _audit(kind: str, number: int, template: Template, text: str) -> str:
     )
 
 
-def _csv(r: dict[str, Any]) -> str:
+def _csv(r: Record) -> str:
     """A line of csvlog.c."""
     return (
         f"{r['timestamp']},{_quoted(r['user'])},{_quoted(r['dbname'])},{r['pid']},"
@@ -217,7 +231,7 @@ _ORDER = (
 )
 
 
-def _json(r: dict[str, Any]) -> str:
+def _json(r: Record) -> str:
     """A line of jsonlog.c."""
     kept = {name: r[name] for name in _ORDER if r.get(name) is not None and (r[name] != "" or name == "ps")}
     return _encode(kept) + "\n"
