@@ -101,6 +101,14 @@ class Session(ABC):
         them.
         """
 
+    def finish(self) -> bool:
+        """Take nothing new from the source; returns whether something was taken that is nowhere else.
+
+        Called once before ``close``. Where it returns True, ``read`` is called until a chunk says that no
+        ``more`` is waiting. A source that keeps its records itself has nothing to do here.
+        """
+        return False
+
     @abstractmethod
     def close(self) -> None:
         """Close the connection. Never raises, and may be called twice."""

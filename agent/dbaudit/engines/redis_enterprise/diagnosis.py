@@ -8,9 +8,10 @@ from collections.abc import Iterator
 
 from dbaudit.core.clock import format_us
 from dbaudit.core.database import SslMode, Target
+from dbaudit.core.db_conns import AuditProtocol
 from dbaudit.core.report import Diagnosis, DiagnosisStatus, TestReport
 from dbaudit.engines.redis_enterprise.listener import Status, is_loopback
-from dbaudit.engines.redis_enterprise.options import Options, Protocol
+from dbaudit.engines.redis_enterprise.options import Options
 from dbaudit.engines.redis_enterprise.places import Place
 
 _ANY_HOST = ("0.0.0.0", "::")  # noqa: S104  # recognised, not bound
@@ -53,7 +54,7 @@ def _senders(options: Options, place: Place, status: Status | None) -> Diagnosis
 def configure_cluster(options: Options, place: Place) -> str:
     """What to run so that a cluster sends to ``place``."""
     settings: dict[str, str | int]
-    if options.protocol is Protocol.LOCAL:
+    if options.protocol is AuditProtocol.LOCAL:
         settings = {"audit_protocol": "local", "audit_address": str(place.path)}
     else:
         host = "ADDRESS_OF_THE_AGENT" if place.host in _ANY_HOST else place.host

@@ -3,6 +3,11 @@
 Nothing is received between two calls: what the agent has not asked for yet waits in the kernel, and where
 that is full, at the sender. So memory is bounded and a slow state slows the sender down, while nothing is
 dropped here.
+
+The protocol has no acknowledgement, but the end of a connection can tell something: a socket that is closed
+with unread bytes resets the connection (RFC 2525, 2.17; unix sockets do likewise). So the last byte received
+stays in the kernel until ``stored`` is called: however this process ends, an orderly end of a connection
+means that everything which had arrived is stored, and a sender that looks at it can send the rest again.
 """
 
 from __future__ import annotations
@@ -14,7 +19,7 @@ import ipaddress
 import logging
 import resource
 import secrets
-import selectors
+import select
 import socket
 import struct
 import termios
@@ -30,16 +35,16 @@ from dbaudit.engines.redis_enterprise.places import Door, Place, keep_alive
 
 _log = logging.getLogger(__name__)
 _READ_BYTES = 65_536
-_ACCEPTS_A_ROUND = 256
-_MOST_ROUNDS = 1024
-_MOST_READS_OF_ONE = 256
+_ACCEPTS_AT_ONCE = 2048
+_MOST_DEFERRED = 64
 _MOST_HELD_BYTES = 64 * 1024 * 1024
 """Of records that are not complete yet, over all connections."""
 _MOST_REFUSED_ADDRESSES = 32
 _SHARE_OF_DESCRIPTORS = 2
 """Half of the process's file descriptors are left to others."""
-_LAST_WORDS_SECONDS = 0.5
-"""How long senders that were told that the agent stops have to finish."""
+_FINISH_SECONDS = 2.0
+"""How long a listener that is to end goes on to read from senders that never pause."""
+_GONE = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
 LOCAL_SENDER = "local"
 
 
@@ -76,7 +81,9 @@ class _Connection:
         self.sender = sender
         self.link = link
         self.framer = Framer(max_record_bytes)
+        self.unread = 0  # bytes received that are still in the kernel: the last one, or none
         self.begun = False  # anything was received
+        self.deferred = 0  # how often an older connection of the sender came first
         self.heard = False  # a record was received
 
 
@@ -92,9 +99,12 @@ class Listener:
         self._options = options
         self._networks = options.networks()
         self._door = Door(place)
-        self._selector = selectors.DefaultSelector()
+        self._epoll = select.epoll()
         self._lock = threading.Lock()
         self._connections: dict[int, _Connection] = {}
+        self._by_descriptor: dict[int, _Connection] = {}
+        self._unstored: list[_Connection] = []
+        self._leaving: list[_Connection] = []  # read to their end, which is not stored yet
         self._silent: dict[int, _Connection] = {}  # have not sent a record yet; the oldest first
         self._held_bytes = 0
         self._closes_at: float | None = None
@@ -106,7 +116,7 @@ class Listener:
         """Take connections from now on. Raises TransientError where somebody else has begun to meanwhile."""
         if not self._door.listening and not self.finishing:
             self._door.listen()
-            self._selector.register(self._door.socket, selectors.EVENT_READ)
+            self._epoll.register(self._door.socket, select.EPOLLIN)
 
     @property
     def finishing(self) -> bool:
@@ -114,51 +124,55 @@ class Listener:
         return self._closes_at is not None
 
     @property
-    def done(self) -> bool:
-        """After ``finish``: whether no sender has anything more to say, or the time for it is over."""
-        return not self._connections or (self._closes_at is not None and time.monotonic() > self._closes_at)
+    def overdue(self) -> bool:
+        """Whether ``finish`` was called so long ago that the end cannot wait any longer."""
+        return self._closes_at is not None and time.monotonic() > self._closes_at
 
     def receive(self, limit_bytes: int) -> list[Delivery]:
         """Take what has arrived, about ``limit_bytes`` at most; returns at once."""
         deliveries: list[Delivery] = []
-        left = limit_bytes
         with self._lock:
-            for _round in range(_MOST_ROUNDS):
-                ready = [key.data for key, _events in self._selector.select(0)]
-                if None in ready:
-                    self._accept(deliveries)
-                left -= self._take_round([c for c in ready if c is not None], deliveries)
-                if not ready or left <= 0:
-                    break
+            ready = self._epoll.poll(0, len(self._connections) + 1)
+            events = {
+                self._by_descriptor[fd].number: event for fd, event in ready if fd in self._by_descriptor
+            }
+            if len(events) < len(ready):
+                self._accept(deliveries)
+            self._take_all(events, max(_READ_BYTES, limit_bytes // max(1, len(events))), deliveries)
         return deliveries
 
-    def finish(self) -> None:
-        """Take no further connection, and tell every sender that this end says no more: one that listens
-        finishes its record and ends the connection.
-        """
+    def stored(self) -> None:
+        """Everything that was received is stored."""
         with self._lock:
-            if self._closes_at is not None:
-                return
-            self._closes_at = time.monotonic() + _LAST_WORDS_SECONDS
-            if self._door.listening:
-                self._selector.unregister(self._door.socket)
-            self._door.close()
-            for connection in self._connections.values():
-                with contextlib.suppress(OSError):
-                    connection.link.shutdown(socket.SHUT_WR)
+            for connection in self._unstored:
+                if connection.unread:
+                    connection.unread = 0
+                    with contextlib.suppress(OSError):
+                        connection.link.recv(1)
+            self._unstored.clear()
+            self._close_leaving()
+
+    def finish(self) -> None:
+        """Take no further connection; those that there are can be read to their present end."""
+        with self._lock:
+            if self._closes_at is None:
+                self._closes_at = time.monotonic() + _FINISH_SECONDS
+                if self._door.listening:
+                    self._epoll.unregister(self._door.socket)
+                self._door.close()
 
     def close(self) -> list[Delivery]:
         """End every connection; returns what they left incomplete. May be called twice."""
         self.finish()
         deliveries: list[Delivery] = []
         with self._lock:
-            if self.closed:
-                return deliveries
-            self.closed = True
-            for connection in list(self._connections.values()):
-                lost = _waiting_bytes(connection.link)
-                deliveries.append(self._end(connection, lost))
-            self._selector.close()
+            if not self.closed:
+                self.closed = True
+                for connection in list(self._connections.values()):
+                    lost = max(0, _waiting_bytes(connection.link) - connection.unread)
+                    deliveries.append(self._end(connection, lost))
+                self._close_leaving()
+                self._epoll.close()
         return deliveries
 
     def status(self) -> Status:
@@ -178,30 +192,26 @@ class Listener:
                 last_record_us=self._last_record_us,
             )
 
-    def _take_round(self, ready: list[_Connection], deliveries: list[Delivery]) -> int:
-        """Read once of every connection in ``ready``; returns how many bytes it was.
+    def _take_all(self, events: dict[int, int], size: int, deliveries: list[Delivery]) -> None:
+        """Read once of every connection in ``events``, the oldest first.
 
         What a sender left behind on an older connection comes before the first that it says on a new one.
         """
-        taken = 0
-        unfinished: dict[str, list[_Connection]] = {}
-        for connection in sorted(ready, key=_number):
+        left_behind: set[str] = set()
+        for number in sorted(events):
+            connection = self._connections.get(number)
+            if connection is None:
+                continue
             if not connection.begun:
+                connection.deferred += 1
+                if connection.sender in left_behind and connection.deferred < _MOST_DEFERRED:
+                    continue
                 connection.begun = True
-                for older in unfinished.pop(connection.sender, ()):
-                    for _read in range(_MOST_READS_OF_ONE):
-                        read = self._take(older, deliveries)
-                        taken += read
-                        if not read:
-                            break
-            read = self._take(connection, deliveries)
-            taken += read
-            if read == _READ_BYTES:
-                unfinished.setdefault(connection.sender, []).append(connection)
-        return taken
+            if self._take(connection, events[number], size, deliveries) == size:
+                left_behind.add(connection.sender)
 
     def _accept(self, deliveries: list[Delivery]) -> None:
-        for _number_of_it in range(_ACCEPTS_A_ROUND):
+        for _number_of_it in range(_ACCEPTS_AT_ONCE):
             try:
                 link, address = self._door.socket.accept()
             except BlockingIOError:
@@ -232,7 +242,8 @@ class Listener:
         connection = _Connection(self._accepted, sender, link, self._options.max_record_bytes)
         self._connections[connection.number] = connection
         self._silent[connection.number] = connection
-        self._selector.register(link, selectors.EVENT_READ, connection)
+        self._by_descriptor[link.fileno()] = connection
+        self._epoll.register(link, select.EPOLLIN | select.EPOLLRDHUP)
 
     def _most_connections(self) -> int:
         soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -263,11 +274,13 @@ class Listener:
             return True
         return False
 
-    def _take(self, connection: _Connection, deliveries: list[Delivery]) -> int:
-        if connection.number not in self._connections:
-            return 0
+    def _take(self, connection: _Connection, events: int, size: int, deliveries: list[Delivery]) -> int:
+        """Read once, up to ``size`` bytes; returns how many there were."""
+        link, known = connection.link, connection.unread
         try:
-            data = connection.link.recv(_READ_BYTES)
+            data = link.recv(size + known, socket.MSG_PEEK)
+            if len(data) > max(1, known):
+                link.recv(len(data) - 1)
         except BlockingIOError:
             return 0
         except OSError:
@@ -275,6 +288,17 @@ class Listener:
         if not data:
             deliveries.append(self._end(connection))
             return 0
+        new = data[known:]
+        if new:
+            connection.unread = 1
+            self._unstored.append(connection)
+            self._feed(connection, new, deliveries)
+        if events & _GONE and len(new) < size:
+            # It is kept open until what it said is stored.
+            deliveries.append(self._end(connection))
+        return len(new)
+
+    def _feed(self, connection: _Connection, data: bytes, deliveries: list[Delivery]) -> None:
         held = connection.framer.held_bytes
         pieces = connection.framer.feed(data)
         self._held_bytes += connection.framer.held_bytes - held
@@ -283,7 +307,6 @@ class Listener:
         if pieces:
             self._count(connection, pieces)
             deliveries.append(Delivery(connection.number, connection.sender, pieces, ended=False))
-        return len(data)
 
     def _count(self, connection: _Connection, pieces: list[Piece]) -> None:
         self._too_long += sum(not piece.whole for piece in pieces)
@@ -302,12 +325,21 @@ class Listener:
     def _end(self, connection: _Connection, lost_bytes: int = 0) -> Delivery:
         del self._connections[connection.number]
         self._silent.pop(connection.number, None)
-        self._selector.unregister(connection.link)
-        connection.link.close()
+        del self._by_descriptor[connection.link.fileno()]
+        self._epoll.unregister(connection.link)
         self._held_bytes -= connection.framer.held_bytes
         pieces = connection.framer.end()
+        if connection.unread:
+            self._leaving.append(connection)
+        else:
+            connection.link.close()
         self._records += len(pieces)
         return Delivery(connection.number, connection.sender, pieces, ended=True, lost_bytes=lost_bytes)
+
+    def _close_leaving(self) -> None:
+        for connection in self._leaving:
+            connection.link.close()
+        self._leaving.clear()
 
 
 def is_loopback(place: Place) -> bool:
@@ -316,10 +348,6 @@ def is_loopback(place: Place) -> bool:
         return place.path is not None or ipaddress.ip_address(place.host).is_loopback
     except ValueError:
         return place.host == "localhost"
-
-
-def _number(connection: _Connection) -> int:
-    return connection.number
 
 
 def _held_bytes(connection: _Connection) -> int:

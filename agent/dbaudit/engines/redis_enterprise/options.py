@@ -4,35 +4,26 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping
-from enum import StrEnum
 from typing import Any
 
 import msgspec
 
+from dbaudit.core.db_conns import LONGEST_SOCKET_PATH, AuditProtocol
 from dbaudit.core.errors import ConfigurationError, ErrorCode, FieldError
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
-LONGEST_SOCKET_PATH = 107
-"""Bytes; the kernel's limit (unix(7))."""
 _MOST_NETWORKS = 512
 _MOST_CONNECTIONS = 100_000
 _LEAST_RECORD_BYTES = 1024
 _MOST_RECORD_BYTES = 16 * 1024 * 1024
 
 
-class Protocol(StrEnum):
-    """How the notifications come; the words are those of `audit_protocol`."""
-
-    TCP = "TCP"
-    LOCAL = "local"
-
-
 class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The options of one cluster; OPTIONS_SCHEMA describes them."""
 
-    protocol: Protocol = Protocol.TCP
+    protocol: AuditProtocol = AuditProtocol.TCP
     socket_path: str | None = None
     allowed_addresses: tuple[str, ...] = ()
     max_connections: int = 1000
@@ -45,7 +36,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             options = msgspec.convert(dict(given), cls)
         except msgspec.ValidationError as error:
             raise _wrong("", str(error)) from None
-        if options.protocol is Protocol.LOCAL:
+        if options.protocol is AuditProtocol.LOCAL:
             _check_socket_path(options.socket_path)
         elif options.socket_path is not None:
             raise _wrong("/socket_path", "is for protocol local; with TCP, host and port say where to listen")
@@ -72,8 +63,8 @@ OPTIONS_SCHEMA: Mapping[str, Any] = {
     "additionalProperties": False,
     "properties": {
         "protocol": {
-            "enum": [protocol.value for protocol in Protocol],
-            "default": Protocol.TCP.value,
+            "enum": [protocol.value for protocol in AuditProtocol],
+            "default": AuditProtocol.TCP.value,
             "description": (
                 "How the notifications come, in the words of the cluster's `audit_protocol`: `TCP`, on the "
                 "declared host and port, or `local`, on the unix socket `socket_path`."

@@ -12,8 +12,9 @@ from pathlib import Path
 import msgspec
 
 from dbaudit.core.database import Target
+from dbaudit.core.db_conns import AuditProtocol
 from dbaudit.core.errors import ConfigurationError, DbauditError, ErrorCode, TransientError
-from dbaudit.engines.redis_enterprise.options import Options, Protocol
+from dbaudit.engines.redis_enterprise.options import Options
 
 _SOCKET_MODE = 0o660
 _BACKLOG = 512
@@ -30,7 +31,7 @@ class Place(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, target: Target, options: Options) -> Place:
-        if options.protocol is Protocol.LOCAL:
+        if options.protocol is AuditProtocol.LOCAL:
             return cls("", 0, options.socket_path)
         return cls(target.host, target.port)
 

@@ -8,7 +8,6 @@ was lost while no agent ran is seen.
 from __future__ import annotations
 
 import secrets
-import time
 from collections import deque
 from typing import Any
 
@@ -31,7 +30,6 @@ _MORE_FROM_BYTES = 32 * 1024
 _MOST_KEPT_BYTES = 32 * 1024 * 1024
 """Of what is received while a session closes, for the next one."""
 _READ_BYTES = 1024 * 1024
-_LOOK_AGAIN_SECONDS = 0.005
 
 
 class _Position(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,7 +71,7 @@ class Reader:
 
     def read(self, listener: Listener, cursor: Cursor | None, limit_bytes: int) -> Chunk:
         """The chunk that was not stored yet, or what has arrived since the last one."""
-        self.stored(cursor)
+        self.stored(listener, cursor)
         if not self._waiting:
             self._receive(listener, limit_bytes)
         last_words = listener.finishing and not listener.closed
@@ -84,7 +82,7 @@ class Reader:
         more = last_words or len(self._waiting) > 1 or first.size >= _MORE_FROM_BYTES
         return Chunk(records=first.blocks, cursor=first.cursor, gaps=first.gaps, more=more)
 
-    def stored(self, cursor: Cursor | None) -> None:
+    def stored(self, listener: Listener, cursor: Cursor | None) -> None:
         """Forget what ``cursor`` says is stored. Raises ConfigurationError (`cursor_invalid`)."""
         if cursor is None:
             return
@@ -93,6 +91,8 @@ class Reader:
         if position.instance == self.instance:
             while self._waiting and self._waiting[0].number <= position.chunk:
                 self._waiting.popleft()
+            if not self._waiting and not listener.closed:
+                listener.stored()
         elif place != self._restored:
             # Somebody else has read meanwhile: another agent, or this one before it was started anew.
             self._sequences.restore(position.workers)
@@ -110,11 +110,8 @@ class Reader:
             return
         listener.listen()
         deliveries = listener.receive(limit_bytes)
-        if not deliveries and listener.finishing:
-            if listener.done:
-                deliveries = listener.close()
-            else:
-                time.sleep(_LOOK_AGAIN_SECONDS)
+        if listener.finishing and (not deliveries or listener.overdue):
+            deliveries += listener.close()
         self._add(listener, deliveries)
 
     def _add(self, listener: Listener, deliveries: list[Delivery]) -> None:

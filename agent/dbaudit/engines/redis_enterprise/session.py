@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Self
 
 from dbaudit.core.clock import now_us
@@ -15,8 +14,6 @@ from dbaudit.engines.redis_enterprise.listener import Listener, Status
 from dbaudit.engines.redis_enterprise.options import Options
 from dbaudit.engines.redis_enterprise.places import Place
 from dbaudit.engines.redis_enterprise.reading import Reader
-
-_log = logging.getLogger(__name__)
 
 
 class RedisEnterpriseSession(Session):
@@ -63,8 +60,14 @@ class RedisEnterpriseSession(Session):
         return self._reader.read(listener, cursor, limit_bytes)
 
     def acknowledge(self, cursor: Cursor) -> None:
-        if self._reader is not None:
-            self._reader.stored(cursor)
+        if self._reader is not None and self._listener is not None:
+            self._reader.stored(self._listener, cursor)
+
+    def finish(self) -> bool:
+        if self._listener is None or self._reader is None:
+            return False
+        self._listener.finish()
+        return True
 
     def close(self) -> None:
         if self._closed:
