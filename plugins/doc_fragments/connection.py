@@ -45,3 +45,41 @@ options:
 requirements:
   - A running dbaudit API. The modules themselves need nothing but Python.
 """
+
+    # What plugins/module_utils/_argspec.py:cluster_argument_spec has beside them and otherwise. Stands before DOCUMENTATION
+    # where a module uses both: the first one wins.
+    CLUSTER = r"""
+options:
+  api_url:
+    description:
+      - The address of the API, with or without the ending V(/v1). That of a Redis Enterprise cluster has the port 9443, as in
+        V(https://cluster.example.com:9443).
+      - If not set, the value of the environment variable E(DBAUDIT_API_URL) on the host where the module runs is used.
+    type: str
+    required: true
+  api_key:
+    description:
+      - The API key of dbaudit, as C(dbaudit keys create) prints it. It is not used when O(api_username) is set.
+      - If not set, the value of the environment variable E(DBAUDIT_API_KEY) on the host where the module runs is used.
+      - One of O(api_key) and O(api_username) is required.
+    type: str
+    required: false
+  api_username:
+    description:
+      - The user of a Redis Enterprise cluster, such as V(admin@example.com), for HTTP Basic authentication.
+      - If not set, the value of the environment variable E(DBAUDIT_API_USERNAME) on the host where the module runs is used.
+    type: str
+  api_password:
+    description:
+      - The password of O(api_username).
+      - If not set, the value of the environment variable E(DBAUDIT_API_PASSWORD) on the host where the module runs is used.
+    type: str
+  validate_certs:
+    description:
+      - Whether the certificate of the API is verified. Without it, whoever sits between can read key or password.
+      - The certificate that a Redis Enterprise cluster makes for itself is verified when it is given as O(ca_path).
+    type: bool
+    default: true
+requirements:
+  - A running dbaudit API, or a Redis Enterprise cluster since version 6.2.18. The modules themselves need nothing but Python.
+"""

@@ -4,7 +4,7 @@
 
 # PRIVATE to this collection: it can change with every release.
 
-"""The options that every module of the collection has; their documentation is the fragment ``connection``."""
+"""The options of the connection to the API; their documentation is the fragment ``connection``."""
 
 from __future__ import annotations
 
@@ -23,4 +23,22 @@ def argument_spec(**own: Any) -> Dict[str, Any]:
         ca_path={"type": "path"},
         timeout={"type": "int", "default": 30},
         retries={"type": "int", "default": 3},
+    )
+
+
+# What a module with ``cluster_argument_spec`` tells AnsibleModule beside it.
+CLUSTER_RULES = {
+    "required_one_of": [("api_key", "api_username")],
+    "required_together": [("api_username", "api_password")],
+}
+
+
+def cluster_argument_spec(**own: Any) -> Dict[str, Any]:
+    """As ``argument_spec``, for modules that can talk to a Redis Enterprise cluster too, which knows users and no keys."""
+    spec = argument_spec(**own)
+    return dict(
+        spec,
+        api_key=dict(spec["api_key"], required=False),
+        api_username={"type": "str", "fallback": (env_fallback, ["DBAUDIT_API_USERNAME"])},
+        api_password={"type": "str", "no_log": True, "fallback": (env_fallback, ["DBAUDIT_API_PASSWORD"])},
     )

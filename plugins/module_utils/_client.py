@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import base64
 import errno
 import http.client
 import json
@@ -25,6 +26,7 @@ from ansible_collections.dbaudit.dbaudit.plugins.module_utils._errors import Api
 PER_PAGE = 100
 FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 60.0
+LONGEST_TEXT = 300
 # The API itself gives a connection test 45 seconds.
 TEST_SECONDS = 60.0
 
@@ -40,7 +42,7 @@ class Client:
     """Sends requests to one API.
 
     :param url: the base address, with or without the ending ``/v1``.
-    :param key: the API key.
+    :param authorization: the value of the header Authorization.
     :param validate_certs: whether the certificate of the API is verified.
     :param ca_path: a file of PEM certificates to trust instead of the system's.
     :param timeout_seconds: how long to wait for an answer.
@@ -48,24 +50,27 @@ class Client:
     :raises ClientError: when one of them cannot be right.
     """
 
-    def __init__(self, url: str, key: str, validate_certs: bool, ca_path: Optional[str], timeout_seconds: float, retries: int) -> None:
+    def __init__(self, url: str, authorization: str, validate_certs: bool, ca_path: Optional[str], timeout_seconds: float, retries: int) -> None:
         if timeout_seconds < 1:
             raise ClientError("timeout must be at least 1 second.")
         self._url = _base(url)
         self._timeout_seconds = timeout_seconds
         self._retries = retries
-        if not key.isascii() or not key.isprintable():
-            raise ClientError("api_key holds characters that no key has, such as a line break. Give the key alone.")
-        self._headers = {"Accept": "application/json", "Authorization": "Bearer " + key, "User-Agent": "ansible-dbaudit"}
+        self._headers = {"Accept": "application/json", "Authorization": authorization, "User-Agent": "ansible-dbaudit"}
         # Not "ansible.module_utils.urls": it reads all trusted certificates anew for each request (30 ms), and .netrc files.
         tls = [HTTPSHandler(context=_tls(validate_certs, ca_path))] if self._url.startswith("https:") else []
         self._opener = build_opener(_NoRedirection, *tls)
+
+    @property
+    def by_user(self) -> bool:
+        """Whether a user's name and password are sent, and no key."""
+        return self._headers["Authorization"].startswith("Basic ")
 
     @classmethod
     def of(cls, params: Mapping[str, Any]) -> Client:
         """The client that a module's connection options describe."""
         return cls(
-            params["api_url"], params["api_key"], params["validate_certs"], params["ca_path"], params["timeout"], params["retries"]
+            params["api_url"], _authorization(params), params["validate_certs"], params["ca_path"], params["timeout"], params["retries"]
         )
 
     def items(self, path: str, query: Mapping[str, Any]) -> Iterator[Dict[str, Any]]:
@@ -89,6 +94,10 @@ class Client:
                 return
             page += 1
 
+    def command(self, method: str, path: str, body: Optional[Mapping[str, Any]] = None) -> None:
+        """As ``request``, for requests whose success is told by the status alone, whatever the answer's body is."""
+        self._request(method, path, None, body)
+
     def request(self, method: str, path: str, query: Optional[Mapping[str, Any]] = None, body: Optional[Mapping[str, Any]] = None) -> Any:
         """Sends one request and returns the JSON value of the answer, None for an empty one.
 
@@ -100,6 +109,13 @@ class Client:
         :raises ApiError: the API refused.
         :raises ClientError: no usable answer came.
         """
+        content = self._request(method, path, query, body)
+        try:
+            return json.loads(content) if content else None
+        except ValueError as error:
+            raise self._stranger(method, path) from error
+
+    def _request(self, method: str, path: str, query: Optional[Mapping[str, Any]], body: Optional[Mapping[str, Any]]) -> bytes:
         given = {name: value for name, value in (query or {}).items() if value is not None}
         harmless = method == "GET" or "dry_run" in given
         repeatable = harmless or method != "POST"
@@ -110,7 +126,7 @@ class Client:
             try:
                 return self._send(method, path, given, body, timeout_seconds)
             except HTTPError as error:
-                failure = _refusal(method, path, error)
+                failure = self._refusal(method, path, error)
                 again = error.code in REFUSED or (repeatable and error.code in LOST_BY_PROXY)
                 pause = _asked_pause(error, pause)
             except (OSError, http.client.HTTPException) as error:
@@ -127,20 +143,29 @@ class Client:
 
     def _send(
         self, method: str, path: str, query: Mapping[str, Any], body: Optional[Mapping[str, Any]], timeout_seconds: float
-    ) -> Any:
+    ) -> bytes:
         request = Request(self._url + path + ("?" + urlencode(query) if query else ""), method=method, headers=self._headers)
         if body is not None:
             request.data = json.dumps(body).encode()
             request.add_header("Content-Type", "application/json")
         with self._opener.open(request, timeout=timeout_seconds) as response:
-            content = response.read()
+            return response.read()
+
+    def _refusal(self, method: str, path: str, error: HTTPError) -> ClientError:
+        if 300 <= error.code < 400:
+            return ClientError(
+                "%s %s was redirected to %s. Give the address behind the redirection as api_url." % (method, path, error.headers.get("Location"))
+            )
         try:
-            return json.loads(content) if content else None
-        except ValueError as error:
-            raise self._stranger(method, path) from error
+            content = error.read()
+        except (OSError, http.client.HTTPException):
+            content = b""
+        # A proxy that shows the request in its error shall not show the credentials here.
+        content = content.replace(self._headers["Authorization"].partition(" ")[2].encode(), b"********")
+        return ApiError("%s %s" % (method, path), error.code, _error_in(content, error.reason))
 
     def _stranger(self, method: str, path: str) -> ClientError:
-        return ClientError("There is no dbaudit API at %s: the answer to %s %s is none of its." % (self._url, method, path))
+        return ClientError("There is no dbaudit API at %s: the answer to %s %s is none that it gives." % (self._url, method, path))
 
     def _silence(self, method: str, path: str, reason: BaseException, undone: bool) -> ClientError:
         if isinstance(reason, ssl.SSLCertVerificationError):
@@ -160,6 +185,21 @@ class _NoRedirection(HTTPRedirectHandler):
 
     def redirect_request(self, *dummy: Any) -> None:
         return None
+
+
+def _authorization(params: Mapping[str, Any]) -> str:
+    """The value of the header Authorization: a user's name and password (RFC 7617) where they are given, else the key."""
+    username = params.get("api_username")
+    if username is None:
+        key = params["api_key"]
+        if not key.isascii() or not key.isprintable():
+            raise ClientError("api_key holds characters that no key has, such as a line break. Give the key alone.")
+        return "Bearer " + key
+    if ":" in username:
+        raise ClientError("api_username holds a colon, which HTTP Basic authentication cannot send.")
+    if not (username + params["api_password"]).isprintable():
+        raise ClientError("api_username or api_password holds control characters, such as a line break.")
+    return "Basic " + base64.b64encode(("%s:%s" % (username, params["api_password"])).encode()).decode()
 
 
 def _tls(validate_certs: bool, ca_path: Optional[str]) -> ssl.SSLContext:
@@ -185,16 +225,23 @@ def _base(url: str) -> str:
     return base[: -len("/v1")] if base.endswith("/v1") else base
 
 
-def _refusal(method: str, path: str, error: HTTPError) -> ClientError:
-    if 300 <= error.code < 400:
-        return ClientError("%s %s was redirected to %s. Give the address behind the redirection as api_url." % (method, path, error.headers.get("Location")))
+def _error_in(content: bytes, reason: str) -> Dict[str, Any]:
+    """The answer ``{"error": {...}}`` that an error's body is or comes to.
+
+    The paths below /v1/cluster have ``error_code`` and ``message``, those of Redis Enterprise often ``description`` instead
+    (https://github.com/redis/redisctl/issues/1080), or a line of text, or nothing.
+    """
     try:
-        answer = json.loads(error.read())
-    except (ValueError, OSError, http.client.HTTPException):
-        answer = None
-    if not (isinstance(answer, dict) and isinstance(answer.get("error"), dict)):
-        answer = {"error": {"message": error.reason}}
-    return ApiError("%s %s" % (method, path), error.code, answer)
+        answer = json.loads(content)
+    except ValueError:
+        text = content.decode("utf-8", "replace").strip()
+        return {"error": {"message": reason if not text or text.startswith("<") else " ".join(text.split())[:LONGEST_TEXT]}}
+    if not isinstance(answer, dict):
+        return {"error": {"message": reason}}
+    if isinstance(answer.get("error"), dict):
+        return answer
+    message = answer.get("description") or answer.get("message") or answer.get("error_code") or reason
+    return {"error": {"code": answer.get("error_code"), "message": message}}
 
 
 def _asked_pause(error: HTTPError, otherwise: float) -> float:

@@ -58,11 +58,7 @@ class ConnectionFailed(ClientError):
     """The database is declared, and the test of its connection failed or did not end in time."""
 
     def __init__(self, message: str, database: Mapping[str, Any], changed: bool) -> None:
-        super().__init__(message)
-        self._facts = {"database": dict(database), "changed": changed}
-
-    def result(self) -> Dict[str, Any]:
-        return dict(super().result(), **self._facts)
+        super().__init__(message, database=dict(database), changed=changed)
 
 
 def ensure(databases: Resource, params: Mapping[str, Any], check_mode: bool) -> Dict[str, Any]:

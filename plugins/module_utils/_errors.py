@@ -12,11 +12,18 @@ from typing import Any, Dict, Mapping
 
 
 class ClientError(Exception):
-    """The base of everything that this collection raises on purpose; its text is one clear line."""
+    """The base of everything that this collection raises on purpose; its text is one clear line.
+
+    :param facts: what a task can go on with, beside the text.
+    """
+
+    def __init__(self, message: str, **facts: Any) -> None:
+        super().__init__(message)
+        self.facts = facts
 
     def result(self) -> Dict[str, Any]:
         """The arguments for ``AnsibleModule.fail_json``."""
-        return {"msg": str(self)}
+        return dict(self.facts, msg=str(self))
 
 
 class ApiError(ClientError):
@@ -30,20 +37,22 @@ class ApiError(ClientError):
 
     def __init__(self, request: str, status: int, answer: Mapping[str, Any]) -> None:
         error = answer.get("error") or {}
-        self.status = status
-        self._facts = {
+        facts = {
             "status": status,
             "error_code": error.get("code"),
             "details": error.get("details") or [],
             "request_id": error.get("request_id"),
         }
         if "report" in answer:
-            self._facts["report"] = answer["report"]
+            facts["report"] = answer["report"]
         lines = ["%s answered %d: %s" % (request, status, error.get("message") or "no reason is given")]
-        lines += ["[%(pointer)s: %(message)s]" % detail for detail in self._facts["details"]]
+        lines += ["[%(pointer)s: %(message)s]" % detail for detail in facts["details"]]
         if error.get("remedy"):
             lines.append("Remedy: %s" % error["remedy"])
-        super().__init__(" ".join(lines))
+        super().__init__(" ".join(lines), **facts)
+        self.status = status
+        self.code = facts["error_code"]
 
-    def result(self) -> Dict[str, Any]:
-        return dict(super().result(), **self._facts)
+    def advised(self, advice: str) -> ClientError:
+        """The same error, with ``advice`` at its end."""
+        return ClientError("%s %s" % (self, advice), **self.facts)

@@ -46,7 +46,7 @@ class Resource:
         if not identifier:
             raise ClientError("The id is empty.")
         try:
-            return self._client.request("GET", self._path_of(identifier))
+            return self._client.request("GET", self.path_of(identifier))
         except ApiError as error:
             if error.status == 404:
                 return None
@@ -69,7 +69,7 @@ class Resource:
 
     def detail(self, identifier: str, what: str) -> Any:
         """What stands below the resource with this id, such as ``status``."""
-        return self._client.request("GET", "%s/%s" % (self._path_of(identifier), what))
+        return self._client.request("GET", "%s/%s" % (self.path_of(identifier), what))
 
     def create(self, body: Mapping[str, Any], query: Mapping[str, Any], check_mode: bool) -> Outcome:
         """Makes the resource that ``body`` declares; ``query`` goes along with the real request only."""
@@ -77,11 +77,11 @@ class Resource:
 
     def update(self, current: Mapping[str, Any], body: Mapping[str, Any], query: Mapping[str, Any], check_mode: bool) -> Outcome:
         """Brings ``current`` to what ``body`` declares; what it leaves out stays."""
-        return self._change("PATCH", self._path_of(current["id"]), current, body, query, check_mode)
+        return self._change("PATCH", self.path_of(current["id"]), current, body, query, check_mode)
 
     def delete(self, current: Mapping[str, Any], check_mode: bool) -> Outcome:
         """Removes ``current``; that it vanished meanwhile is as good."""
-        path = self._path_of(current["id"])
+        path = self.path_of(current["id"])
         changed, diff = False, {"before": {}, "after": {}}
         try:
             plan = self._client.request("DELETE", path, {"dry_run": "true"})
@@ -93,7 +93,8 @@ class Resource:
                 raise
         return Outcome(changed, diff, None)
 
-    def _path_of(self, identifier: str) -> str:
+    def path_of(self, identifier: str) -> str:
+        """Where the resource with this id is."""
         return "%s/%s" % (self._path, quote(identifier, safe=""))
 
     def _change(

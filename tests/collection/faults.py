@@ -114,7 +114,7 @@ class FaultyNetwork:
                 }
                 return Answer(response.status, kept, content)
 
-            do_GET = do_POST = do_PATCH = do_DELETE = pass_on  # noqa: N815
+            do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = pass_on  # noqa: N815
 
         return Handler
 
