@@ -145,15 +145,15 @@ def test_sixteen_hanging_connection_tests_keep_the_next_from_nothing(
     dbaudit.unruly.instead["open"] = hanging
     dbaudit.start()
     tasks = dbaudit.state.tasks
-    late = [tasks.request_test(_declaration("unruly"), {}, timeout_seconds=2.0) for _test in range(16)]
+    late = [tasks.request_test(_declaration("unruly"), {}, timeout_seconds=4.0) for _test in range(16)]
     assert hanging.entered.wait(10)
     # Its report can only come once a place is free.
     good = tasks.request_test(_declaration("orderly"), {"password": Secret("x")}, timeout_seconds=20.0)
-    report = tasks.wait(good, 10.0)
+    report = tasks.wait(good, 20.0)
     assert report is not None
     assert report.success
     for task in late:
-        report = tasks.wait(task, 0.0)
+        report = tasks.wait(task, 10.0)
         assert report is not None
         assert (report.success, report.error_code) == (False, "connection_timeout")
     hanging.end()
