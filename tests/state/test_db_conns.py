@@ -243,3 +243,10 @@ def test_a_silent_node_does_not_count(open_store: Open) -> None:
         deadline.wait(0.05)
     else:
         pytest.fail("a node without heartbeat is alive for ever")
+
+
+def test_the_policy_holds_for_a_new_database_whatever_the_nodes_can(store: State) -> None:
+    store.db_conns.put(TCP)
+    store.db_conns.set_policy(True)
+    store.nodes.register("old", "0.1.0", ())
+    assert create(store).db_conns_auditing
