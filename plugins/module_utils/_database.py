@@ -18,7 +18,15 @@ from ansible_collections.dbaudit.dbaudit.plugins.module_utils._resource import O
 DATABASES = ("/v1/databases", "database")
 POLL_SECONDS = 0.5
 
-DEFAULT_PORTS = {"postgresql": 5432, "mysql": 3306, "mariadb": 3306, "sqlserver": 1433, "oracle": 1521, "mongodb": 27017}
+DEFAULT_PORTS = {
+    "postgresql": 5432,
+    "mysql": 3306,
+    "mariadb": 3306,
+    "sqlserver": 1433,
+    "oracle": 1521,
+    "mongodb": 27017,
+    "redis_enterprise": 12345,
+}
 
 # What a task declares of a database; each is a field of the API with the same name.
 FIELDS = {
