@@ -48,18 +48,25 @@ _EVENT_ID = re.compile(rf"{_ID_PREFIX}[1-9][0-9]{{0,17}}")
 _LOOKUP_BATCH = 500
 
 
-_COLUMNS = ("database_no", *AuditEvent.__struct_fields__)
+_COLUMNS = AuditEvent.__struct_fields__
 _QUOTED = ", ".join(f'"{name}"' for name in _COLUMNS)
+# The last three, objects, parameters and detail, are stored as JSON.
+_JSON = slice(-3, None)
+_NO_JSON = (None, None, None)
 _PG_TYPES = {
-    "database_no": "bigint",
     "time_us": "bigint",
     "source_port": "integer",
     "duration_ms": "double precision",
     "rows_affected": "bigint",
 }
-_INSERT_SQLITE = f"INSERT INTO events ({_QUOTED}) VALUES ({', '.join('?' * len(_COLUMNS))})"  # noqa: S608
+# Our own number of the database stands in the text: one value less to bind for each of thousands of rows.
+_INSERT_SQLITE = (
+    f"INSERT INTO events (database_no, {_QUOTED})"  # noqa: S608  # names of our own columns
+    f" VALUES ({{database_no:d}}, {', '.join('?' * len(_COLUMNS))})"
+)
 _INSERT_POSTGRESQL = (
-    f"INSERT INTO events ({_QUOTED}) SELECT {_QUOTED} FROM unnest("  # noqa: S608  # names of our own columns
+    f"INSERT INTO events (database_no, {_QUOTED})"  # noqa: S608  # names of our own columns
+    f" SELECT %s::bigint, {_QUOTED} FROM unnest("
     + ", ".join(f"%s::{_PG_TYPES.get(name, 'text')}[]" for name in _COLUMNS)
     + f") WITH ORDINALITY AS new ({_QUOTED}, ordinal) ORDER BY ordinal"
 )
@@ -91,19 +98,20 @@ class RowEventStore:
             new = _not_stored_yet(connection, lease.database_no, events)
             if new:
                 _check_words(new)
-                self._insert(connection, [_row(lease.database_no, event) for event in new])
+                self._insert(connection, lease.database_no, new)
                 _add_hours(connection, lease.database_no, new)
             put_aside = sum(self._put_aside(connection, lease, record) for record in rejected)
             if new or put_aside:
                 _count(connection, lease.database_no, new, put_aside)
         return Appended(len(new), len(events) - len(new), revision)
 
-    def _insert(self, connection: Connection, rows: list[tuple[Any, ...]]) -> None:
+    def _insert(self, connection: Connection, database_no: int, new: Sequence[AuditEvent]) -> None:
+        rows = [row if row[_JSON] == _NO_JSON else _with_json(row) for row in map(astuple, new)]
         if self._backend.is_sqlite:
-            connection.exec_driver_sql(_INSERT_SQLITE, rows)
+            connection.exec_driver_sql(_INSERT_SQLITE.format(database_no=database_no), rows)
         else:
             columns = tuple(list(column) for column in zip(*rows, strict=True))
-            connection.exec_driver_sql(_INSERT_POSTGRESQL, columns)
+            connection.exec_driver_sql(_INSERT_POSTGRESQL, (database_no, *columns))
 
     def _put_aside(self, connection: Connection, lease: Lease, record: Rejected) -> int:
         known = connection.execute(
@@ -187,6 +195,12 @@ class RowEventStore:
             )
             return [_numbered(row) for row in rows]
 
+    def connections_waiting(self, after: Mapping[int, int]) -> set[int]:
+        with self._backend.reading() as connection:
+            asked = msgspec.json.encode(list(after.items())).decode()
+            query = _WAITING_SQLITE if self._backend.is_sqlite else _WAITING_POSTGRESQL
+            return set(connection.execute(query, {"asked": asked}).scalars())
+
     def backlogs(self, after: Mapping[int, int]) -> dict[int, Backlog]:
         with self._backend.reading() as connection:
             return {
@@ -268,6 +282,15 @@ _CONNECTIONS_AFTER = text(
 _BACKLOG = text(
     f"SELECT count(*), (SELECT time_us {_OF_DATABASE_AFTER} ORDER BY seq LIMIT 1) " + _OF_DATABASE_AFTER
 )
+_WAITING_SQLITE = text(
+    "SELECT asked.value ->> 0 FROM json_each(:asked) AS asked WHERE EXISTS (SELECT 1 FROM events"
+    f" WHERE {OF_CONNECTIONS} AND database_no = asked.value ->> 0 AND seq > asked.value ->> 1)"
+)
+_WAITING_POSTGRESQL = text(
+    "SELECT no FROM (SELECT (value ->> 0)::bigint AS no, (value ->> 1)::bigint AS after"
+    " FROM json_array_elements(cast(:asked AS json)) AS asked) AS asked WHERE EXISTS (SELECT 1 FROM events"
+    f" WHERE {OF_CONNECTIONS} AND database_no = no AND seq > after)"
+)
 _TYPES = {word.value: word for word in EventType}
 _SEVERITIES = {word.value: word for word in Severity}
 _OUTCOMES: dict[str | None, Outcome | None] = {None: None, **{word.value: word for word in Outcome}}
@@ -297,15 +320,14 @@ def _numbered(row: Sequence[Any]) -> NumberedEvent:
     )
 
 
-def _time_of(event: AuditEvent) -> int:
-    return event.time_us
-
-
-def _row(database_no: int, event: AuditEvent) -> tuple[Any, ...]:
-    row = (database_no, *astuple(event))
-    if event.objects is None and event.parameters is None and event.detail is None:
-        return row
-    return (*row[:-3], *(None if value is None else _encode(value).decode() for value in row[-3:]))
+def _with_json(row: tuple[Any, ...]) -> tuple[Any, ...]:
+    objects, parameters, detail = row[_JSON]
+    return (
+        *row[:-3],
+        None if objects is None else _encode(objects).decode(),
+        None if parameters is None else _encode(parameters).decode(),
+        None if detail is None else _encode(detail).decode(),
+    )
 
 
 def _advance_cursor(
@@ -357,7 +379,8 @@ def _not_stored_yet(
         for start in range(0, len(distinct), _LOOKUP_BATCH):
             some = distinct[start : start + _LOOKUP_BATCH]
             rows.extend(connection.execute(of_database.where(events.c.time_us.in_(some))).all())
-    if not rows and len({event.key for event in new}) == len(new):
+    keys = {event.key for event in new}
+    if len(keys) == len(new) and keys.isdisjoint([row.key for row in rows]):
         return new
     known = {tuple(row) for row in rows}
     fresh = []
@@ -380,7 +403,8 @@ def _check_words(new: Sequence[AuditEvent]) -> None:
 
 
 def _add_hours(connection: Connection, database_no: int, new: Sequence[AuditEvent]) -> None:
-    for hour, number in sorted(Counter([event.time_us // _HOUR_US for event in new]).items()):
+    hours = Counter([event.time_us // _HOUR_US for event in new])
+    for hour, number in sorted(hours.items()):
         done = connection.execute(
             update(event_hours)
             .where(event_hours.c.database_no == database_no, event_hours.c.hour == hour)
@@ -395,12 +419,13 @@ def _count(connection: Connection, database_no: int, new: Sequence[AuditEvent], 
     connection.execute(
         mine.values(
             events_total=collectors.c.events_total + len(new),
-            gaps_total=collectors.c.gaps_total + sum(event.type == EventType.GAP for event in new),
+            gaps_total=collectors.c.gaps_total + [event.type for event in new].count(EventType.GAP),
             rejected_total=collectors.c.rejected_total + rejected,
         )
     )
     if new:
-        latest = max(new, key=_time_of)
+        times = [event.time_us for event in new]
+        latest = new[times.index(max(times))]
         connection.execute(
             mine.where(func.coalesce(collectors.c.last_event_time_us, 0) <= latest.time_us).values(
                 last_event_time_us=latest.time_us,
