@@ -41,6 +41,7 @@ class Agent:
         self._collectors: dict[str, Collector] = {}
         self._hanging: defaultdict[str, list[Collector]] = defaultdict(list)
         self._not_before: dict[str, float] = {}
+        self._leases: tuple[Lease, ...] = ()
 
     def run(self, stop: threading.Event) -> None:
         """Work until ``stop`` is set; then finish the chunks at hand and give the leases back."""
@@ -51,7 +52,7 @@ class Agent:
         _log.info("agent %s (%s) is running", node.id, node.name)
         tests = ConnectionTests(self._state, self._registry, node.id)
         retention = Retention(self._state, self._settings.retention_interval_seconds)
-        sender = Sender(self._state, node.id, self._leases)
+        sender = Sender(self._state, node.id, lambda: self._leases)
         tests.start()
         retention.start()
         sender.start()
@@ -90,6 +91,7 @@ class Agent:
                 return
 
     def _hold(self, node: Node, leases: list[Lease]) -> None:
+        self._leases = tuple(leases)
         held = {lease.database_id: lease for lease in leases}
         for database_id, collector in list(self._collectors.items()):
             if held.get(database_id) != collector.lease:
@@ -110,10 +112,6 @@ class Agent:
                 )
                 self._collectors[database_id] = collector
                 collector.start()
-
-    def _leases(self) -> list[Lease]:
-        """The leases that are held now; asked by the sender's thread."""
-        return [collector.lease for collector in tuple(self._collectors.values())]
 
     def _may_start(self, database_id: str) -> bool:
         if time.monotonic() < self._not_before.get(database_id, 0.0):

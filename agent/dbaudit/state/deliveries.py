@@ -84,12 +84,13 @@ class DeliveryStore:
             return [_delivery(row) for row in connection.execute(_rows().order_by(databases.c.no))]
 
     def of(self, held: Sequence[Lease]) -> list[Delivery]:
-        """Those of these databases that are switched on."""
+        """Those of these databases that are switched on, and whose lease is still this one."""
         if not held:
             return []
-        mine = databases.c.no.in_([lease.database_no for lease in held])
         with self._backend.reading() as connection:
-            return [_delivery(r) for r in connection.execute(_rows().where(mine).order_by(databases.c.no))]
+            mine = [lease.database_no for lease in _held(connection, held, now_us())]
+            rows = connection.execute(_rows().where(databases.c.no.in_(mine)).order_by(databases.c.no))
+            return [_delivery(row) for row in rows]
 
     def advance(self, sent: Sequence[Sent]) -> list[Lease]:
         """Remember what has arrived, of many databases in one transaction. It never goes back.

@@ -273,7 +273,8 @@ _CONNECTION_COLUMNS = (
     "source_host",
     "detail",
 )
-_OF_DATABASE_AFTER = f"FROM events WHERE {OF_CONNECTIONS} AND database_no = :no AND seq > :after"
+_OF_CONNECTIONS = f"FROM events WHERE {OF_CONNECTIONS}"
+_OF_DATABASE_AFTER = f"{_OF_CONNECTIONS} AND database_no = :no AND seq > :after"
 _CONNECTIONS_AFTER = text(
     "SELECT seq, "  # names of our own columns
     + ", ".join(f'"{name}"' for name in _CONNECTION_COLUMNS)
@@ -283,13 +284,13 @@ _BACKLOG = text(
     f"SELECT count(*), (SELECT time_us {_OF_DATABASE_AFTER} ORDER BY seq LIMIT 1) " + _OF_DATABASE_AFTER
 )
 _WAITING_SQLITE = text(
-    "SELECT asked.value ->> 0 FROM json_each(:asked) AS asked WHERE EXISTS (SELECT 1 FROM events"
-    f" WHERE {OF_CONNECTIONS} AND database_no = asked.value ->> 0 AND seq > asked.value ->> 1)"
+    "SELECT asked.value ->> 0 FROM json_each(:asked) AS asked WHERE EXISTS"  # noqa: S608  # our own
+    f" (SELECT 1 {_OF_CONNECTIONS} AND database_no = asked.value ->> 0 AND seq > asked.value ->> 1)"
 )
 _WAITING_POSTGRESQL = text(
-    "SELECT no FROM (SELECT (value ->> 0)::bigint AS no, (value ->> 1)::bigint AS after"
-    " FROM json_array_elements(cast(:asked AS json)) AS asked) AS asked WHERE EXISTS (SELECT 1 FROM events"
-    f" WHERE {OF_CONNECTIONS} AND database_no = no AND seq > after)"
+    "SELECT no FROM (SELECT (value ->> 0)::bigint AS no, (value ->> 1)::bigint AS after"  # noqa: S608
+    " FROM json_array_elements(cast(:asked AS json)) AS asked) AS asked WHERE EXISTS"
+    f" (SELECT 1 {_OF_CONNECTIONS} AND database_no = no AND seq > after)"
 )
 _TYPES = {word.value: word for word in EventType}
 _SEVERITIES = {word.value: word for word in Severity}

@@ -129,6 +129,9 @@ class EventStore(Protocol):
         storing; at most ``limit``. Numbers are given in the order of committing: none comes in between later.
         """
 
+    def connections_waiting(self, after: Mapping[int, int]) -> set[int]:
+        """Which databases have connection events after a number; both by ``database_no``."""
+
     def backlogs(self, after: Mapping[int, int]) -> dict[int, Backlog]:
         """How many connection events each database has after a number; both by ``database_no``."""
 

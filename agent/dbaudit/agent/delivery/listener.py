@@ -3,17 +3,21 @@
 The protocol has no acknowledgement, but the kernel tells something: how many bytes the other side has not
 taken yet (SIOCOUTQ; on a unix socket: not read yet), and how the connection ended. A side that closes with
 unread bytes sends a reset, so an orderly end means that everything taken was read (RFC 9293, 3.6.1; RFC 2525,
-2.17).
+2.17; unix(7) gives ECONNRESET for the same).
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
+import os
 import select
 import socket
+import stat
 import struct
 import time
+from pathlib import Path
 
 from dbaudit.core.db_conns import AuditProtocol, DbConnsSettings
 from dbaudit.core.errors import ErrorCode, TransientError
@@ -21,13 +25,19 @@ from dbaudit.core.errors import ErrorCode, TransientError
 _SIOCOUTQ = 0x5411
 _CONNECT_SECONDS = 5.0
 _SILENCE_MILLISECONDS = 30_000
-_KEEPALIVE_SECONDS = 15
+_KEEPALIVE_SECONDS = 10
+_KEEPALIVE_PROBES = 3
+# struct tcp_info of linux/tcp.h
 _TCP_INFO_BYTES = 232
+_RETRANSMITS, _PROBES, _LAST_ACK_MILLISECONDS, _SEND_WINDOW = 2, 3, 56, 228
 _ROUNDING_BYTES = 4096
 
 
 class Listener:
-    """An open connection. ``written`` counts the bytes given to the kernel since it was opened."""
+    """An open connection. ``written`` counts the bytes given to the kernel since it was opened.
+
+    Making one takes as long as the name server does. Raises TransientError (`listener_unreachable`).
+    """
 
     def __init__(self, settings: DbConnsSettings) -> None:
         self._local = settings.audit_protocol is AuditProtocol.LOCAL
@@ -52,10 +62,22 @@ class Listener:
         return 0
 
     def taken(self) -> int:
-        """How many written bytes the other side's kernel has taken; on a unix socket the listener itself."""
+        """How many written bytes the other side's kernel has taken; on a unix socket the listener itself.
+
+        Raises OSError when the connection is broken.
+        """
         waiting = struct.pack("i", 0)
         (unsent,) = struct.unpack("i", fcntl.ioctl(self._socket.fileno(), _SIOCOUTQ, waiting))
-        return self.written - min(self.written, int(unsent)) if not self._local or unsent == 0 else 0
+        if not self._local:
+            return self.written - min(self.written, int(unsent))
+        # There it counts the kernel's memory, not bytes, and is 0 as well when the listener died with them.
+        self._wait(0, 0.0)
+        return 0 if unsent else self.written
+
+    @property
+    def taken_means_read(self) -> bool:
+        """Whether ``taken`` counts what the listener has read, and not only what its host has."""
+        return self._local
 
     def drained(self) -> bool:
         """Whether the listener seems to have read everything: its host has taken all, and offers as much room
@@ -63,20 +85,17 @@ class Listener:
         """
         return self.taken() == self.written and self._offered() >= self._widest - _ROUNDING_BYTES
 
-    def _offered(self) -> int:
-        """The room that the other side offers now, in bytes (tcpi_snd_wnd of tcp(7), Linux 5.4 and later)."""
-        if self._local:
-            return 0
-        info = self._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
-        if len(info) < _TCP_INFO_BYTES:
-            return 0
-        (room,) = struct.unpack_from("I", info, _TCP_INFO_BYTES - 4)
-        return int(room)
+    def require_life(self) -> None:
+        """Raises TimeoutError when the listener's host has been silent for long though we asked.
 
-    @property
-    def taken_means_read(self) -> bool:
-        """Whether ``taken`` counts what the listener has read, and not only what its host has."""
-        return self._local
+        A listener that only does not read is alive: its host answers. (TCP_USER_TIMEOUT would end that, too.)
+        """
+        if self._local:
+            return
+        info = self._tcp_info()
+        (since_ack,) = struct.unpack_from("I", info, _LAST_ACK_MILLISECONDS)
+        if since_ack > _SILENCE_MILLISECONDS and (info[_RETRANSMITS] or info[_PROBES] > 1):
+            raise TimeoutError
 
     def ended(self, timeout_seconds: float = 0.0) -> bool:
         """Whether the listener has closed the connection in an orderly way; whatever it says is thrown away.
@@ -85,23 +104,39 @@ class Listener:
         """
         deadline = time.monotonic() + timeout_seconds
         while True:
-            if not self._wait(select.POLLIN, max(0.0, deadline - time.monotonic())):
+            left_seconds = deadline - time.monotonic()
+            if not self._wait(select.POLLIN, max(0.0, left_seconds)):
                 return False
             with contextlib.suppress(BlockingIOError):
                 if not self._socket.recv(65536):
                     return True
+            if left_seconds < 0:
+                return False
 
-    def finish(self, timeout_seconds: float) -> bool:
-        """Close our direction and wait for the listener to close its own; True when it did so in time.
+    def finish(self) -> None:
+        """Close our direction; when the listener then ends the connection, it has read everything.
 
-        True means that it has read everything. Raises OSError when the connection is broken.
+        Raises OSError when the connection is broken.
         """
         self._socket.shutdown(socket.SHUT_WR)
-        return self.ended(timeout_seconds)
 
     def close(self) -> None:
-        """Give the connection up."""
+        """Give the connection up; what the kernel has still goes out."""
         self._socket.close()
+
+    def reset(self) -> None:
+        """Give the connection up with everything that the listener's host has not taken yet."""
+        if not self._local:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._socket.close()
+
+    def _offered(self) -> int:
+        """The room that the other side offers now, in bytes."""
+        return 0 if self._local else int(struct.unpack_from("I", self._tcp_info(), _SEND_WINDOW)[0])
+
+    def _tcp_info(self) -> bytes:
+        info = self._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
+        return info.ljust(_TCP_INFO_BYTES, b"\0")  # before Linux 5.4 it is shorter
 
     def _wait(self, wanted: int, timeout_seconds: float) -> int:
         waiting = select.poll()
@@ -109,7 +144,7 @@ class Listener:
         found = waiting.poll(timeout_seconds * 1000)
         if found and found[0][1] & select.POLLERR:
             error = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-            raise OSError(error, "the connection is broken")
+            raise OSError(error, os.strerror(error) if error else "the connection is broken")
         return found[0][1] if found else 0
 
 
@@ -126,25 +161,46 @@ def _connect(settings: DbConnsSettings) -> socket.socket:
             return connection
         address = (settings.audit_address, settings.audit_port or 0)
         connection = socket.create_connection(address, timeout=_CONNECT_SECONDS)
-    except OSError as error:
+        if connection.getsockname() == connection.getpeername():
+            # Nobody listens, and the kernel chose the very port as our own: TCP connects us to ourselves.
+            connection.close()
+            raise ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
+    except (OSError, UnicodeError) as error:
         raise unreachable(settings, error) from None
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _SILENCE_MILLISECONDS)
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _KEEPALIVE_SECONDS)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _KEEPALIVE_SECONDS)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, _KEEPALIVE_PROBES)
     return connection
 
 
-def unreachable(settings: DbConnsSettings, error: OSError) -> TransientError:
+def unreachable(settings: DbConnsSettings, error: Exception) -> TransientError:
     """The listener cannot be reached, or not any more: with its address, the reason, and what to look at."""
+    return failure(settings, f"cannot be reached: {_reason(settings, error)}")
+
+
+def failure(settings: DbConnsSettings, what: str) -> TransientError:
+    """What is wrong with the listener, after its address, and what to look at."""
     address = settings.audit_address
     if settings.audit_protocol is AuditProtocol.TCP:
         address = f"[{address}]" if ":" in address else address
         address = f"{address}:{settings.audit_port}"
-    reason = "it does not answer" if isinstance(error, TimeoutError) else error.strerror or str(error)
     return TransientError(
         ErrorCode.LISTENER_UNREACHABLE,
-        f"The listener {address} cannot be reached: {reason}.",
+        f"The listener {address} {what}.",
         remedy="Start the listener, or change the settings with PUT /v1/cluster/auditing/db_conns.",
     )
+
+
+def _reason(settings: DbConnsSettings, error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return "it does not answer"
+    if isinstance(error, BlockingIOError):
+        return "it does not accept any connection more"
+    if settings.audit_protocol is AuditProtocol.LOCAL and isinstance(error, ConnectionRefusedError):
+        with contextlib.suppress(OSError):
+            if not stat.S_ISSOCK(Path(settings.audit_address).stat().st_mode):
+                return "the path is not a socket"
+        return "nobody listens at this socket"
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)

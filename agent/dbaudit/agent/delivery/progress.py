@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from dbaudit.agent.delivery.window import Batch
+from dbaudit.agent.delivery.window import Part
 from dbaudit.state.deliveries import Delivery, DeliveryStore, Sent
 from dbaudit.state.nodes import Lease
 
@@ -29,18 +29,14 @@ class Progress:
 
     def keep(self, held: Sequence[tuple[Lease, Delivery]]) -> None:
         """These databases are sent now: new ones start where the state says, others are forgotten."""
-        known = self._reached
-        self._reached = {
-            lease: known.get(lease)
-            or _Reached(delivery.confirmed_seq, delivery.sent_seq, delivery.confirmed_seq)
-            for lease, delivery in held
-        }
+        kept = {}
         for lease, delivery in held:
-            reached = self._reached[lease]
-            if delivery.confirmed_seq > reached.next_after:  # switched off and on again: from now on only
-                self._reached[lease] = _Reached(
-                    delivery.confirmed_seq, delivery.sent_seq, delivery.confirmed_seq
-                )
+            reached = self._reached.get(lease)
+            # Behind the state is who was switched off and on again meanwhile: from then on only.
+            if reached is None or delivery.confirmed_seq > reached.next_after:
+                reached = _Reached(delivery.confirmed_seq, delivery.sent_seq, delivery.confirmed_seq)
+            kept[lease] = reached
+        self._reached = kept
 
     def next_after(self, lease: Lease) -> int:
         """The number of the event after which reading goes on."""
@@ -50,21 +46,21 @@ class Progress:
         """Everything up to this number is on its way."""
         self._reached[lease].next_after = last_number
 
-    def handed(self, batches: Iterable[Batch]) -> None:
+    def handed(self, parts: Iterable[Part]) -> None:
         """The listener's host has these."""
-        for batch in batches:
-            reached = self._reached.get(batch.lease)
-            if reached is not None and batch.numbers[-1] > reached.sent:
-                reached.new_events += len(batch.numbers) - bisect_right(batch.numbers, reached.sent)
-                reached.sent = batch.numbers[-1]
+        for part in parts:
+            reached = self._reached.get(part.lease)
+            if reached is not None and part.numbers[-1] > reached.sent:
+                reached.new_events += len(part.numbers) - bisect_right(part.numbers, reached.sent)
+                reached.sent = part.numbers[-1]
                 reached.changed = True
 
-    def read(self, batches: Iterable[Batch]) -> None:
+    def read(self, parts: Iterable[Part]) -> None:
         """The listener has read these."""
-        for batch in batches:
-            reached = self._reached.get(batch.lease)
-            if reached is not None and batch.numbers[-1] > reached.confirmed:
-                reached.confirmed = batch.numbers[-1]
+        for part in parts:
+            reached = self._reached.get(part.lease)
+            if reached is not None and part.numbers[-1] > reached.confirmed:
+                reached.confirmed = part.numbers[-1]
                 reached.changed = True
 
     def rewind(self) -> None:
@@ -78,6 +74,4 @@ class Progress:
         lost = self._store.advance([Sent(lease, r.sent, r.new_events, r.confirmed) for lease, r in changed])
         for reached in (reached for lease, reached in changed):
             reached.changed, reached.new_events = False, 0
-        for lease in lost:
-            self._reached.pop(lease, None)
         return lost

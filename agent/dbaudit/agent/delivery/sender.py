@@ -1,9 +1,9 @@
 """Sends the connection events of the databases that this node holds to the listener of the settings.
 
 It reads from the event store by its own positions and holds up nobody. What the listener has read for sure is
-known only where a connection ends in an orderly way (see listener.py). So while more than a window's bytes
-are open, the sender closes its direction, waits for the listener to read the rest and close too, and connects
-anew; after a connection that broke, everything not confirmed is sent again: at least once, and in order.
+known only where a connection ends in an orderly way (see listener.py). So when a window's bytes are open, or
+any for a minute, the sender closes its direction, waits for the listener to read the rest and close too, and
+connects anew; after a connection that broke, what is not confirmed is sent again: at least once, in order.
 """
 
 from __future__ import annotations
@@ -14,10 +14,13 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from dbaudit.agent.delivery.listener import Listener, unreachable
+from dbaudit.agent.delivery.attempts import Attempts
+from dbaudit.agent.delivery.channel import Channel
+from dbaudit.agent.delivery.connecting import Connecting
+from dbaudit.agent.delivery.listener import Listener, failure, unreachable
 from dbaudit.agent.delivery.notifications import notification
 from dbaudit.agent.delivery.progress import Progress
-from dbaudit.agent.delivery.window import Window
+from dbaudit.agent.delivery.reports import Reports
 from dbaudit.core.db_conns import DbConnsSettings
 from dbaudit.core.errors import DbauditError, TransientError
 from dbaudit.core.tracebacks import safe_traceback
@@ -28,36 +31,50 @@ from dbaudit.state.nodes import Lease
 from dbaudit.state.wakeup import Topic
 
 _log = logging.getLogger(__name__)
-_EVENTS_A_BATCH = 2000
-_LOOK_SECONDS = 0.2
+_WAIT_SECONDS = 0.2
+_GATHER_SECONDS = 0.02
+_LOOK_SECONDS = 1.0
+_SAVE_SECONDS = 0.25
 _FAREWELL_SECONDS = 2.0
-_PATIENCE_SECONDS = 10.0
-SMALLEST_WINDOW_BYTES = 16 * 1024
+_STEADY_SECONDS = 10.0
+_CONFIRM_SECONDS = 60.0
+_LONG_PATIENCE_SECONDS = 10.0
+_SHORT_PATIENCE_SECONDS = 1.0
+_EVENTS_A_BATCH = 2000
+_BYTES_AN_EVENT = 160
+SMALLEST_WINDOW_BYTES = 256
 LARGEST_WINDOW_BYTES = 1024 * 1024
 
 
 class Sender(threading.Thread):
     """One connection to the listener for all databases of this node.
 
-    ``leases`` gives the leases that the node holds at the moment.
+    ``leases`` gives the leases that the node holds at the moment; what the state says of them counts.
     """
 
     def __init__(self, state: State, node_id: str, leases: Callable[[], Sequence[Lease]]) -> None:
         super().__init__(name="sender", daemon=True)
         self._state = state
-        self._node_id = node_id
         self._leases = leases
         self._stopping = threading.Event()
         self._progress = Progress(state.deliveries)
-        self._window = Window()
-        self._window_bytes = LARGEST_WINDOW_BYTES
-        self._listener: Listener | None = None
+        self._reports = Reports(state.deliveries, node_id)
+        self._attempts = Attempts()
         self._present: DbConns | None = None
         self._held: list[tuple[Lease, Delivery]] = []
-        self._attempts = 0
-        self._was_connected = False
-        self._not_before = 0.0
-        self._shown: tuple[object, ...] = ()
+        self._seen: tuple[object, ...] = ()
+        self._look_again = 0.0
+        self._save_again = 0.0
+        self._connecting: Connecting | None = None
+        self._channel: Channel | None = None
+        self._failure: TransientError | None = None
+        self._standing = False
+        self._reconnecting = False
+        self._reconnects = 0
+        self._window_bytes = LARGEST_WINDOW_BYTES
+        self._patience_seconds = _LONG_PATIENCE_SECONDS
+        self._first = 0
+        self._complaint: str | None = None
 
     def stop(self) -> None:
         """Send no more; what was sent is confirmed where the listener still does so."""
@@ -67,221 +84,220 @@ class Sender(threading.Thread):
         """Send until stopped."""
         while not self._stopping.is_set():
             seen = self._state.wakeup.count(Topic.EVENTS)
+            busy = False
             try:
                 busy = self._round()
+                self._complaint = None
             except DbauditError as error:
-                _log.warning("connection events are not sent: %s", error)
-                busy = False
+                self._complain(str(error))
             except Exception as error:  # noqa: BLE001  # the agent outlives every failure
-                _log.error("connection events are not sent: %s", safe_traceback(error, ()))
-                self._broken()
-                busy = False
-            if not busy and not self._stopping.is_set():
-                self._state.wakeup.wait(Topic.EVENTS, seen, _LOOK_SECONDS)
+                self._complain(safe_traceback(error, ()))
+                self._drop()
+                self._look_again = 0.0
+            if not busy and self._state.wakeup.wait(Topic.EVENTS, seen, _WAIT_SECONDS):
+                self._stopping.wait(_GATHER_SECONDS)
         with contextlib.suppress(DbauditError):
-            self._say_farewell()
+            self._farewell()
+            self._show(DeliveryState.STOPPED)
+
+    def _complain(self, complaint: str) -> None:
+        if complaint != self._complaint:
+            _log.warning("connection events are not sent: %s", complaint)
+        self._complaint = complaint
 
     def _round(self) -> bool:
         """Do what there is to do; True when there may be more at once."""
-        self._look_at_settings()
-        present = self._present
-        if present is None or present.settings is None or not self._held:
-            self._say_farewell()
+        self._look()
+        settings = None if self._present is None else self._present.settings
+        if settings is None or not self._held:
+            self._farewell()
             return False
-        if self._listener is None and not self._connect(present.settings, present.revision):
-            return False
-        try:
-            busy = self._exchange(present)
-        except OSError as error:
-            self._broken()
-            self._show_failure(present.settings, unreachable(present.settings, error))
-            busy = False
-        self._progress.save()
+        busy = self._connect(settings) if self._channel is None else self._exchange(self._channel, settings)
+        if time.monotonic() >= self._save_again:
+            self._save()
+        self._show(self._delivery_state(settings))
         return busy
 
-    def _look_at_settings(self) -> None:
-        present = self._state.db_conns.current()
-        if self._present is None or present.revision != self._present.revision:
-            self._say_farewell()
-            self._attempts, self._not_before = 0, 0.0
-        self._present = present
-        leases = {lease.database_no: lease for lease in self._leases()}
-        held = self._state.deliveries.of(list(leases.values()))
-        self._held = [(leases[delivery.database_no], delivery) for delivery in held]
-        self._progress.keep(self._held)
+    # -- what the state says
 
-    def _connect(self, settings: DbConnsSettings, revision: int) -> bool:
-        if time.monotonic() < self._not_before:
-            return False
-        limit = settings.audit_reconnect_max_attempts
-        if limit and self._attempts > limit:
-            return False
-        self._show(DeliveryState.CONNECTING) if not self._shown else None
-        try:
-            self._listener = Listener(settings)
-        except TransientError as error:
-            self._attempts += 1
-            self._not_before = time.monotonic() + settings.audit_reconnect_interval
-            self._show_failure(settings, error)
-            return False
-        self._window = Window()
-        reconnects = 1 if self._was_connected and self._attempts else 0
-        self._was_connected = True
-        self._attempts = 0
-        self._show(DeliveryState.CONNECTED, reconnects=reconnects)
-        return True
-
-    def _exchange(self, present: DbConns) -> bool:
-        """Send what waits, take note of what has arrived; True when something was sent."""
-        listener = self._listener
-        if listener is None:
-            return False
-        if listener.ended():
-            self._ended(listener)
-            return True
-        self._show(DeliveryState.CONNECTED)
-        sent = False
-        for lease, delivery in self._held:
-            events = self._state.events.connections_after(
-                lease.database_no, self._progress.next_after(lease), _EVENTS_A_BATCH
-            )
-            if not events:
-                continue
-            sent = True
-            data = b"".join([notification(delivery, numbered.event) for numbered in events])
-            self._window.add(lease, tuple(numbered.seq for numbered in events), len(data))
-            self._progress.given(lease, events[-1].seq)
-            if not self._send(listener, data, present):
-                return True
-            if self._window.open_bytes > self._window_bytes:
-                self._confirm(listener, present)
-                return True
-        self._note(listener)
-        return sent
-
-    def _send(self, listener: Listener, data: bytes, present: DbConns) -> bool:
-        """Send all of ``data``; False when the listener has closed, or something else is to be done first."""
-        rest = memoryview(data)
-        while rest:
-            taken = listener.send(rest, _LOOK_SECONDS)
-            rest = rest[taken:]
-            if rest and (self._stopping.is_set() or self._changed(present)):
-                return False
-            if taken == 0:
-                self._note(listener)
-                self._progress.save()
-                if listener.ended():
-                    self._ended(listener)
-                    return False
-        return True
-
-    def _note(self, listener: Listener) -> None:
-        taken = listener.taken()
-        self._progress.handed(self._window.handed(taken))
-        if listener.taken_means_read:
-            self._progress.read(self._window.read(taken))
-
-    def _confirm(self, listener: Listener, present: DbConns) -> None:
-        """Let the listener read everything: on a socket by waiting, over TCP by ending the connection."""
-        if listener.taken_means_read:
-            while self._window.open_bytes > self._window_bytes and not self._interrupted(present):
-                if listener.ended(_LOOK_SECONDS / 20):
-                    self._ended(listener)
-                    return
-                self._note(listener)
+    def _look(self) -> None:
+        """Learn what is to be sent, and where: when something may have changed, and from time to time."""
+        leases = tuple(self._leases())
+        counts = [self._state.wakeup.count(topic) for topic in (Topic.DB_CONNS, Topic.DATABASES)]
+        seen = (leases, *counts)
+        if seen == self._seen and time.monotonic() < self._look_again:
             return
-        if listener.finish(0.0) or self._wait_for_end(listener, present):
-            self._ended(listener)
-            self._window_bytes = min(2 * self._window_bytes, LARGEST_WINDOW_BYTES)
+        present = self._state.db_conns.current()
+        by_number = {lease.database_no: lease for lease in leases}
+        held = [(by_number[found.database_no], found) for found in self._state.deliveries.of(leases)]
+        if self._present is None or present.revision != self._present.revision:
+            self._farewell()
+            self._attempts.begin_anew()
+            self._failure = None
+        self._present = present
+        self._take(held)
+        self._seen, self._look_again = seen, time.monotonic() + _LOOK_SECONDS
 
-    def _wait_for_end(self, listener: Listener, present: DbConns) -> bool:
-        patient_until = time.monotonic() + _PATIENCE_SECONDS
-        while not self._interrupted(present):
-            if listener.ended(_LOOK_SECONDS):
-                return True
-            if time.monotonic() > patient_until and listener.drained():
-                return True
-            self._note(listener)
-            self._progress.save()
+    def _take(self, held: list[tuple[Lease, Delivery]]) -> None:
+        still = {lease for lease, delivery in held}
+        gone = {lease for lease, delivery in self._held if lease not in still}
+        self._held = held
+        self._progress.keep(held)
+        if gone and self._channel is not None and gone & self._channel.not_handed():
+            # Another node sends it: what waits in our kernel must not arrive after that.
+            self._channel.reset()
+            self._drop()
+
+    def _save(self) -> None:
+        lost = set(self._progress.save())
+        if lost:
+            self._take([(lease, delivery) for lease, delivery in self._held if lease not in lost])
+        self._save_again = time.monotonic() + _SAVE_SECONDS
+
+    def _delivery_state(self, settings: DbConnsSettings) -> DeliveryState:
+        if self._failure is not None:
+            return DeliveryState.GIVEN_UP if self._attempts.given_up(settings) else DeliveryState.RETRYING
+        return DeliveryState.CONNECTED if self._standing else DeliveryState.CONNECTING
+
+    def _show(self, state: DeliveryState) -> None:
+        revision = 0 if self._present is None else self._present.revision
+        error = None if state is DeliveryState.STOPPED else self._failure
+        leases = [lease for lease, delivery in self._held]
+        self._reports.show(leases, revision, state, error, self._reconnects)
+        self._reconnects = 0
+
+    # -- the connection
+
+    def _connect(self, settings: DbConnsSettings) -> bool:
+        if self._connecting is None:
+            if not self._attempts.due(settings):
+                return False
+            self._connecting = Connecting(settings)
+            self._connecting.start()
+        outcome = self._connecting.outcome(_WAIT_SECONDS)
+        if outcome is None:
+            return True
+        self._connecting = None
+        if isinstance(outcome, Listener):
+            self._channel = Channel(outcome)
+            self._standing = True
+            self._reconnects += self._reconnecting
+            self._reconnecting = False
+            return True
+        self._attempts.refused(settings)
+        self._failure = outcome
+        self._reconnecting = True
         return False
 
-    def _interrupted(self, present: DbConns) -> bool:
-        return self._stopping.is_set() or self._changed(present)
+    def _exchange(self, channel: Channel, settings: DbConnsSettings) -> bool:
+        try:
+            return self._advance(channel, settings)
+        except OSError as error:
+            self._window_bytes = max(self._window_bytes // 4, SMALLEST_WINDOW_BYTES)
+            self._lost(channel, settings, unreachable(settings, error))
+            return True
 
-    def _changed(self, present: DbConns) -> bool:
-        return self._state.db_conns.current().revision != present.revision
+    def _advance(self, channel: Channel, settings: DbConnsSettings) -> bool:
+        """One step on the connection: end it, or send something and note what has arrived."""
+        if channel.ended(_WAIT_SECONDS if channel.finished else 0.0):
+            self._ended(channel, settings)
+            return True
+        self._note(channel)
+        if channel.finished:
+            if channel.drained_after(self._patience_seconds):
+                self._patience_seconds = _SHORT_PATIENCE_SECONDS
+                self._ended(channel, settings)
+            return True
+        if self._failure is not None and (channel.fruitful or channel.age_seconds() > _LOOK_SECONDS):
+            self._failure = None
+            self._attempts.begin_anew()
+        if not channel.pending and not self._load(channel):
+            return self._confirm(channel)
+        channel.push(_WAIT_SECONDS)
+        return True
 
-    def _ended(self, listener: Listener) -> None:
-        """The listener has closed in an orderly way: all that its host had taken was read."""
-        taken = listener.taken()
-        self._progress.handed(self._window.handed(taken))
-        read = self._window.read(taken)
-        self._progress.read(read)
-        self._drop()
-        if not read:  # it takes nothing: not again at once
-            settings = self._present.settings if self._present else None
-            self._attempts += 1
-            self._not_before = time.monotonic() + (settings.audit_reconnect_interval if settings else 1)
+    def _load(self, channel: Channel) -> bool:
+        """Take the next events, of all databases in turn; False when there is none or no room."""
+        room = min(_EVENTS_A_BATCH, (self._window_bytes - channel.open_bytes) // _BYTES_AN_EVENT)
+        if room <= 0:
+            return False
+        after = {lease.database_no: self._progress.next_after(lease) for lease, delivery in self._held}
+        waiting = self._state.events.connections_waiting(after)
+        turns = [(lease, delivery) for lease, delivery in self._held if lease.database_no in waiting]
+        turns.sort(key=lambda turn: (turn[0].database_no < self._first, turn[0].database_no))
+        parts: list[tuple[Lease, list[int], list[bytes]]] = []
+        for lease, delivery in turns:
+            events = self._state.events.connections_after(lease.database_no, after[lease.database_no], room)
+            if events:
+                lines = [notification(delivery, numbered.event) for numbered in events]
+                parts.append((lease, [numbered.seq for numbered in events], lines))
+                self._first = lease.database_no + 1
+                room -= len(events)
+            if room <= 0:
+                break
+        if not parts:
+            return False
+        channel.load(parts)
+        for part in parts:
+            self._progress.given(part[0], part[1][-1])
+        return True
 
-    def _broken(self) -> None:
-        """The connection is gone, with we do not know how much unread."""
-        if self._listener is not None:
-            self._window_bytes = max(self._window_bytes // 2, SMALLEST_WINDOW_BYTES)
+    def _confirm(self, channel: Channel) -> bool:
+        """With nothing to send: let the listener read everything, where much or old is open."""
+        full = channel.open_bytes + _BYTES_AN_EVENT > self._window_bytes
+        if channel.confirms_itself:
+            return full and not channel.ended(_GATHER_SECONDS / 2)
+        if full or channel.open_seconds() > _CONFIRM_SECONDS:
+            channel.finish()
+            return True
+        return False
+
+    def _note(self, channel: Channel) -> None:
+        self._progress.handed(channel.handed())
+        if channel.confirms_itself:
+            self._progress.read(channel.read())
+
+    def _ended(self, channel: Channel, settings: DbConnsSettings) -> None:
+        """The connection ended in an orderly way: all that the listener's host had taken was read."""
+        self._progress.handed(channel.handed())
+        self._progress.read(channel.read())
+        if channel.finished and channel.fruitful:
+            self._window_bytes = min(2 * self._window_bytes, LARGEST_WINDOW_BYTES)
+            self._attempts.begin_anew()
+            self._failure = None
             self._drop()
-            self._attempts += 1
+        else:
+            self._lost(channel, settings, failure(settings, "closes connections before it has read anything"))
+
+    def _lost(self, channel: Channel, settings: DbConnsSettings, error: TransientError) -> None:
+        """The connection ended, and not because we wanted it to."""
+        _log.info("the connection to the listener ended: %s", error)
+        self._drop()
+        self._reconnecting = True
+        if channel.fruitful or channel.age_seconds() > _STEADY_SECONDS:
+            self._attempts.begin_anew()
+        else:
+            self._attempts.cut_short(settings)
+            self._failure = error
 
     def _drop(self) -> None:
-        if self._listener is not None:
-            self._listener.close()
-        self._listener = None
-        self._window = Window()
+        if self._connecting is not None:
+            self._connecting.abandon()
+            self._connecting = None
+        if self._channel is not None:
+            self._channel.close()
+            self._channel = None
         self._progress.rewind()
 
-    def _say_farewell(self) -> None:
+    def _farewell(self) -> None:
         """End the connection in an orderly way, so that nothing has to be sent twice."""
-        listener = self._listener
-        if listener is None:
-            return
-        with contextlib.suppress(OSError):
-            if listener.finish(_FAREWELL_SECONDS):
-                self._ended(listener)
+        channel = self._channel
+        if channel is not None:
+            with contextlib.suppress(OSError):
+                if channel.farewell(_FAREWELL_SECONDS):
+                    self._progress.handed(channel.handed())
+                    self._progress.read(channel.read())
         self._drop()
-        self._not_before = 0.0
-        self._attempts = 0
-        self._progress.save()
-        self._shown = ()
-        self._show(DeliveryState.STOPPED)
-
-    def _show_failure(self, settings: DbConnsSettings, error: TransientError) -> None:
-        limit = settings.audit_reconnect_max_attempts
-        given_up = bool(limit) and self._attempts > limit
-        state = DeliveryState.GIVEN_UP if given_up else DeliveryState.RETRYING
-        reason = f"{error} Remedy: {error.remedy}" if error.remedy else str(error)
-        self._show(state, code=error.code.value, reason=reason)
-
-    def _show(
-        self, state: DeliveryState, *, code: str | None = None, reason: str | None = None, reconnects: int = 0
-    ) -> None:
-        """Report it for every database of this connection, where it is news."""
-        leases = tuple(lease for lease, delivery in self._held)
-        revision = self._present.revision if self._present else 0
-        news = (state, code, reason, revision, leases)
-        if news == self._shown and not reconnects:
-            return
-        if not self._shown or news[:3] != self._shown[:3]:
-            _log.log(
-                logging.WARNING if code else logging.INFO,
-                "sending connection events: %s%s",
-                state.value,
-                f": {reason}" if reason else "",
-            )
-        self._state.deliveries.report(
-            leases,
-            state,
-            node_id=self._node_id,
-            revision=revision,
-            error_code=code,
-            error=reason,
-            reconnects=reconnects,
-        )
-        self._shown = news
+        self._standing = False
+        if channel is not None:
+            self._save()

@@ -1,0 +1,48 @@
+"""Connecting without waiting for it: a name server may take a minute to say nothing."""
+
+from __future__ import annotations
+
+import threading
+
+from dbaudit.agent.delivery.listener import Listener
+from dbaudit.core.db_conns import DbConnsSettings
+from dbaudit.core.errors import TransientError
+
+
+class Connecting(threading.Thread):
+    """One attempt."""
+
+    def __init__(self, settings: DbConnsSettings) -> None:
+        super().__init__(name="connecting", daemon=True)
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._outcome: Listener | TransientError | None = None
+        self._abandoned = False
+
+    def run(self) -> None:
+        """Connect."""
+        outcome: Listener | TransientError
+        try:
+            outcome = Listener(self._settings)
+        except TransientError as error:
+            outcome = error
+        with self._lock:
+            self._outcome = outcome
+            if self._abandoned:
+                self._close()
+
+    def outcome(self, timeout_seconds: float) -> Listener | TransientError | None:
+        """The connection, or why there is none; None when that is not known in time."""
+        self.join(timeout_seconds)
+        with self._lock:
+            return self._outcome
+
+    def abandon(self) -> None:
+        """Nobody wants it any more."""
+        with self._lock:
+            self._abandoned = True
+            self._close()
+
+    def _close(self) -> None:
+        if isinstance(self._outcome, Listener):
+            self._outcome.close()
