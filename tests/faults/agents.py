@@ -1,8 +1,4 @@
-"""Agents as processes of their own, to be killed.
-
-They are forked from one process that has imported everything: a kill costs milliseconds and not the second
-that Python needs to import it all. To the kernel it is a process as any other.
-"""
+"""Agents as processes of their own, to be killed."""
 
 import logging
 import multiprocessing
@@ -16,15 +12,13 @@ from typing import Self
 
 from dbaudit.agent import Agent, AgentSettings
 from dbaudit.engine.manager import load_engines
-from dbaudit.engines.postgresql import session as _imported_before_the_fork  # noqa: F401
 from dbaudit.state import open_state
 from dbaudit.state.encryption import keyring_from_file
 
 from tests.faults.steps import Step, stop_at
+from tests.forking import fork_server
 from tests.servers.processes import PROC, wait_for
 
-_context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload([__name__, "dbaudit.api"])
 END_SECONDS = 20.0
 
 
@@ -43,7 +37,7 @@ class AgentProcess:
         passings: int = 1,
     ) -> None:
         arguments = (url, keys, log, settings, lease_seconds, step, passings)
-        self._process: ForkServerProcess = _context.Process(target=_be_an_agent, args=arguments)
+        self._process: ForkServerProcess = fork_server.Process(target=_be_an_agent, args=arguments)
 
     def __enter__(self) -> Self:
         self._process.start()

@@ -1,7 +1,6 @@
 """kill -9 of the API, under requests that change the state while the agent stores events into it."""
 
 import logging
-import multiprocessing
 import random
 import socket
 import threading
@@ -23,10 +22,10 @@ from tests.faults.agents import end_with_the_tests
 from tests.faults.lane import Lane
 from tests.faults.plan import RANDOM_OF_API
 from tests.faults.workload import Workload
+from tests.forking import fork_server
 from tests.servers.postgresql import HOST, PostgresServer
 from tests.servers.processes import wait_for
 
-_context = multiprocessing.get_context("forkserver")
 CLIENTS = 2
 PASSWORD = "password-of-declaration-{}"
 
@@ -123,7 +122,7 @@ def _check_declarations(lane: Lane, clients: _Clients) -> None:
 
 
 def _start_api(lane: Lane, listener: socket.socket) -> ForkServerProcess:
-    process = _context.Process(target=_be_the_api, args=(lane.url, lane.keys, lane.log, listener))
+    process = fork_server.Process(target=_be_the_api, args=(lane.url, lane.keys, lane.log, listener))
     process.start()
     return process
 

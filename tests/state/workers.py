@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import resource
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
-from multiprocessing.context import ForkServerContext, ForkServerProcess
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +21,9 @@ from dbaudit.state.encryption import keyring_from_file, keyring_from_text
 from dbaudit.state.nodes import Lease, Node
 from dbaudit.state.wakeup import Topic
 
+from tests.forking import fork_server
+
 DEADLINE_SECONDS = 60.0
-_context: ForkServerContext = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["tests.state.workers"])
 
 Work = Callable[..., None]
 
@@ -33,8 +32,8 @@ class Worker:
     """Another process with a pipe to it."""
 
     def __init__(self, work: Work, *arguments: Any) -> None:
-        self._pipe, theirs = _context.Pipe()
-        self.process: ForkServerProcess = _context.Process(
+        self._pipe, theirs = fork_server.Pipe()
+        self.process: ForkServerProcess = fork_server.Process(
             target=_run, args=(work, theirs, arguments), daemon=True
         )
         self.process.start()
