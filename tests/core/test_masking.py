@@ -192,7 +192,7 @@ def test_statements_that_do_something_else_hash_otherwise(one: str, other: str) 
 @settings(max_examples=200, deadline=None)
 @example("\ud800 half a pair")
 def test_every_text_has_a_hash_of_sixteen_digits_that_remembering_does_not_change(statement: str) -> None:
-    few = Fingerprints(remembered=1)
+    few = Fingerprints(remembered_characters=1)
     first = few.of(mask(statement))
     few.of("something else")
     assert re.fullmatch("[0-9a-f]{16}", first)

@@ -16,16 +16,13 @@ def protect(events: Sequence[AuditEvent], options: AuditOptions, fingerprints: F
     change.
     """
     with_query = [event for event in events if event.query is not None]
-    masked = mask_all([event.query or "" for event in with_query])
-    fingerprint = fingerprints.of
-    if options.mask_sensitive_data and options.capture_queries:
-        for event, text in zip(with_query, masked, strict=True):
-            event.query = text
-            event.query_hash = fingerprint(text)
-    else:
-        for event, text in zip(with_query, masked, strict=True):
-            event.query = remove_passwords(event.query or "") if options.capture_queries else None
-            event.query_hash = fingerprint(text)
+    _add_hashes(with_query, fingerprints, keep_texts=not options.mask_sensitive_data)
+    if not options.capture_queries:
+        for event in with_query:
+            event.query = None
+    elif not options.mask_sensitive_data:
+        for event in with_query:
+            event.query = remove_passwords(event.query or "")
     for event in events:
         if event.parameters is not None:
             if not options.capture_queries:
@@ -34,3 +31,20 @@ def protect(events: Sequence[AuditEvent], options: AuditOptions, fingerprints: F
                 event.parameters = tuple(None if value is None else MASK for value in event.parameters)
         if not options.capture_results:
             event.rows_affected = None
+
+
+def _add_hashes(events: Sequence[AuditEvent], fingerprints: Fingerprints, *, keep_texts: bool) -> None:
+    """Add the hash of the masked statement to each event, and mask the statement itself."""
+    of_bare = fingerprints.of_bare
+    new = []
+    for event in events:
+        event.query_hash = of_bare(event.query or "")
+        if event.query_hash is None:
+            new.append(event)
+    masked = mask_all([event.query or "" for event in new])
+    for event, text in zip(new, masked, strict=True):
+        event.query_hash = fingerprints.of(text)
+        if text == event.query:
+            fingerprints.remember_bare(text, event.query_hash)
+        elif not keep_texts:
+            event.query = text

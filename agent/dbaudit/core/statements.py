@@ -206,6 +206,7 @@ def _hide_password_of_url(found: re.Match[str]) -> str:
     return f"://{name}:{HIDDEN}{at}{rest}"
 
 
+_BYTES_BESIDE = 200  # what a remembered text costs beside its characters
 # A sign belongs to the literal where no operand stands before it.
 _SIGN = re.compile(
     r"((?:[=<>(,*/%|+\[-]|\b(?:select|where|and|or|not|in|between|like|then|else|when|values|returning|by|limit"
@@ -218,11 +219,16 @@ _ROWS = re.compile(r"\(\?\)(?:\s*,\s*\(\?\))+")
 
 
 class Fingerprints:
-    """Hashes of statements that were masked; remembers the latest, because programs repeat themselves."""
+    """Hashes of statements that were masked; remembers the latest, because programs repeat themselves.
 
-    def __init__(self, remembered: int = 20_000) -> None:
-        self._remembered = remembered
+    ``remembered_characters`` bounds the texts that it keeps.
+    """
+
+    def __init__(self, remembered_characters: int = 4_000_000) -> None:
+        self._remembered_characters = remembered_characters
+        self._left = remembered_characters
         self._known: dict[str, str] = {}
+        self._bare: dict[str, str] = {}
 
     def of(self, masked: str) -> str:
         """16 hexadecimal digits: equal for statements that differ in literals, blanks, comments or list
@@ -230,11 +236,30 @@ class Fingerprints:
         """
         known = self._known.get(masked)
         if known is None:
-            if len(self._known) >= self._remembered:
-                self._known.clear()
             known = hashlib.sha256(_normal(masked).encode("utf-8", "surrogatepass")).hexdigest()[:16]
-            self._known[masked] = known
+            if self._has_room(masked):
+                self._known[masked] = known
         return known
+
+    def of_bare(self, statement: str) -> str | None:
+        """The hash of a statement that was seen to hold nothing to mask; None when that is not known."""
+        return self._bare.get(statement)
+
+    def remember_bare(self, statement: str, fingerprint: str) -> None:
+        """Masking left ``statement`` as it was."""
+        if self._has_room(statement):
+            self._bare[statement] = fingerprint
+
+    def _has_room(self, text: str) -> bool:
+        size = len(text) + _BYTES_BESIDE
+        if size > self._remembered_characters // 100:
+            return False
+        self._left -= size
+        if self._left < 0:
+            self._known.clear()
+            self._bare.clear()
+            self._left = self._remembered_characters - size
+        return True
 
 
 def _normal(masked: str) -> str:
