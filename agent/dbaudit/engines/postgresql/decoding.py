@@ -89,6 +89,8 @@ class Decoder:
         self._superseded: set[int] = set()
         self._own_sessions: set[str] = set()
         self._exchanges: dict[str, Exchange] = {}
+        self.joined: list[tuple[LogRecord, LogRecord]] = []
+        """The first record of an exchange and a later one of the same: they have to be decoded together."""
 
     def take(self, block: LogBlock, rows: Sequence[LogRecord]) -> list[Rejected]:
         """Decode the rows of a block in their order; returns those that cannot be."""
@@ -104,7 +106,7 @@ class Decoder:
             try:
                 if row.application_name == own_application and row.user == own_user:
                     self._own_sessions.add(row.session_id)
-                    self._exchanges.pop(row.session_id, None)
+                    self._close(row)
                 else:
                     message = row.message
                     event = self._audit(row) if message.startswith(pgaudit.PREFIX) else self._other(row)
@@ -153,6 +155,7 @@ class Decoder:
                 exchange = None
             elif same and exchange.substatement_id == audited.substatement_id:
                 _add_objects(exchange.events[0], audited)
+                self.joined.append((exchange.row, row))
                 return None
         address = _address(row.remote_host)
         detail: dict[str, Any] | None = None
@@ -193,6 +196,7 @@ class Decoder:
             )
         else:
             self._join(exchange, audited, event)
+            self.joined.append((exchange.row, row))
         return event
 
     def _join(self, exchange: Exchange, audited: pgaudit.Audited, event: AuditEvent) -> None:
@@ -284,7 +288,7 @@ class Decoder:
         application = found[1] if found else row.application_name
         if own_user and application == self._context.own_application:
             self._own_sessions.add(row.session_id)
-            self._exchanges.pop(row.session_id, None)
+            self._close(row)
             return None
         authenticated = self._log_in(row)
         detail = dict(authenticated.detail or {}) if authenticated else {}
@@ -312,14 +316,18 @@ class Decoder:
     ) -> None:
         """Note a record of a log-in, which may belong to one before."""
         before = self._exchanges.get(row.session_id)
-        joined = before is not None and before.opening and time_us <= before.until_us
-        self._exchanges[row.session_id] = Exchange(
-            before.row if before is not None and joined else row,
-            time_us,
-            max(before.until_us if before is not None and joined else 0, time_us + within_us),
-            event,
-            opening=True,
-        )
+        until_us = time_us + within_us
+        if before is not None and before.opening and time_us <= before.until_us:
+            self.joined.append((before.row, row))
+            until_us = max(until_us, before.until_us)
+            row = before.row
+        self._exchanges[row.session_id] = Exchange(row, time_us, until_us, event, opening=True)
+
+    def _close(self, row: LogRecord) -> None:
+        """End the exchange of a session with its last record."""
+        exchange = self._exchanges.pop(row.session_id, None)
+        if exchange is not None:
+            self.joined.append((exchange.row, row))
 
     def _log_in(self, row: LogRecord) -> AuditEvent | None:
         """The event of the log-in that ``row`` goes on with."""
@@ -362,6 +370,7 @@ class Decoder:
             audited = next((e for e in exchange.events if not _without(statement, e.query)), None)
             if audited is not None:
                 exchange.logged = event
+                self.joined.append((exchange.row, row))
                 audited.query = audited.query or statement
                 audited.parameters = audited.parameters or event.parameters
                 return None
@@ -394,7 +403,7 @@ class Decoder:
             told = exchange.event
             same = statement is None or _without(statement, told.query) != statement
             if same and self._time_us(row.timestamp) <= exchange.until_us:
-                del self._exchanges[row.session_id]
+                self._close(row)
                 logged = exchange.logged
                 if logged is None or not _without(logged.query or "", told.query):
                     told.duration_ms, told.outcome = duration_ms, Outcome.SUCCESS
@@ -430,7 +439,7 @@ class Decoder:
             )
             if failed is not None:
                 failed.outcome, failed.error_code = Outcome.FAILURE, code
-                del self._exchanges[row.session_id]
+                self._close(row)
                 return None
         self._exchanges.pop(row.session_id, None)
         return self._event(
@@ -447,7 +456,7 @@ class Decoder:
         if code.startswith(_CONNECTION_FAULTS):
             return None  # the client went away: nobody was refused
         log_in = self._log_in(row)
-        self._exchanges.pop(row.session_id, None)
+        self._close(row)
         if log_in is not None:
             self._superseded.add(id(log_in))
         return self._event(

@@ -20,21 +20,35 @@ from dbaudit.engines.postgresql.records import LogBlock, LogRecord, first_record
 
 _FIRST_TAIL_BYTES = 4 * 1024
 _LARGEST_TAIL_BYTES = 4 * 1024 * 1024
+_TOGETHER_WITHIN_US = 2 * OWN_LOG_IN_WITHIN_US
+
+
+Place = tuple[int, int]
+"""A record: in which block, and where in it."""
 
 
 class Waiting(msgspec.Struct, frozen=True):
-    """A record that waits for another: in which block and where in it, and for how long at the most."""
+    """A record that waits for another, and for how long at the most."""
 
-    block: int
-    offset: int
+    place: Place
     seconds: float
 
 
 class Tail(msgspec.Struct, frozen=True):
-    """The end of what was read: its records that wait, and the zones of its time stamps."""
+    """The end of what was read: its records that wait, those that belong together, and the zones of its time
+    stamps.
+    """
 
     waiting: list[Waiting]
+    together: list[tuple[Place, Place]]
     zones: frozenset[str]
+
+    def cut_before(self, place: Place) -> Place:
+        """Where to cut so that ``place`` is behind it and nothing that belongs together is parted."""
+        for first, last in self.together:
+            if first < place <= last:
+                place = first
+        return place
 
 
 def tail(blocks: Sequence[LogBlock], *, more: bool) -> Tail:
@@ -46,9 +60,9 @@ def tail(blocks: Sequence[LogBlock], *, more: bool) -> Tail:
     size = _FIRST_TAIL_BYTES
     largest = min(max(len(block.data) for block in blocks), _LARGEST_TAIL_BYTES)
     told_twice = any(block.context.told_twice for block in blocks)
-    within_us = AUDITED_WITHIN_US if told_twice else JOINED_WITHIN_US
+    within_us = 2 * (AUDITED_WITHIN_US if told_twice else JOINED_WITHIN_US)
     if not more:
-        within_us = OWN_LOG_IN_WITHIN_US
+        within_us = max(within_us, OWN_LOG_IN_WITHIN_US)
     while True:
         examined = _Examined(blocks, size)
         if examined.covers_us > within_us or size >= largest:
@@ -61,7 +75,7 @@ class _Examined:
 
     def __init__(self, blocks: Sequence[LogBlock], size: int) -> None:
         self._decoder = Decoder()
-        self._places: dict[int, tuple[int, int]] = {}
+        self._places: dict[int, Place] = {}
         self._rows: list[LogRecord] = []
         for number, block in enumerate(blocks):
             self._take(number, block, max(0, len(block.data) - size))
@@ -97,9 +111,19 @@ class _Examined:
 
     def tail(self) -> Tail:
         waiting = [
-            Waiting(*self._places[id(exchange.row)], (exchange.until_us - exchange.start_us) / 1e6)
+            Waiting(self._places[id(exchange.row)], (exchange.until_us - exchange.start_us) / 1e6)
             for exchange in self._decoder.open_exchanges()
             if exchange.until_us >= self._newest_us
         ]
-        zones = frozenset(row.timestamp[24:] for row in self._rows)
-        return Tail(sorted(waiting, key=lambda w: (w.block, w.offset)), zones)
+        # Latest first; what is older than any wait does not delay what follows it.
+        oldest_us = self._newest_us - _TOGETHER_WITHIN_US
+        together = [
+            (self._places[id(first)], self._places[id(last)])
+            for first, last in self._decoder.joined
+            if (self._decoder.time_us(first) or 0) >= oldest_us
+        ]
+        return Tail(
+            sorted(waiting, key=lambda one: one.place),
+            sorted(together, reverse=True),
+            frozenset(row.timestamp[24:] for row in self._rows),
+        )

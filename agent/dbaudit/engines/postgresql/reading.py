@@ -15,10 +15,11 @@ from dbaudit.core.event import AuditEvent, gap
 from dbaudit.engine.base import Chunk, Cursor
 from dbaudit.engines.postgresql.connection import ServerConnection
 from dbaudit.engines.postgresql.files import LocalLogFiles, LogFile, LogFiles, Portion, RemoteLogFiles
-from dbaudit.engines.postgresql.holdback import Waiting, tail
+from dbaudit.engines.postgresql.holdback import Place, Tail, tail
 from dbaudit.engines.postgresql.options import LogFormat, LogSource, Options, StartFrom
 from dbaudit.engines.postgresql.position import Position, understood
 from dbaudit.engines.postgresql.records import (
+    KEPT_BYTES,
     LARGEST_RECORD_BYTES,
     LogBlock,
     LogContext,
@@ -257,8 +258,8 @@ class LogReader:
         """More of the file follows: end where no record waits for one that follows."""
         if whole:
             block = self._block(position, portion.data[:whole])
-            waiting = self._examine([block], more=True)
-            end = waiting[0].offset if waiting else whole
+            found = self._examine([block], more=True)
+            end = found.cut_before(found.waiting[0].place)[1] if found.waiting else whole
             if end or limit_bytes >= LARGEST_RECORD_BYTES:
                 return self._chunk_to(position, portion, end or whole, more=True)
         if limit_bytes < LARGEST_RECORD_BYTES:
@@ -267,9 +268,9 @@ class LogReader:
             if larger is None:
                 return _chunk(position, more=True)
             return self._records(position, larger, limit_bytes)
-        # Longer than any record can be: put aside what was read of it, and search for the next one.
+        # Longer than any record can be: put aside the beginning of it, and search for the next one.
         end = len(portion.data) - _LONGEST_START_BYTES
-        block = self._block(position, portion.data[:end])
+        block = self._block(position, portion.data[:KEPT_BYTES])
         after = position.moved(end, portion, aligned=False)
         return Chunk(records=[block], cursor=after.cursor(), more=True)
 
@@ -314,30 +315,32 @@ class LogReader:
         block = self._block(position, portion.data[:end])
         return Chunk(records=[block], cursor=position.moved(end, portion).cursor(), more=more)
 
-    def _examine(self, blocks: Sequence[LogBlock], *, more: bool) -> list[Waiting]:
-        """The records that wait for others. A zone that was not seen before makes the settings read again:
-        the server may have changed log_timezone a moment ago.
+    def _examine(self, blocks: Sequence[LogBlock], *, more: bool) -> Tail:
+        """The records that wait for others or belong together.
+
+        A zone that was not seen before makes the settings read again: the server may have changed
+        log_timezone a moment ago.
         """
         found = tail(blocks, more=more)
         if not found.zones <= self._zones_seen:
             self._zones_seen |= found.zones
             self._refresh()
-        return found.waiting
+        return found
 
-    def _unexpired(self, blocks: Sequence[LogBlock], starts: Sequence[Position]) -> tuple[int, int] | None:
-        """The place of the first record that has to wait for another and has not done so for long."""
+    def _unexpired(self, blocks: Sequence[LogBlock], starts: Sequence[Position]) -> Place | None:
+        """Where to cut before the first record that has to wait for another and has not done so for long."""
         now = self._clock()
-        waiting = self._examine(blocks, more=False)
+        found = self._examine(blocks, more=False)
         since = {}
         first = None
-        for record in waiting:
-            start = starts[record.block]
-            place = (start.file, start.offset + record.offset)
+        for record in found.waiting:
+            block, offset = record.place
+            place = (starts[block].file, starts[block].offset + offset)
             since[place] = self._waiting_since.get(place, now)
             if first is None and now - since[place] < record.seconds:
-                first = (record.block, record.offset)
+                first = record.place
         self._waiting_since = since
-        return first
+        return None if first is None else found.cut_before(first)
 
 
 _REMOVED = "A log file was removed before it was read to its end."

@@ -75,7 +75,7 @@ class LogRecord(msgspec.Struct, gc=False):
 
 
 LARGEST_RECORD_BYTES = 64 * 1024 * 1024
-_KEPT_BYTES = 64 * 1024
+KEPT_BYTES = 64 * 1024
 """How much of a record that is none is put aside."""
 
 _COLUMNS = frozenset({23, 24, 26})
@@ -169,9 +169,9 @@ def _rejected(block: LogBlock, start: int, end: int, reason: str) -> Rejected:
     raw = block.data[start:end]
     # A file's name and its offsets come again when the name is used again.
     position = f"{block.path}:{block.offset + start}:{zlib.crc32(raw):08x}"
-    if len(raw) > _KEPT_BYTES:
-        reason = f"{reason}; it has {len(raw)} bytes, of which the first {_KEPT_BYTES} are kept"
-    return Rejected(position, raw[:_KEPT_BYTES], reason)
+    if len(raw) > KEPT_BYTES:
+        reason = f"{reason}; it has {len(raw)} bytes, of which the first {KEPT_BYTES} are kept"
+    return Rejected(position, raw[:KEPT_BYTES], reason)
 
 
 def _reason(error: Exception) -> str:
