@@ -127,7 +127,7 @@ def _take_common_fields(event: AuditEvent, fields: dict[str, Any]) -> None:
     event.database = _text(fields.pop("bdb_name", None))
     event.user = _text(fields.pop("username", None))
     port = fields.get("srcp")
-    if isinstance(port, str) and port.isdecimal() and len(port) <= _PORT_DIGITS:
+    if isinstance(port, str) and port.isascii() and port.isdigit() and len(port) <= _PORT_DIGITS:
         port = int(port)
     if type(port) is int and port in _PORTS:
         event.source_port = port

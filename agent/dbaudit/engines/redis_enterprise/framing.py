@@ -8,7 +8,8 @@ alone, never on how it was split into reads:
    follow each other inside of an object or a string, so what was torn before a border cannot harm what comes
    after it.
 2. Between borders, brackets are matched. A line that ends inside of a string, and an object that begins
-   where none may, end what was before them; so does the line end after brackets nested too deeply.
+   where none may, end what was before them; after too many of these, or brackets nested too deeply, nothing
+   of the line is looked at any more.
 """
 
 from __future__ import annotations
@@ -28,12 +29,12 @@ _SEPARATORS = bytes.maketrans(b"\0\r\v\f\x1e", b"\n\n\n\n\n")
 
 _BORDER = re.compile(rb'\}[ \t\n]{0,64}\{[ \t\n]{0,8}"[A-Za-z_]')
 _LONGEST_BORDER = 76
-_BETWEEN = re.compile(rb"[{\n]")
 _IN_OBJECT = re.compile(rb'"[^"\\\n]*"|["{}\[\]]')
 _IN_TEXT = re.compile(rb'["\\\n]')
 _MAY_HOLD_AN_OBJECT = b":[,"
 _DEEPEST = 100
-"""Nesting beyond this is no notification: the rest of the line is not looked at."""
+_MOST_TORN = 16
+"""In a line."""
 
 
 class Piece(msgspec.Struct, frozen=True, gc=False):
@@ -159,6 +160,7 @@ class _Scan:
         self._position = 0
         self._in_text = False
         self._lost = False
+        self._torn = 0
         self._before = 0  # the last byte that means something before the buffer
 
     @property
@@ -169,7 +171,7 @@ class _Scan:
     def begin(self, at: int) -> None:
         """Start anew ``at`` a border."""
         self.start = self._position = at
-        self.depth = 0
+        self.depth = self._torn = 0
         self._in_text = self._lost = False
 
     def skip_blanks(self, buffer: bytearray) -> None:
@@ -189,16 +191,13 @@ class _Scan:
         """Start and end of what is complete before ``limit``: objects, and what is none between them."""
         while self._position < limit:
             if self.depth == 0:
-                found = _BETWEEN.search(buffer, self._position, limit)
-                if found is None:
+                at = buffer.find(b"{", self._position, limit)
+                if at < 0:
                     self._position = limit
                     return
-                at = found.start()
                 if at > self.start:
                     yield self.start, at
-                opens = buffer[at] == 0x7B
-                self.start = at if opens else at + 1
-                self.depth = int(opens)
+                self.start, self.depth = at, 1
                 self._position = at + 1
             elif self._lost:
                 at = buffer.find(b"\n", self._position, limit)
@@ -234,6 +233,8 @@ class _Scan:
                 elif character == 0x7B and not self._may_open(buffer, at):
                     yield self.start, at
                     self.start, self.depth = at, 1
+                    self._torn += 1
+                    self._lost = self._torn > _MOST_TORN
                 elif character in b"{[":
                     self.depth += 1
                     self._lost = self.depth > _DEEPEST

@@ -7,6 +7,7 @@ name under `action`. Unknown names come in either form.
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import msgspec
@@ -34,6 +35,8 @@ AUTHENTICATION_STATUSES = {
 }
 COMMAND_OK = 9
 COMMAND_FAILED = 10
+
+_MENDABLE = re.compile(rb"\\u|[\x01-\x1f]")
 
 _decode = msgspec.json.Decoder().decode
 
@@ -83,16 +86,21 @@ def parse(data: bytes) -> tuple[dict[str, Any], bool]:
     mended = False
     try:
         found = _decode(data)
-    except (ValueError, RecursionError):
-        # More is taken here: bytes that are no UTF-8, halves of surrogate pairs, numbers of any size.
+    except RecursionError:
+        raise RecordError("is nested too deeply") from None
+    except ValueError as error:
+        # More is taken here: bytes that are no UTF-8, halves of surrogate pairs, characters that should have
+        # been escaped, numbers of any size.
+        if not isinstance(error, UnicodeError | msgspec.ValidationError) and not _MENDABLE.search(data):
+            raise RecordError("is not JSON") from None
         text = data.decode("utf-8", "replace")
         mended = "\ufffd" in text
         try:
             found = json.loads(text, strict=False)
-        except RecursionError:
-            raise RecordError("is nested too deeply") from None
         except ValueError:
             raise RecordError("is not JSON") from None
+        except RecursionError:
+            raise RecordError("is nested too deeply") from None
     if not isinstance(found, dict):
         raise RecordError("is not a JSON object")
     return found, mended
