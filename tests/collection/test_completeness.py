@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 from dbaudit.api import EngineDescription
+from dbaudit.core.errors import ErrorCode
 
 TYPES = {"string": "str", "integer": "int", "boolean": "bool", "array": "list", "object": "dict"}
 
@@ -108,6 +109,65 @@ def test_every_field_that_is_returned_is_described(api: Api) -> None:
     assert set(described) == set(api.fields("DatabaseDetails")) | {"current_status"}
     with_id = {name for name, node in described.items() if node.get("returned") == "when O(id) is given"}
     assert with_id == set(api.fields("DatabaseDetails")) - set(api.fields("Database"))
+
+
+# What the modules of connection events show of a database.
+SWITCH_OF_A_DATABASE = {"id", "name", "db_conns_auditing"}
+
+
+def db_conns() -> Any:
+    return import_module("ansible_collections.dbaudit.dbaudit.plugins.module_utils._db_conns")
+
+
+def test_the_module_declares_every_field_of_the_settings(api: Api) -> None:
+    fields = api.fields("DbConnsSettingsInput")
+    assert set(db_conns().FIELDS) == set(fields) == set(api.fields("DbConnsSettings"))
+    for field, node in fields.items():
+        _assert_alike(db_conns().FIELDS[field], node, field)
+    assert set(db_conns().FIELDS) < set(options("db_conns_auditing"))
+
+
+def test_the_module_takes_the_defaults_of_the_api_for_what_an_answer_leaves_out(api: Api) -> None:
+    fields = api.fields("DbConnsSettings")
+    assert {
+        name: node["default"] for name, node in fields.items() if "default" in node
+    } == db_conns().DEFAULTS
+
+
+def test_the_module_has_all_of_the_policy(api: Api) -> None:
+    fields = api.fields("ClusterPolicyInput")
+    assert set(fields) == {"db_conns_auditing"}
+    assert options("db_conns_auditing")["policy"]["type"] == TYPES[fields["db_conns_auditing"]["type"]]
+
+
+@pytest.mark.parametrize("module", ["db_conns_auditing", "db_conns_auditing_info"])
+def test_the_switch_of_a_database_is_described(api: Api, module: str) -> None:
+    described = returned(module)["databases"]["contains"]
+    assert set(described) == SWITCH_OF_A_DATABASE <= set(api.fields("Database"))
+
+
+def test_agents_and_sending_are_described_whole(api: Api) -> None:
+    described = returned("db_conns_auditing_info")
+    node = api.fields("NodeList")["data"]["items"]
+    assert set(described["nodes"]["contains"]) == set(node["properties"])
+    status = api.fields("DbConnsStatus")
+    assert set(described["sending"]["contains"]) == set(status)
+    (sample,) = described["sending"]["contains"]["databases"]["sample"]
+    assert set(sample) == set(status["databases"]["items"]["properties"])
+
+
+def test_every_code_of_these_settings_is_described(api: Api) -> None:
+    """The one that means absence is none of an error."""
+    codes = {str(code) for code in ErrorCode if code.name.startswith("DB_CONNS_")}
+    described = " ".join(returned("db_conns_auditing")["error_code"]["description"])
+    assert {code for code in codes if f"C({code})" not in described} == {db_conns().NOT_SET}
+
+
+def returned(module: str) -> dict[str, Any]:
+    found = import_module(f"ansible_collections.dbaudit.dbaudit.plugins.modules.{module}")
+    described = yaml.safe_load(found.RETURN)
+    assert isinstance(described, dict)
+    return described
 
 
 def test_usual_ports_are_those_of_the_engines(engines: list[EngineDescription]) -> None:

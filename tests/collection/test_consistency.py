@@ -47,7 +47,9 @@ def test_examples_are_tasks_that_the_module_accepts(name: str, collections_path:
     spec = _spec(module, name)
     for arguments in found:
         assert set(arguments) <= set(spec)
-        known = {option: value for option, value in arguments.items() if not _is_computed(value, spec[option])}
+        known = {
+            option: value for option, value in arguments.items() if not _is_computed(value, spec[option])
+        }
         result = ModuleArgumentSpecValidator(spec).validate(
             {"api_url": "http://localhost", "api_key": "from module_defaults", **known}
         )
