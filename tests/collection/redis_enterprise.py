@@ -64,7 +64,7 @@ class Manner:
     """What the documentation leaves open, or what differs between versions.
 
     ``second_generation``: version 8.2, with the sixth field of the settings. ``words``: the key of an error's
-    text. ``unset``: the answer to GET when nothing is set. ``merges``: whether a PUT keeps what it leaves out.
+    text. ``unset``: the answer to GET when nothing is set. ``merges``: whether a PUT keeps the rest.
     ``shows_defaults``: whether settings are answered with what they were not given. ``in_use``: the status of
     the two `cannot_delete...` codes.
     """
