@@ -66,7 +66,9 @@ class Collecting:
         deadline = time.monotonic() + DEADLINE_SECONDS
         while not condition():
             if time.monotonic() > deadline:
-                raise AssertionError(f"{what} did not come; there are {self.summary()}")
+                raise AssertionError(
+                    f"{what} did not come; at {self.cursor}, put aside {self.rejected}, there are {self.summary()}"
+                )
             if not self.read(limit_bytes).more:
                 time.sleep(0.005)
 

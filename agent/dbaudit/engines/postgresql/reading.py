@@ -68,9 +68,13 @@ class LogReader:
     def read(self, cursor: Cursor | None, limit_bytes: int) -> Chunk:
         """The whole records after ``cursor``, about ``limit_bytes`` of them at most."""
         self._refresh_when_due()
-        if cursor is None:
-            return _chunk(self._first_position())
-        position = self._with_zones(understood(cursor))
+        position = self._first_position() if cursor is None else self._with_zones(understood(cursor))
+        chunk = _chunk(position) if cursor is None else self._read(position, limit_bytes)
+        # The settings may have been read again meanwhile.
+        zones = self._with_zones(position).time_zones
+        return msgspec.structs.replace(chunk, cursor={**chunk.cursor, "time_zones": list(zones)})
+
+    def _read(self, position: Position, limit_bytes: int) -> Chunk:
         if not position.file:
             return self._first_file(position)
         portion = self._portion(position, limit_bytes)
