@@ -68,7 +68,9 @@ class _Clients:
         self.tried: set[str] = set()
         self.declared: set[str] = set()
         self.changed: set[str] = set()
-        self._threads = [threading.Thread(target=self._run, args=(f"client{c}",)) for c in range(CLIENTS)]
+        self._threads = [
+            threading.Thread(target=self._run, args=(f"client{c}",), daemon=True) for c in range(CLIENTS)
+        ]
         for thread in self._threads:
             thread.start()
 

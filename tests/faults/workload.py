@@ -33,7 +33,7 @@ class Workload:
         self._lock = threading.Lock()
         self._next = 0
         self.answered: set[str] = set()
-        self._threads = [threading.Thread(target=self._run) for _client in range(CLIENTS)]
+        self._threads = [threading.Thread(target=self._run, daemon=True) for _client in range(CLIENTS)]
 
     def __enter__(self) -> Self:
         for thread in self._threads:

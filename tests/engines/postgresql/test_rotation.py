@@ -221,7 +221,9 @@ class Load:
         self._server = server
         self._stop = threading.Event()
         self.run: list[str] = []
-        self._threads = [threading.Thread(target=self._client, args=(n,)) for n in range(CLIENTS)]
+        self._threads = [
+            threading.Thread(target=self._client, args=(n,), daemon=True) for n in range(CLIENTS)
+        ]
 
     def __enter__(self) -> "Load":
         for thread in self._threads:
