@@ -3,7 +3,8 @@
 The protocol has no acknowledgement, but the kernel tells something: how many bytes the other side has not
 taken yet (SIOCOUTQ; on a unix socket: not read yet), and how the connection ended. A side that closes with
 unread bytes sends a reset, so an orderly end means that everything taken was read (RFC 9293, 3.6.1; RFC 2525,
-2.17; unix(7) gives ECONNRESET for the same).
+2.17; on a unix socket it is ECONNRESET). A side that says with shutdown(2) that it has ended, though it has not
+read everything, deceives us, unless it closes soon after and the reset follows.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ _KEEPALIVE_PROBES = 3
 _TCP_INFO_BYTES = 232
 _RETRANSMITS, _PROBES, _LAST_ACK_MILLISECONDS, _SEND_WINDOW = 2, 3, 56, 228
 _ROUNDING_BYTES = 4096
+_RESET_MAY_FOLLOW_SECONDS = 0.1
 
 
 class Listener:
@@ -44,6 +46,8 @@ class Listener:
         self._socket = _connect(settings)
         self._socket.setblocking(False)
         self.written = 0
+        self._finished = False
+        self._taken_at_end: int | None = None
         self._widest = self._offered()
 
     def send(self, data: memoryview, timeout_seconds: float) -> int:
@@ -66,6 +70,8 @@ class Listener:
 
         Raises OSError when the connection is broken.
         """
+        if self._taken_at_end is not None:
+            return self._taken_at_end
         waiting = struct.pack("i", 0)
         (unsent,) = struct.unpack("i", fcntl.ioctl(self._socket.fileno(), _SIOCOUTQ, waiting))
         if not self._local:
@@ -83,7 +89,9 @@ class Listener:
         """Whether the listener seems to have read everything: its host has taken all, and offers as much room
         as it ever did. For a listener that does not close when we do.
         """
-        return self.taken() == self.written and self._offered() >= self._widest - _ROUNDING_BYTES
+        offered = self._offered()
+        self._widest = max(self._widest, offered)
+        return self.taken() == self.written and offered >= self._widest - _ROUNDING_BYTES
 
     def require_life(self) -> None:
         """Raises TimeoutError when the listener's host has been silent for long though we asked.
@@ -109,9 +117,16 @@ class Listener:
                 return False
             with contextlib.suppress(BlockingIOError):
                 if not self._socket.recv(65536):
+                    self._end()
                     return True
             if left_seconds < 0:
                 return False
+
+    def _end(self) -> None:
+        if self._taken_at_end is None:
+            self._taken_at_end = self.taken()
+            if not self._finished:
+                self._wait(0, _RESET_MAY_FOLLOW_SECONDS)
 
     def finish(self) -> None:
         """Close our direction; when the listener then ends the connection, it has read everything.
@@ -119,6 +134,7 @@ class Listener:
         Raises OSError when the connection is broken.
         """
         self._socket.shutdown(socket.SHUT_WR)
+        self._finished = True
 
     def close(self) -> None:
         """Give the connection up; what the kernel has still goes out."""
@@ -176,8 +192,15 @@ def _connect(settings: DbConnsSettings) -> socket.socket:
 
 
 def unreachable(settings: DbConnsSettings, error: Exception) -> TransientError:
-    """The listener cannot be reached, or not any more: with its address, the reason, and what to look at."""
+    """No connection can be made."""
     return failure(settings, f"cannot be reached: {_reason(settings, error)}")
+
+
+def broken(settings: DbConnsSettings, error: OSError) -> TransientError:
+    """The connection ended in no orderly way, so nobody knows what was read of it."""
+    if isinstance(error, TimeoutError):
+        return unreachable(settings, error)
+    return failure(settings, "breaks connections before it has read everything")
 
 
 def failure(settings: DbConnsSettings, what: str) -> TransientError:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from dbaudit.agent.delivery.attempts import Attempts
 from dbaudit.agent.delivery.channel import Channel
 from dbaudit.agent.delivery.connecting import Connecting
-from dbaudit.agent.delivery.listener import Listener, failure, unreachable
+from dbaudit.agent.delivery.listener import Listener, broken, failure
 from dbaudit.agent.delivery.notifications import notification
 from dbaudit.agent.delivery.progress import Progress
 from dbaudit.agent.delivery.reports import Reports
@@ -194,7 +194,7 @@ class Sender(threading.Thread):
             return self._advance(channel, settings)
         except OSError as error:
             self._window_bytes = max(self._window_bytes // 4, SMALLEST_WINDOW_BYTES)
-            self._lost(channel, settings, unreachable(settings, error))
+            self._lost(channel, settings, broken(settings, error))
             return True
 
     def _advance(self, channel: Channel, settings: DbConnsSettings) -> bool:
