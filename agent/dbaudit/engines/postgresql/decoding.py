@@ -23,7 +23,7 @@ from dbaudit.core.operations import operation_of
 from dbaudit.engine.base import Decoded
 from dbaudit.engines.postgresql import messages, pgaudit
 from dbaudit.engines.postgresql.messages import Kind, recognise
-from dbaudit.engines.postgresql.records import LogBlock, LogContext, LogRecord, parse
+from dbaudit.engines.postgresql.records import LogBlock, LogContext, LogRecord, parse, pieces
 from dbaudit.engines.postgresql.times import log_clock
 
 JOINED_WITHIN_US = 100_000
@@ -73,9 +73,10 @@ def decode(records: Sequence[Any]) -> Decoded:
     decoder = Decoder()
     rejected: list[Rejected] = []
     for block in records:
-        rows, broken = parse(block)
-        rejected += broken
-        rejected += decoder.take(block, rows)
+        for piece in pieces(block):
+            rows, broken = parse(piece)
+            rejected += broken
+            rejected += decoder.take(piece, rows)
     return Decoded(decoder.events(), rejected)
 
 
