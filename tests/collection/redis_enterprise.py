@@ -96,7 +96,10 @@ class Refusal(Exception):  # noqa: N818
 
 @dataclass
 class Bdb:
-    """One database; ``busy`` requests are refused with 409, ``slow`` readings show a change as pending."""
+    """One database; ``busy`` requests are refused with 409, ``slow`` readings show a change as pending.
+
+    ``early``: a pending change shows its value already.
+    """
 
     uid: int
     name: str
@@ -104,6 +107,7 @@ class Bdb:
     wanted: bool | None = None
     busy: int = 0
     slow: int = 0
+    early: bool = False
     pending: int = 0
 
 
@@ -229,7 +233,7 @@ class RedisEnterprise:
             "uid": bdb.uid,
             "name": bdb.name,
             "status": "active" if bdb.wanted is None else "active-change-pending",
-            "db_conns_auditing": bdb.on,
+            "db_conns_auditing": bdb.on if bdb.wanted is None or not bdb.early else bdb.wanted,
             "memory_size": 107374182,
         }
         wanted = query.get("fields", [",".join(whole)])[0].split(",")

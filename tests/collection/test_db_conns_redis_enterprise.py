@@ -134,6 +134,13 @@ def test_what_is_left_out_stays_whether_a_change_is_merged_or_replaces(cluster: 
         assert changed["audit_queue_max_bytes"] == 1048576
 
 
+def test_defaults_are_no_change_where_an_answer_leaves_them_out(cluster: RedisEnterprise) -> None:
+    cluster.config = dict(TCP)
+    assert not run(cluster, **TCP, audit_reconnect_interval=1, audit_reconnect_max_attempts=0)["changed"]
+    assert not run(cluster)["changed"]
+    assert run(cluster, audit_reconnect_interval=2)["changed"]
+
+
 def test_one_task_goes_from_a_port_to_a_socket_and_back(cluster: RedisEnterprise) -> None:
     run(cluster, **TCP)
     there = run(cluster, **LOCAL)
@@ -359,7 +366,9 @@ def test_a_certificate_of_the_clusters_own_is_trusted_only_when_it_is_given(plai
 
 
 @pytest.mark.usefixtures("no_sleep")
-def test_a_busy_database_is_asked_again_and_a_change_is_awaited(plain: RedisEnterprise) -> None:
+@pytest.mark.parametrize("early", [False, True])
+def test_a_busy_database_is_asked_again_and_a_change_is_awaited(plain: RedisEnterprise, early: bool) -> None:
+    plain.bdbs[1].early = early
     plain.bdbs[1].busy, plain.bdbs[1].slow = 3, 4
     assert run(plain, **TCP, databases={"orders": True})["changed"]
     assert plain.changes == [f"PUT {SETTINGS}"] + ["PUT /v1/bdbs/1"] * 4
