@@ -3,7 +3,7 @@
 The protocol has no acknowledgement, but the kernel tells something: how many bytes the other side has not
 taken yet (SIOCOUTQ; on a unix socket: not read yet), and how the connection ended. A side that closes with
 unread bytes sends a reset, so an orderly end means that everything taken was read (RFC 9293, 3.6.1; RFC 2525,
-2.17; on a unix socket it is ECONNRESET). A side that says with shutdown(2) that it has ended, though it has not
+2.17; on a unix socket it is ECONNRESET). A side that says by shutdown(2) that it has ended, though it has not
 read everything, deceives us, unless it closes soon after and the reset follows.
 """
 
