@@ -18,7 +18,7 @@ from dbaudit.engines.postgresql.decoding import (
 )
 from dbaudit.engines.postgresql.records import LogBlock, LogRecord, first_record, parse, record_starts
 
-_FIRST_TAIL_BYTES = 4 * 1024
+_FIRST_TAIL_BYTES = 8 * 1024
 _LARGEST_TAIL_BYTES = 4 * 1024 * 1024
 _TOGETHER_WITHIN_US = 2 * OWN_LOG_IN_WITHIN_US
 
@@ -60,14 +60,15 @@ def tail(blocks: Sequence[LogBlock], *, more: bool) -> Tail:
     size = _FIRST_TAIL_BYTES
     largest = min(max(len(block.data) for block in blocks), _LARGEST_TAIL_BYTES)
     told_twice = any(block.context.told_twice for block in blocks)
-    within_us = 2 * (AUDITED_WITHIN_US if told_twice else JOINED_WITHIN_US)
+    # What waits is not older than that, and what belongs together is seldom further apart than a part of it.
+    within_us = (AUDITED_WITHIN_US if told_twice else JOINED_WITHIN_US) * 5 // 4
     if not more:
         within_us = max(within_us, OWN_LOG_IN_WITHIN_US)
     while True:
         examined = _Examined(blocks, size)
         if examined.covers_us > within_us or size >= largest:
             return examined.tail()
-        size *= 4
+        size = max(2 * size, min(16 * size, size * within_us // max(1, examined.covers_us) * 5 // 4))
 
 
 class _Examined:

@@ -239,11 +239,11 @@ def record_starts(log_format: LogFileFormat, data: bytes) -> list[int]:
 def end_of_whole_records(log_format: LogFileFormat, data: bytes) -> int:
     """Where the last whole record of ``data`` ends; ``data`` starts with a record. 0 when there is none.
 
-    In csvlog a line break ends a record exactly where the number of quotes before it is even. Where it is
-    not, the last record is unfinished, or one before it was torn: so it is counted from the last start.
+    In csvlog a line break ends a record exactly where the number of quotes since the record's start is even;
+    they are counted from the last start, because a record before it may be torn.
     """
     end = data.rfind(b"\n") + 1
-    if log_format is LogFileFormat.JSONLOG or data.count(b'"', 0, end) % 2 == 0:
+    if log_format is LogFileFormat.JSONLOG:
         return end
     last = _last_csv_start(data, end)
     return end if data.count(b'"', last, end) % 2 == 0 else last
