@@ -38,7 +38,7 @@ def test_a_statement_is_masked_and_hashed_alike_whatever_came_before(
 @pytest.mark.parametrize("masking", [True, False])
 def test_the_hash_is_the_same_whatever_of_the_statement_is_stored(statement: str, masking: bool) -> None:
     fingerprints = Fingerprints()
-    _, expected = protected(statement, AuditOptions(), fingerprints)
+    _ignored, expected = protected(statement, AuditOptions(), fingerprints)
     for capturing in (True, False):
         options = AuditOptions(mask_sensitive_data=masking, capture_queries=capturing)
         text, found = protected(statement, options, fingerprints)

@@ -119,7 +119,7 @@ class Api:
 
     def _operation(self, method: str, path: str) -> str | None:
         try:
-            endpoint, _ = self.app.url_map.bind("localhost").match(path.partition("?")[0], method)
+            endpoint, _ignored = self.app.url_map.bind("localhost").match(path.partition("?")[0], method)
         except HTTPException:
             return None
         name = endpoint.rpartition(".")[2]

@@ -37,7 +37,7 @@ def test_an_answer_is_made_once_while_nothing_changes() -> None:
 
     stamps = Stamps()
     cache = AnswerCache(stamps)
-    assert [cache.get("a", make).body for _ in range(3)] == [b"1", b"1", b"1"]
+    assert [cache.get("a", make).body for ignored in range(3)] == [b"1", b"1", b"1"]
     assert cache.get("b", make).body == b"2"
     stamps.now = 2
     assert cache.get("a", make).body == b"3"

@@ -162,7 +162,7 @@ def test_the_last_use_of_a_key_is_written_once_a_minute(make_api: Callable[..., 
 def test_a_key_has_so_many_requests_a_minute(make_api: Callable[..., Api]) -> None:
     api = make_api(rate_limit_per_minute=3)
     left = []
-    for _ in range(3):
+    for _ignored in range(3):
         answer = api.get("/v1/databases")
         assert answer.status_code == 200
         assert answer.headers["X-RateLimit-Limit"] == "3"
@@ -181,13 +181,13 @@ def test_a_key_has_so_many_requests_a_minute(make_api: Callable[..., Api]) -> No
 
 def test_no_limit_sends_no_headers_of_it(make_api: Callable[..., Api]) -> None:
     answer = make_api(rate_limit_per_minute=0).get("/v1/databases")
-    assert not [name for name, _ in answer.headers.items() if name.startswith("X-RateLimit")]
+    assert not [name for name, ignored in answer.headers.items() if name.startswith("X-RateLimit")]
 
 
 def test_an_address_has_so_many_invalid_keys_a_minute(make_api: Callable[..., Api]) -> None:
     api = make_api(failed_keys_per_minute=2)
     wrong = {"Authorization": "Bearer wrong"}
-    assert [api.get("/v1/databases", headers=wrong).status_code for _ in range(3)] == [401, 401, 429]
+    assert [api.get("/v1/databases", headers=wrong).status_code for ignored in range(3)] == [401, 401, 429]
     other = api.get("/v1/databases", headers=wrong, environ_overrides={"REMOTE_ADDR": "10.0.0.9"})
     assert other.status_code == 401
     # Who has a valid key is not locked out by others behind the same address.
@@ -197,7 +197,7 @@ def test_an_address_has_so_many_invalid_keys_a_minute(make_api: Callable[..., Ap
 def test_a_bucket_refills_evenly() -> None:
     clock = [0.0]
     limiter = RateLimiter(60, lambda: clock[0])
-    for _ in range(60):
+    for _ignored in range(60):
         assert limiter.take("x").allowed  # type: ignore[union-attr]
     refused = limiter.take("x")
     assert refused is not None

@@ -25,7 +25,7 @@ def test_of_simultaneous_declarations_of_one_place_one_wins(api_on_both: Api) ->
     api = api_on_both
     for number in range(5):
         body = declaration(host=f"contested{number}.example.com")
-        statuses = at_once(4, lambda _, body=body: api.post("/v1/databases", json=body).status_code)  # type: ignore[misc]
+        statuses = at_once(4, lambda ignored, body=body: api.post("/v1/databases", json=body).status_code)  # type: ignore[misc]
         assert sorted(statuses) == [201, 409, 409, 409]
     assert api.get("/v1/databases").json["pagination"]["total"] == 5
 
@@ -56,20 +56,20 @@ def test_with_if_match_one_of_two_changes_wins(api_on_both: Api) -> None:
 def test_a_database_is_removed_once(api_on_both: Api) -> None:
     api = api_on_both
     path = f"/v1/databases/{api.declared()['id']}"
-    assert sorted(at_once(3, lambda _: api.delete(path).status_code)) == [204, 404, 404]
+    assert sorted(at_once(3, lambda ignored: api.delete(path).status_code)) == [204, 404, 404]
 
 
 def test_pages_have_no_gap_and_no_double_while_databases_are_added(api_on_both: Api) -> None:
     api = api_on_both
-    before = [api.declared()["id"] for _ in range(20)]
+    before = [api.declared()["id"] for ignored in range(20)]
     done = threading.Event()
 
-    def add(_: int) -> int:
-        for _ in range(20):
+    def add(ignored: int) -> int:
+        for _ignored in range(20):
             assert api.post("/v1/databases", json=declaration()).status_code == 201
         return 0
 
-    def walk(_: int) -> int:
+    def walk(ignored: int) -> int:
         walks = 0
         while walks < 3 or not done.is_set():
             seen: list[str] = []

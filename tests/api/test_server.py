@@ -59,7 +59,7 @@ def raw(server: ApiServer, request: bytes, *, shut: bool = False) -> tuple[bytes
         answer = b""
         while part := connection.recv(65536):
             answer += part
-    head, _, body = answer.partition(b"\r\n\r\n")
+    head, _ignored, body = answer.partition(b"\r\n\r\n")
     return head, json.loads(body)
 
 
@@ -79,7 +79,7 @@ def test_the_life_of_a_database_over_a_real_connection(api: Api, serve: Serve) -
 def test_a_body_of_10_mb_is_refused_and_its_sender_reads_why(api: Api, serve: Serve) -> None:
     server = serve(api)
     with api.unchanged(), client(api, server) as http:
-        for _ in range(3):
+        for _ignored in range(3):
             answer = http.post("/v1/databases", content=b"x" * 10_000_000)
             assert answer.status_code == 413
             assert answer.json()["error"]["code"] == "payload_too_large"
@@ -253,7 +253,7 @@ def test_tls_and_a_silent_client_that_holds_nobody_up(
 def test_tls_with_a_wrong_key_is_one_clear_error(
     api: Api, tls: tuple[CertificateAuthority, Path, Path], tmp_path: Path
 ) -> None:
-    _, certificate, _ = tls
+    _first, certificate, _ignored = tls
     other = tmp_path / "other.key"
     other.write_text(CertificateAuthority().client("x").key)
     with pytest.raises(ConfigurationError, match="certificate and key"):

@@ -52,7 +52,7 @@ def main() -> None:
                 say(f"{name}, {'changing' if writing else 'quiet'} state")
                 label = f"api_changing_{name}" if writing else f"api_{name}"
                 api, bare = [], []
-                for _ in range(ROUNDS):
+                for _ignored in range(ROUNDS):
                     bare.append(_requests_per_second(bare_port, path, key))
                     api.append(_requests_per_second(api_port, path, key))
                 figure(f"{label}_requests_per_second", statistics.median(api), "requests/s")
@@ -76,7 +76,7 @@ def _serve(pipe: Connection) -> None:
             f"sqlite:///{folder}/state.db", keyring_from_file(Path(folder, "keys"), create=True)
         )
         ids = [_declare(state, number) for number in range(DATABASES)]
-        _, key = state.api_keys.create("benchmark", (Scope.READ_DATABASES,))
+        _ignored, key = state.api_keys.create("benchmark", (Scope.READ_DATABASES,))
         app = create_app(state, engines=[], settings=ApiSettings(rate_limit_per_minute=100_000_000))
         paths = {"list": "/v1/databases?per_page=100", "get": f"/v1/databases/{ids[DATABASES // 2]}"}
         bare = Flask("bare")
@@ -120,7 +120,7 @@ def _constant(content: bytes) -> Callable[[], Response]:
 
 def _requests_per_second(port: int, path: str, key: str) -> float:
     request = f"GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {key}\r\n\r\n".encode()
-    sockets = [socket.create_connection(("127.0.0.1", port), timeout=30) for _ in range(CONNECTIONS)]
+    sockets = [socket.create_connection(("127.0.0.1", port), timeout=30) for ignored in range(CONNECTIONS)]
     files = [connection.makefile("rb") for connection in sockets]
     try:
         answered = 0

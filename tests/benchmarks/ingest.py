@@ -48,7 +48,7 @@ def main(records: int, rounds: int) -> None:
         server.create_collector_role(_ROLE, _PASSWORD)
         for log_format in ("csvlog", "jsonlog"):
             rates = []
-            for _ in range(rounds):
+            for _ignored in range(rounds):
                 seconds, cpu_seconds, peak_mb = _ingest(server, log, log_format)
                 rates.append(log.events / seconds)
                 largest_mb = max(largest_mb, peak_mb)

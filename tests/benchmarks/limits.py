@@ -27,9 +27,9 @@ def _timed(read: Callable[[AuditLog], int], log: AuditLog) -> tuple[float, float
 
 def _read_csv(log: AuditLog) -> int:
     with log.csv.open(encoding="utf-8", newline="") as file:
-        return sum(1 for _ in csv.reader(file, strict=True))
+        return sum(1 for ignored in csv.reader(file, strict=True))
 
 
 def _read_json(log: AuditLog) -> int:
     with log.json.open("rb") as file:
-        return sum(1 for _ in map(json.loads, file))
+        return sum(1 for ignored in map(json.loads, file))

@@ -86,7 +86,7 @@ class _Server:
 
     def records(self) -> Iterator[Record]:
         """As many as wanted, in the order of the log."""
-        sessions = [self._session() for _ in range(_SESSIONS_AT_ONCE)]
+        sessions = [self._session() for ignored in range(_SESSIONS_AT_ONCE)]
         while self._left:
             self._now += timedelta(seconds=self._random.expovariate(1 / _MEAN_PAUSE_SECONDS))
             place = self._random.randrange(len(sessions))

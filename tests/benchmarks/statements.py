@@ -126,8 +126,8 @@ class Statements:
         self._random = random
         self._several_lines = several_lines
         self._quotes_and_letters = quotes_and_letters
-        self._plain = [template for template in _PLAIN for _ in range(template.weight)]
-        self._special = [template for template in _QUOTES_AND_LETTERS for _ in range(template.weight)]
+        self._plain = [template for template in _PLAIN for ignored in range(template.weight)]
+        self._special = [template for template in _QUOTES_AND_LETTERS for ignored in range(template.weight)]
 
     def draw(self) -> tuple[Template, str]:
         """A template and its text, filled in."""
@@ -145,7 +145,9 @@ class Statements:
                 m=random.randrange(1, 100_000),
                 two=random.randrange(10, 60),
                 day=random.randrange(10, 30),
-                list=", ".join(str(random.randrange(1, 99_999)) for _ in range(random.randrange(1, 20))),
+                list=", ".join(
+                    str(random.randrange(1, 99_999)) for ignored in range(random.randrange(1, 20))
+                ),
             )
         if several_lines:
             for word in _BREAKS:

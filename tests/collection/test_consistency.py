@@ -97,7 +97,7 @@ def _spec(module: Any, name: str) -> dict[str, Any]:
     class Stop(Exception):  # noqa: N818
         pass
 
-    def record(*, argument_spec: dict[str, Any], **_: object) -> None:
+    def record(*, argument_spec: dict[str, Any], **ignored: object) -> None:
         given.append(argument_spec)
         raise Stop
 

@@ -93,7 +93,7 @@ def _refuse_constant(name: str) -> None:
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = _Object(pairs)
     if len(value) != len(pairs):
-        names = [name for name, _ in pairs]
+        names = [name for name, ignored in pairs]
         value.repeated = tuple({name for name in names if names.count(name) > 1})
     return value
 

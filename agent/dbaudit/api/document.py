@@ -21,7 +21,8 @@ _METHODS = ("get", "post", "put", "patch", "delete")
 
 
 def _is_integer(checker: object, value: object) -> bool:
-    return type(value) is int  # 5432.0 is none, whatever JSON Schema says, and true is none
+    # 5432.0 is none, whatever JSON Schema says, and true is none.
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 StrictValidator: Any = extend(  # type: ignore[no-untyped-call]

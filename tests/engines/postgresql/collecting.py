@@ -23,9 +23,11 @@ CHUNK_BYTES = 1 << 20
 def collector_on(server: PostgresServer) -> Iterator[PostgresServer]:
     """A server with the collector's role."""
     server.create_collector_role(COLLECTOR, PASSWORD)
-    yield server
-    server.execute_admin(sql.SQL("drop owned by {}").format(sql.Identifier(COLLECTOR)))
-    server.execute_admin(sql.SQL("drop role {}").format(sql.Identifier(COLLECTOR)))
+    try:
+        yield server
+    finally:
+        server.execute_admin(sql.SQL("drop owned by {}").format(sql.Identifier(COLLECTOR)))
+        server.execute_admin(sql.SQL("drop role {}").format(sql.Identifier(COLLECTOR)))
 
 
 class Collecting:
@@ -44,7 +46,7 @@ class Collecting:
     def __enter__(self) -> "Collecting":
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *ignored: object) -> None:
         self.session.close()
 
     def reopen(self) -> None:
@@ -67,7 +69,8 @@ class Collecting:
         while not condition():
             if time.monotonic() > deadline:
                 raise AssertionError(
-                    f"{what} did not come; at {self.cursor}, put aside {self.rejected}, there are {self.summary()}"
+                    f"{what} did not come; at {self.cursor}, put aside {self.rejected}, "
+                    f"there are {self.summary()}"
                 )
             if not self.read(limit_bytes).more:
                 time.sleep(0.005)

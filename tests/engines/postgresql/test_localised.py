@@ -118,7 +118,7 @@ def _with(template: str, *values: object) -> str:
 
 def test_every_language_that_the_server_ships_is_recognised(postgres_localised: Installation) -> None:
     found = catalogs(postgres_localised)
-    assert len({name.split()[0] for name, _ in found}) >= 10
+    assert len({name.split()[0] for name, ignored in found}) >= 10
     for name, texts in found:
         for template, kind in _MESSAGES.items():
             translated = texts.get(template)
@@ -171,12 +171,12 @@ def test_statements_of_the_extended_protocol_are_read_in_every_language(
     for name, texts in catalogs(postgres_localised):
         execute = texts.get("execute", "execute")
         for message in (f"{execute} <unnamed>: select 1", f"{execute} named/portal: select 1"):
-            (event,), _ = decoded(JSONLOG, written(JSONLOG, [record(message)]))
+            (event,), _rejected = decoded(JSONLOG, written(JSONLOG, [record(message)]))
             assert event.query == "select 1", (name, message)
         fetched = f"{texts.get('execute fetch from', 'execute fetch from')} named/portal: select 1"
         timed = texts.get("duration: %s ms  %s %s%s%s: %s", "duration: %s ms  %s %s%s%s: %s")
         message = timed % ("1.5", execute, "<unnamed>", "", "", "select 1")
-        (event,), _ = decoded(JSONLOG, written(JSONLOG, [record(message)]))
+        (event,), _ignored = decoded(JSONLOG, written(JSONLOG, [record(message)]))
         assert (event.query, event.duration_ms) == ("select 1", 1.5), (name, message)
         parsed = texts.get("duration: %s ms  parse %s: %s", "duration: %s ms  parse %s: %s") % (
             "1.5",

@@ -44,8 +44,8 @@ def test_pieces_hold_the_same_records_as_the_whole_block(log_format: LogFileForm
     assert b"".join(piece.data for piece in found) == block.data
     assert all(block.data[piece.offset - 1000 :].startswith(piece.data) for piece in found)
     parsed = [parse(piece) for piece in found]
-    assert not any(rejected for _, rejected in parsed)
-    assert [record for records, _ in parsed for record in records] == parse(block)[0]
+    assert not any(rejected for ignored, rejected in parsed)
+    assert [record for records, ignored in parsed for record in records] == parse(block)[0]
     assert len(found) > 1 or size > len(block.data)
 
 
@@ -54,5 +54,5 @@ def test_a_torn_record_costs_no_other_one(size: int) -> None:
     whole = written(LogFileFormat.CSVLOG)
     data = whole + whole[: whole.index(b"select 1") + 3] + whole
     parsed = [parse(piece) for piece in pieces(LogBlock(LogFileFormat.CSVLOG, "log", 0, data, CONTEXT), size)]
-    assert sum(len(rejected) for _, rejected in parsed) == 1
-    assert sum(len(records) for records, _ in parsed) == 80
+    assert sum(len(rejected) for ignored, rejected in parsed) == 1
+    assert sum(len(records) for records, ignored in parsed) == 80

@@ -80,7 +80,7 @@ def test_trust_and_socket_and_names_of_hosts(changed: PostgresServer) -> None:
     changed.set_hba(f"host all {ROLE} 127.0.0.1/32 trust")
     changed.configure(log_hostname=True)
     changed.reload()
-    _, log_in, _ = told_of_a_visit(changed)
+    _first, log_in, _ignored = told_of_a_visit(changed)
     assert log_in.detail == {"identity": ROLE, "method": "trust"}
     assert (log_in.source_ip, log_in.source_host) in {(None, "localhost"), ("127.0.0.1", None)}
     events = told_of_a_visit(changed, host=str(changed.socket_directory))
@@ -100,7 +100,7 @@ def test_replication_connection_and_its_commands_are_told(changed: PostgresServe
         ) as connection:
             connection.pgconn.exec_(b"IDENTIFY_SYSTEM")
         log.until(lambda: log.of(ROLE, EventType.DISCONNECT), "the disconnection")
-        log_in, command, _ = log.of(ROLE)
+        log_in, command, _ignored = log.of(ROLE)
     assert log_in.detail is not None
     assert log_in.detail["replication"] is True
     assert (command.query, command.operation) == ("IDENTIFY_SYSTEM", "IDENTIFY")

@@ -14,7 +14,7 @@ from dbaudit.core.event import EventType
 
 from tests.engines.postgresql.collecting import Collecting, collector_on
 from tests.engines.postgresql.logged import JSONLOG, record, written
-from tests.engines.postgresql.test_reading import Open, opened  # noqa: F401
+from tests.engines.postgresql.test_reading import Open, opened  # noqa: F401  # pylint: disable=unused-import
 from tests.servers.postgresql import PostgresServer
 from tests.servers.processes import wait_for
 
@@ -230,7 +230,7 @@ class Load:
             thread.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *ignored: object) -> None:
         self._stop.set()
         for thread in self._threads:
             thread.join()

@@ -145,7 +145,7 @@ def _record(row: list[str]) -> LogRecord:
     columns = len(row)
     if columns not in _COLUMNS:
         raise ValueError(f"{columns} columns")
-    host, _, port = row[4].rpartition(":")
+    host, _ignored, port = row[4].rpartition(":")
     return LogRecord(
         row[0],
         row[13],

@@ -4,6 +4,9 @@ What is not known here is kept, never refused: fields go to ``detail`` under the
 name of an event that only later versions of the cluster have.
 """
 
+# Exact types: a bool is no number in a notification.
+# pylint: disable=unidiomatic-typecheck
+
 from __future__ import annotations
 
 import re
