@@ -93,7 +93,7 @@ def require_scope(key: ApiKey, scope: str) -> None:
 
 
 def _presented(authorization: str) -> str | None:
-    scheme, _scheme, value = authorization.partition(" ")
+    scheme, _blank, value = authorization.partition(" ")
     value = value.strip()
     if len(value) > 4 * _LONGEST_KEY:
         return None
