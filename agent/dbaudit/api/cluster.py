@@ -17,7 +17,6 @@ from dbaudit.core.db_conns import DbConnsSettings
 from dbaudit.core.errors import ErrorCode, RequestError
 from dbaudit.state import State
 from dbaudit.state.db_conns import DbConns
-from dbaudit.state.deliveries import DeliveryState
 
 _FIELD_POINTERS = {f"/{field}" for field in DbConnsSettings.__struct_fields__}
 
@@ -88,24 +87,23 @@ def _policy_answer(present: DbConns) -> Response:
 
 def _status_object(state: State) -> dict[str, Any]:
     figures = delivery_figures(state)
-    alive = {node.id: node.name for node in state.nodes.all(alive_only=True)}
     return {
         "sent": sum(one.delivery.sent_total for one in figures),
         "pending": sum(one.pending for one in figures),
         "reconnects": sum(one.delivery.reconnects_total for one in figures),
         "expired": sum(one.delivery.expired_total for one in figures),
         "oldest_unsent_seconds": max((one.oldest_unsent_seconds for one in figures), default=0.0),
-        "databases": [_delivery_object(one, alive.get(one.delivery.node_id or "")) for one in figures],
+        "databases": [_delivery_object(one) for one in figures],
     }
 
 
-def _delivery_object(figures: DeliveryFigures, node: str | None) -> dict[str, Any]:
+def _delivery_object(figures: DeliveryFigures) -> dict[str, Any]:
     delivery = figures.delivery
     return {
         "database_id": delivery.database_id,
         "database_name": delivery.database_name,
-        "node": node,
-        "state": DeliveryState.WAITING if node is None else delivery.state,
+        "node": figures.node,
+        "state": figures.state,
         "since": format_us(delivery.since_us),
         "sent": delivery.sent_total,
         "pending": figures.pending,

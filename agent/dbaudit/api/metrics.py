@@ -16,6 +16,7 @@ from dbaudit.api.gate import Call, Gate
 from dbaudit.core.clock import now_us
 from dbaudit.core.database import ConnectionStatus
 from dbaudit.state import State
+from dbaudit.state.deliveries import DeliveryState
 
 _MICROSECONDS = 1_000_000
 _Family = CounterMetricFamily | GaugeMetricFamily
@@ -125,14 +126,18 @@ class StateFigures(Collector):
         oldest = GaugeMetricFamily(
             f"{name}_oldest_unsent_seconds", "Seconds since the first of them happened.", labels=labels
         )
+        connected = GaugeMetricFamily(
+            f"{name}_connected", "Whether the listener is connected: 1, or 0.", labels=labels
+        )
         for figures in delivery_figures(self._state):
             label = (figures.delivery.database_id,)
+            connected.add_metric(label, figures.state is DeliveryState.CONNECTED)
             sent.add_metric(label, figures.delivery.sent_total)
             reconnects.add_metric(label, figures.delivery.reconnects_total)
             expired.add_metric(label, figures.delivery.expired_total)
             pending.add_metric(label, figures.pending)
             oldest.add_metric(label, figures.oldest_unsent_seconds)
-        yield from (sent, reconnects, expired, pending, oldest)
+        yield from (connected, sent, reconnects, expired, pending, oldest)
 
 
 def metrics_blueprint(gate: Gate, registry: CollectorRegistry) -> Blueprint:
