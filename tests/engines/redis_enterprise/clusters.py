@@ -1,6 +1,6 @@
 """A cluster as the engine sees one: somebody who connects and sends. And the session that it sends to."""
 
-import contextlib
+import itertools
 import socket
 import time
 from collections.abc import Callable
@@ -16,6 +16,7 @@ from dbaudit.engines.redis_enterprise import RedisEnterpriseEngine
 LIMIT_BYTES = 1 << 20
 WAIT_SECONDS = 20.0
 ENGINE = RedisEnterpriseEngine()
+_numbers = itertools.count(1)
 
 
 def free_port() -> int:
@@ -25,10 +26,12 @@ def free_port() -> int:
 
 
 def target(**changes: Any) -> Target:
-    """Where to listen: a free port of this host. ``changes`` are fields of Target."""
+    """Where to listen: a free port of this host, for a database of its own. ``changes`` are fields of
+    Target.
+    """
     return msgspec.structs.replace(
         Target(
-            database_id="db_cluster",
+            database_id=f"db_cluster{next(_numbers)}",
             host="127.0.0.1",
             port=free_port(),
             database="*",
@@ -94,8 +97,15 @@ class Collecting:
         while not condition():
             assert time.monotonic() < deadline, f"{what} did not arrive"
             self.step()
-            with contextlib.suppress(InterruptedError):
-                time.sleep(0.002)
+            time.sleep(0.002)
+
+    def until_read(self) -> Chunk:
+        """Read until there is a chunk with records; it is not stored yet."""
+        deadline = time.monotonic() + WAIT_SECONDS
+        while not (chunk := self.read()).records:
+            assert time.monotonic() < deadline, "what was sent did not arrive"
+            time.sleep(0.002)
+        return chunk
 
     def until_events(self, number: int) -> list[AuditEvent]:
         self.until(lambda: len(self.events) >= number, f"{number} events, of which {len(self.events)} did,")

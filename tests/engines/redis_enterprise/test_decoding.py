@@ -1,4 +1,4 @@
-"""Decoding: every documented notification, and what no documentation has, becomes an event or is put aside."""
+"""Decoding: every documented notification, and what no documentation has, is an event or is put aside."""
 
 from typing import Any
 
@@ -12,7 +12,6 @@ from dbaudit.engines.redis_enterprise.records import Block, Known
 
 from tests.engines.redis_enterprise.records import (
     AUTH,
-    AUTH_82,
     CLOSE_CONN,
     CLOSE_CONN_82,
     EVERY_RECORD,

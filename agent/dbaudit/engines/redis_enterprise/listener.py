@@ -45,6 +45,7 @@ _SHARE_OF_DESCRIPTORS = 2
 _FINISH_SECONDS = 2.0
 """How long a listener that is to end goes on to read from senders that never pause."""
 _GONE = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
+_DOOR = 0  # where connections have their numbers, which start with 1
 LOCAL_SENDER = "local"
 
 
@@ -106,6 +107,7 @@ class Listener:
         self._unstored: list[_Connection] = []
         self._leaving: list[_Connection] = []  # read to their end, which is not stored yet
         self._silent: dict[int, _Connection] = {}  # have not sent a record yet; the oldest first
+        self._early: list[Delivery] = []
         self._held_bytes = 0
         self._closes_at: float | None = None
         self._refused: dict[str, int] = {}
@@ -130,14 +132,13 @@ class Listener:
 
     def receive(self, limit_bytes: int) -> list[Delivery]:
         """Take what has arrived, about ``limit_bytes`` at most; returns at once."""
-        deliveries: list[Delivery] = []
         with self._lock:
-            ready = self._epoll.poll(0, len(self._connections) + 1)
-            events = {
-                self._by_descriptor[fd].number: event for fd, event in ready if fd in self._by_descriptor
-            }
-            if len(events) < len(ready):
+            deliveries, self._early = self._early, []
+            events = self._ready()
+            if _DOOR in events:
                 self._accept(deliveries)
+                events = self._ready()
+                events.pop(_DOOR, None)
             self._take_all(events, max(_READ_BYTES, limit_bytes // max(1, len(events))), deliveries)
         return deliveries
 
@@ -158,6 +159,7 @@ class Listener:
             if self._closes_at is None:
                 self._closes_at = time.monotonic() + _FINISH_SECONDS
                 if self._door.listening:
+                    self._accept(self._early)  # those who are connected as far as they know
                     self._epoll.unregister(self._door.socket)
                 self._door.close()
 
@@ -192,6 +194,12 @@ class Listener:
                 last_record_us=self._last_record_us,
             )
 
+    def _ready(self) -> dict[int, int]:
+        """What the kernel tells of each connection, by number."""
+        ready = self._epoll.poll(0, len(self._connections) + 1)
+        known = self._by_descriptor
+        return {known[fd].number if fd in known else _DOOR: events for fd, events in ready}
+
     def _take_all(self, events: dict[int, int], size: int, deliveries: list[Delivery]) -> None:
         """Read once of every connection in ``events``, the oldest first.
 
@@ -207,7 +215,8 @@ class Listener:
                 if connection.sender in left_behind and connection.deferred < _MOST_DEFERRED:
                     continue
                 connection.begun = True
-            if self._take(connection, events[number], size, deliveries) == size:
+            read = self._take(connection, events[number], size, deliveries)
+            if read == size and events[number] & _GONE:
                 left_behind.add(connection.sender)
 
     def _accept(self, deliveries: list[Delivery]) -> None:
@@ -309,12 +318,14 @@ class Listener:
             deliveries.append(Delivery(connection.number, connection.sender, pieces, ended=False))
 
     def _count(self, connection: _Connection, pieces: list[Piece]) -> None:
+        if not pieces:
+            return
         self._too_long += sum(not piece.whole for piece in pieces)
         self._records += len(pieces)
         self._last_record_us = now_us()
         if not connection.heard and pieces[0].data.startswith(b"{"):
             connection.heard = True
-            del self._silent[connection.number]
+            self._silent.pop(connection.number, None)
 
     def _give_up_largest(self) -> None:
         largest = max(self._connections.values(), key=_held_bytes)

@@ -76,6 +76,7 @@ class Reader:
             self._receive(listener, limit_bytes)
         last_words = listener.finishing and not listener.closed
         if not self._waiting:
+            listener.stored()  # parts of records, which cannot be
             unchanged = self._position() if cursor is None else cursor
             return Chunk(records=[], cursor=unchanged, more=last_words)
         first = self._waiting[0]
@@ -91,7 +92,7 @@ class Reader:
         if position.instance == self.instance:
             while self._waiting and self._waiting[0].number <= position.chunk:
                 self._waiting.popleft()
-            if not self._waiting and not listener.closed:
+            if not self._waiting:
                 listener.stored()
         elif place != self._restored:
             # Somebody else has read meanwhile: another agent, or this one before it was started anew.
