@@ -46,6 +46,8 @@ _PLAIN_LITERAL = re.compile(
 # nothing, and the first one outside of them is always left, because everything before it was read rightly.
 _NOT_PLAIN = ("'", '"', "--", "/*")
 _TAG = re.compile(r"\$(?![0-9])")
+# A name in quotes in which nothing was masked: had it been misread as something else, a ? would stand in it.
+_NAME_LEFT_ALONE = re.compile(r'"[^"\'?\0]*"')
 _BACKSLASH = "\\"
 
 _TOKEN = re.compile(
@@ -80,18 +82,20 @@ def mask_all(statements: Sequence[str]) -> list[str]:
     if joined.count(_BETWEEN) != len(statements) - 1:
         return mask_all([s.replace(_BETWEEN, _NUL_SHOWN) for s in statements])
     masked = _PLAIN_LITERAL.sub(MASK, joined)
-    marks = [mark for mark in _NOT_PLAIN if mark in masked]
-    tagged = _TAG.search(masked) is not None
+    beside_names = _NAME_LEFT_ALONE.sub(" ", masked) if '"' in masked else masked
+    marks = [mark for mark in _NOT_PLAIN if mark in beside_names]
+    tagged = _TAG.search(beside_names) is not None
     escaped = _BACKSLASH in joined
     if not marks and not tagged and not escaped:
         return masked.split(_BETWEEN)
+    texts, left = masked.split(_BETWEEN), beside_names.split(_BETWEEN)
     return [
         _mask_lexically(statement)
-        if any(map(text.__contains__, marks))
-        or (tagged and _TAG.search(text))
+        if any(map(rest.__contains__, marks))
+        or (tagged and _TAG.search(rest))
         or (escaped and _BACKSLASH in statement)
         else text
-        for statement, text in zip(statements, masked.split(_BETWEEN), strict=True)
+        for statement, text, rest in zip(statements, texts, left, strict=True)
     ]
 
 
