@@ -65,7 +65,7 @@ def test_workload_becomes_its_events_once_each_and_the_same_in_both_formats(
         restored.reload()
     logs = collected_in_each_format(restored)
     events = logs["csvlog"]
-    own = [e for e in events if e.user == workload.USER]
+    own = workload.by_session([e for e in events if e.user == workload.USER])
     assert [workload.told(e) for e in own] == workload.expected(pgaudit=pgaudit)
     assert workload.outcomes_are_told(own)
     refused = [workload.told(e) for e in events if e.user == "nobody"]
@@ -84,7 +84,7 @@ def test_pgaudit_and_log_statement_and_durations_together_tell_nothing_twice(
     restored.configure(log_statement="all", log_min_duration_statement=0)
     restored.reload()
     events = collected_in_each_format(restored)[formats_of(restored)[-1]]
-    own = [e for e in events if e.user == workload.USER]
+    own = workload.by_session([e for e in events if e.user == workload.USER])
     assert [workload.told(e) for e in own] == workload.expected(pgaudit=restored.pgaudit)
     timed = [e.query for e in own if e.type == EventType.QUERY and e.duration_ms is not None]
     assert timed == [s for s in workload.PARSED if s not in workload.FAILING]

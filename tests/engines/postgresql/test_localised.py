@@ -39,7 +39,7 @@ def test_translated_log_gives_the_same_events_as_an_english_one(
         with workload.role_of_the_workload(server, "worked"):
             workload.run(server, "worked")
             log.until(lambda: len(log.of(workload.USER, EventType.LOGIN_FAILED)) == 2, "the workload")
-        events = log.of(workload.USER)
+        events = workload.by_session(log.of(workload.USER))
         assert [workload.told(e) for e in events] == workload.expected(pgaudit=True)
         timed = [e for e in events if e.type == EventType.QUERY and e.duration_ms is not None]
         assert [e.query for e in timed] == [s for s in workload.PARSED if s not in workload.FAILING]

@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,37 +18,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.engines.postgresql.collecting import Collecting
+from tests.engines.postgresql.conftest import Open
 from tests.engines.postgresql.logged import CONTEXT, CSVLOG, JSONLOG, block, csv, record, written
 from tests.engines.postgresql.targets import PASSWORD
 from tests.servers.postgresql import PostgresServer
 
 BOTH = pytest.mark.parametrize("log_format", [CSVLOG, JSONLOG])
 SUFFIX = {CSVLOG: ".csv", JSONLOG: ".json"}
-Open = Callable[..., Collecting]
-
-
-@pytest.fixture
-def opened(read_server: PostgresServer, tmp_path: Path) -> Iterator[Open]:
-    """Opens sessions that read the test's own directory; they begin at its beginning."""
-    sessions = []
-
-    def open_session(
-        log_format: LogFileFormat, start_from: str = "beginning", cursor: Any = None
-    ) -> Collecting:
-        collecting = Collecting(
-            read_server,
-            cursor,
-            log_source="local",
-            log_directory=str(tmp_path),
-            log_format=log_format.value,
-            start_from=start_from,
-        )
-        sessions.append(collecting)
-        return collecting
-
-    yield open_session
-    for collecting in sessions:
-        collecting.session.close()
 
 
 def of_one_session(session: str, start_ms: int) -> list[dict[str, Any]]:

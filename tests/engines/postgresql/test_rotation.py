@@ -13,8 +13,8 @@ import pytest
 from dbaudit.core.event import EventType
 
 from tests.engines.postgresql.collecting import Collecting, collector_on
+from tests.engines.postgresql.conftest import Open
 from tests.engines.postgresql.logged import JSONLOG, record, written
-from tests.engines.postgresql.test_reading import Open, opened  # noqa: F401  # pylint: disable=unused-import
 from tests.servers.postgresql import PostgresServer
 from tests.servers.processes import wait_for
 
@@ -48,7 +48,7 @@ def folder(tmp_path: Path) -> Folder:
 
 
 def test_files_are_read_in_the_order_they_were_written_whatever_their_names(
-    opened: Open,  # noqa: F811
+    opened: Open,
     folder: Folder,
 ) -> None:
     for second, name in enumerate(("m", "z", "a", "k"), 1000):
@@ -60,7 +60,7 @@ def test_files_are_read_in_the_order_they_were_written_whatever_their_names(
 
 
 def test_several_files_of_one_second_are_read_in_the_order_of_their_records(
-    opened: Open,  # noqa: F811
+    opened: Open,
     folder: Folder,
 ) -> None:
     for number, name in enumerate(("m", "z", "a", "k")):
@@ -70,7 +70,7 @@ def test_several_files_of_one_second_are_read_in_the_order_of_their_records(
     assert log.queries() == [f"select {number}" for number in range(4)]
 
 
-def test_many_waiting_files_are_read_to_the_last(opened: Open, folder: Folder) -> None:  # noqa: F811
+def test_many_waiting_files_are_read_to_the_last(opened: Open, folder: Folder) -> None:
     for number in range(300):
         folder.add(f"{number * 7919 % 1000:03}", f"select {number}", 1000 + number)
     log = opened(JSONLOG)
@@ -78,7 +78,7 @@ def test_many_waiting_files_are_read_to_the_last(opened: Open, folder: Folder) -
     assert log.queries() == [f"select {number}" for number in range(300)]
 
 
-def test_truncated_file_is_a_gap_and_its_new_records_are_read(opened: Open, folder: Folder) -> None:  # noqa: F811
+def test_truncated_file_is_a_gap_and_its_new_records_are_read(opened: Open, folder: Folder) -> None:
     file = folder.add("a", "select 'old'", 1000)
     folder.add("a", "select 'older than the agent'", 1000)
     log = opened(JSONLOG)
@@ -92,7 +92,7 @@ def test_truncated_file_is_a_gap_and_its_new_records_are_read(opened: Open, fold
 
 
 def test_name_used_again_for_a_longer_file_is_a_gap_and_is_read_from_its_beginning(
-    opened: Open,  # noqa: F811
+    opened: Open,
     folder: Folder,
 ) -> None:
     file = folder.add("a", "select 'old'", 1000)
@@ -107,7 +107,7 @@ def test_name_used_again_for_a_longer_file_is_a_gap_and_is_read_from_its_beginni
 
 
 def test_files_written_between_are_read_before_a_name_that_was_used_again(
-    opened: Open,  # noqa: F811
+    opened: Open,
     folder: Folder,
 ) -> None:
     """A week's names, an agent that was away for longer, and log_truncate_on_rotation."""
@@ -123,7 +123,7 @@ def test_files_written_between_are_read_before_a_name_that_was_used_again(
 
 
 def test_file_that_vanished_before_it_was_read_to_its_end_is_a_gap_that_says_how_much(
-    opened: Open,  # noqa: F811
+    opened: Open,
     folder: Folder,
 ) -> None:
     for number in range(20):
@@ -141,7 +141,7 @@ def test_file_that_vanished_before_it_was_read_to_its_end_is_a_gap_that_says_how
     assert lost.detail["source"] == "a.json"
 
 
-def test_file_that_vanished_after_the_next_one_was_begun_is_no_gap(opened: Open, folder: Folder) -> None:  # noqa: F811
+def test_file_that_vanished_after_the_next_one_was_begun_is_no_gap(opened: Open, folder: Folder) -> None:
     first = folder.add("a", "select 'a'", 1000)
     log = opened(JSONLOG)
     log.to_the_end(first)
@@ -153,7 +153,7 @@ def test_file_that_vanished_after_the_next_one_was_begun_is_no_gap(opened: Open,
     assert log.queries() == ["select 'a'", "select 'b'"]
 
 
-def test_all_files_vanished_is_one_gap_and_the_next_file_is_read(opened: Open, folder: Folder) -> None:  # noqa: F811
+def test_all_files_vanished_is_one_gap_and_the_next_file_is_read(opened: Open, folder: Folder) -> None:
     log = opened(JSONLOG)
     log.to_the_end(folder.add("a", "select 'a'", 1000))
     for file in folder.path.iterdir():
@@ -168,7 +168,7 @@ def test_all_files_vanished_is_one_gap_and_the_next_file_is_read(opened: Open, f
     assert len(log.gaps) == 1
 
 
-def test_folder_without_files_is_waited_for(opened: Open, folder: Folder) -> None:  # noqa: F811
+def test_folder_without_files_is_waited_for(opened: Open, folder: Folder) -> None:
     for start_from in ("now", "beginning"):
         log = opened(JSONLOG, start_from)
         log.read()
@@ -181,7 +181,7 @@ def test_folder_without_files_is_waited_for(opened: Open, folder: Folder) -> Non
         file.unlink()
 
 
-def test_statement_and_its_failure_in_two_files_are_one_event(opened: Open, folder: Folder) -> None:  # noqa: F811
+def test_statement_and_its_failure_in_two_files_are_one_event(opened: Open, folder: Folder) -> None:
     audit = "AUDIT: SESSION,1,1,READ,SELECT,,,select f(),<not logged>"
     failure = record("no", line=2, at_ms=20, state_code="P0001", statement="select f()")
     first, second = folder.path / "a.json", folder.path / "b.json"
@@ -196,7 +196,7 @@ def test_statement_and_its_failure_in_two_files_are_one_event(opened: Open, fold
 
 
 def test_records_torn_at_the_end_of_a_file_are_put_aside_when_the_next_one_is_begun(
-    opened: Open,  # noqa: F811
+    opened: Open,
     folder: Folder,
 ) -> None:
     first = folder.add("a", "select 'a'", 1000)

@@ -22,6 +22,12 @@ class Told(NamedTuple):
     error_code: str | None = None
 
 
+def by_session(events: list[AuditEvent]) -> list[AuditEvent]:
+    """Session after session: one may be logged to end when the next has begun."""
+    sessions = list(dict.fromkeys(e.session_id for e in events))
+    return sorted(events, key=lambda e: sessions.index(e.session_id))
+
+
 def told(event: AuditEvent) -> Told:
     return Told(event.type, event.query, event.operation, event.error_code)
 

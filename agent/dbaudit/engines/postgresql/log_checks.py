@@ -6,8 +6,10 @@ import re
 
 from dbaudit.core.report import Diagnosis
 from dbaudit.engines.postgresql.findings import failed, ok, set_and_reload, set_system, warning
+from dbaudit.engines.postgresql.messages import LANGUAGES
 from dbaudit.engines.postgresql.options import LogFormat
 from dbaudit.engines.postgresql.settings import CONNECTION_ASPECTS, LogSettings
+from dbaudit.engines.postgresql.times import is_known
 
 JSONLOG_SINCE = 15
 ASPECTS_SINCE = 18
@@ -146,9 +148,12 @@ def lc_messages(settings: LogSettings) -> Diagnosis:
     language = settings.own[code].value
     if language in ("", "C", "POSIX") or language.startswith(("C.", "en")):
         return ok(code, "Messages are in English.")
+    name = language.partition(".")[0].partition("@")[0]
+    if name in LANGUAGES or name.partition("_")[0] in LANGUAGES:
+        return ok(code, f"Messages are translated (lc_messages is {language}); the agent knows them.")
     return warning(
         code,
-        f"Messages are translated (lc_messages is {language}): sessions are not recognised.",
+        f"Sessions are recognised in the languages that the agent knows, and {language} is none of them.",
         set_and_reload(code, "C"),
     )
 
@@ -157,10 +162,12 @@ def log_timezone(settings: LogSettings) -> Diagnosis:
     code = "log_timezone"
     if settings.log_timezone.lower() in _UTC:
         return ok(code, "Times are logged in UTC.")
+    if is_known(settings.log_timezone):
+        return ok(code, f"Times are logged in the zone {settings.log_timezone}.")
     return warning(
         code,
-        f"Times are logged in the zone {settings.log_timezone}: the hour that a change of the clocks repeats "
-        "cannot be told from the one before.",
+        f"Times are logged in the zone {settings.log_timezone}, which the agent's host does not know: what "
+        "cannot be placed without it is put aside.",
         set_and_reload(code, "UTC"),
     )
 

@@ -26,6 +26,11 @@ class Kind(Enum):
     REPLICATION_COMMAND = auto()
 
 
+LANGUAGES = frozenset(
+    ("en", "de", "es", "fr", "id", "it", "ja", "ka", "ko", "pl", "pt_BR", "ru", "sv", "tr", "uk", "zh_CN")
+)
+"""In others a server speaks English in these messages."""
+
 # English first, then by the codes of the languages, from de to zh_CN.
 _BEGINNINGS: dict[Kind, tuple[str, ...]] = {
     Kind.RECEIVED: (

@@ -14,6 +14,7 @@ from dbaudit.core.errors import RecordError
 _OFFSET = re.compile(r"([+-])(\d\d):?(\d\d)?:?(\d\d)?")
 _POSIX = re.compile(r"<?([A-Za-z]{3,}|[+-]\d+)>?([+-]?)(\d{1,2})(?::(\d\d))?")
 _REMEMBERED = 10_000
+_REMEMBERED_ZONES = 100
 _UTC_NAMES = ("UTC", "GMT")
 
 
@@ -42,13 +43,16 @@ class LogClock:
             fraction_us = int(rest[1:4]) * 1000
         except ValueError:
             raise RecordError("the time stamp cannot be read") from None
-        seconds = self._seconds.setdefault(rest[4:], {})
+        seconds = self._seconds.get(rest[4:], {})
         second_us = seconds.get(second)
         if second_us is None:
             second_us = self._second_us(second, rest[5:])
             if len(seconds) > _REMEMBERED:
                 seconds.clear()
             seconds[second] = second_us
+            if len(self._seconds) > _REMEMBERED_ZONES:
+                self._seconds.clear()
+            self._seconds[rest[4:]] = seconds
         if len(self._fractions) > _REMEMBERED:
             self._fractions.clear()
         self._fractions[rest] = (fraction_us, seconds)
@@ -92,6 +96,11 @@ def _zone(name: str) -> tzinfo | None:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
         return _posix_zone(name)
+
+
+def is_known(time_zone: str) -> bool:
+    """Whether stamps of a server whose log_timezone this is can be placed."""
+    return _zone(time_zone) is not None
 
 
 def _posix_zone(name: str) -> tzinfo | None:
