@@ -338,10 +338,10 @@ def test_hostile_senders_are_put_aside_while_a_cluster_is_served(place: Target) 
         collecting.until(lambda: len(collecting.rejected) >= len(hostile), "what was put aside")
         for thread in attacks:
             thread.join()
-        warnings = " ".join(collecting.session.test().warnings)
         held = sum(c.framer.held_bytes for c in collecting.session._listener._connections.values())  # type: ignore[attr-defined]
         collecting.until(lambda: len(select.select(links, [], [], 0)[0]) == len(links), "the ends")
         assert {end_of(link) for link in links} == {"in order"}
+        warnings = " ".join(collecting.session.test().warnings)
     assert Counter(event.session_id for event in collecting.events) == {str(n): 1 for n in range(1000)}
     assert f"{64 << 20} bytes" in " ".join(record.reason for record in collecting.rejected)
     assert max(len(record.raw) for record in collecting.rejected) <= 65_536

@@ -344,7 +344,7 @@ class Listener:
             self._leaving.append(connection)
         else:
             connection.link.close()
-        self._records += len(pieces)
+        self._count(connection, pieces)
         return Delivery(connection.number, connection.sender, pieces, ended=True, lost_bytes=lost_bytes)
 
     def _close_leaving(self) -> None:
