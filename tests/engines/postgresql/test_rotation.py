@@ -288,6 +288,26 @@ def test_backlog_of_many_files_is_read_after_the_agent_was_away(rotating: Postgr
         assert log.gaps == []
 
 
+@pytest.mark.parametrize("source", ["remote", "local"])
+def test_several_rotations_of_a_server_within_a_second_are_read_in_their_order(
+    postgres_server: StartServer, source: str
+) -> None:
+    server = postgres_server(17, settings={"log_statement": "all"})
+    with collector_on(server), Collecting(server, log_source=source) as log:
+        log.read()
+        names = ["zz", "mm", "aa", "kk"]
+        for name in names:
+            server.configure(log_filename=f"{name}.log")
+            server.reload()
+            wait_for(lambda name=name: server.current_log("jsonlog").stem == name, "the rotation")
+            server.execute_admin(f"select '{name}'")
+        log.reopen()
+        log.until(lambda: "select 'kk'" in log.queries("postgres"), "the last file")
+        marks = [q for q in log.queries("postgres") if q and q.startswith("select '")]
+        assert marks == [f"select '{name}'" for name in names]
+        assert log.gaps == []
+
+
 def test_server_killed_in_the_middle_of_writing_leaves_every_whole_record(
     postgres_server: StartServer,
 ) -> None:

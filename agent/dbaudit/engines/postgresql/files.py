@@ -48,6 +48,10 @@ class Portion(msgspec.Struct, frozen=True, kw_only=True):
     configured: datetime | None = None
 
 
+Stamps = dict[LogFile, bytes]
+"""The time stamps of the first records of files, as far as they were needed: to be kept between listings."""
+
+
 class LogFiles(Protocol):
     """Where the log files of one format are. A directory is named as log_directory names it."""
 
@@ -67,15 +71,18 @@ class RemoteLogFiles:
     The text variant, pg_read_file, fails where a chunk ends inside a letter of several bytes.
     """
 
-    def __init__(self, connection: ServerConnection, directory: str, log_format: LogFileFormat) -> None:
+    def __init__(
+        self, connection: ServerConnection, directory: str, log_format: LogFileFormat, stamps: Stamps
+    ) -> None:
         self._connection = connection
         self._directory = directory
         self._format = log_format
+        self._stamps = stamps
 
     def listing(self) -> list[LogFile]:
         rows = self._connection.rows("SELECT name, size, modification FROM pg_ls_logdir()")
         files = [LogFile(name, size, to_us(modified)) for name, size, modified in rows]
-        return _in_order(files, self._format, self._stamp)
+        return _in_order(files, self._format, self._stamps, self._stamp)
 
     def current(self) -> str | None:
         path = self._connection.value("SELECT pg_current_logfile(%s)", [self._format.value])
@@ -128,9 +135,11 @@ class LocalLogFiles:
         path_of: Callable[[str], str],
         directory: str,
         log_format: LogFileFormat,
+        stamps: Stamps,
         *,
         written: bool = True,
     ) -> None:
+        self._stamps = stamps
         self._path_of = path_of
         self._directory = Path(path_of(directory))
         self._format = log_format
@@ -149,7 +158,7 @@ class LocalLogFiles:
                         files.append(LogFile(entry.name, status.st_size, status.st_mtime_ns // 1000))
         except OSError as error:
             raise self._unreadable(error) from None
-        return _in_order(files, self._format, self._stamp)
+        return _in_order(files, self._format, self._stamps, self._stamp)
 
     def current(self) -> str | None:
         files = self.listing() if self._written else []
@@ -202,7 +211,7 @@ class LocalLogFiles:
 
 
 def _in_order(
-    files: list[LogFile], log_format: LogFileFormat, stamp: Callable[[str], bytes]
+    files: list[LogFile], log_format: LogFileFormat, stamps: Stamps, stamp: Callable[[str], bytes]
 ) -> list[LogFile]:
     """By when they were last written; where that is the same second, by their first records."""
     suffix = _SUFFIX[log_format]
@@ -210,8 +219,13 @@ def _in_order(
     ordered: list[LogFile] = []
     for _modified_us, group in groupby(files, key=lambda file: file.modified_us):
         same = list(group)
-        # A file without a record was made last.
-        ordered += same if len(same) == 1 else sorted(same, key=lambda f: (stamp(f.name) or b"~", f.name))
+        if len(same) > 1:
+            for file in same:
+                if not stamps.get(file):
+                    stamps[file] = stamp(file.name)
+            # A file without a record was made last.
+            same.sort(key=lambda file: (stamps[file] or b"~", file.name))
+        ordered += same
     return ordered
 
 

@@ -14,7 +14,7 @@ from dbaudit.core.errors import ConfigurationError, ErrorCode
 from dbaudit.core.event import AuditEvent, gap
 from dbaudit.engine.base import Chunk, Cursor
 from dbaudit.engines.postgresql.connection import ServerConnection
-from dbaudit.engines.postgresql.files import LocalLogFiles, LogFile, LogFiles, Portion, RemoteLogFiles
+from dbaudit.engines.postgresql.files import LocalLogFiles, LogFile, LogFiles, Portion, RemoteLogFiles, Stamps
 from dbaudit.engines.postgresql.holdback import Place, Tail, tail
 from dbaudit.engines.postgresql.options import LogFormat, LogSource, Options, StartFrom
 from dbaudit.engines.postgresql.position import Position, understood
@@ -88,6 +88,7 @@ class LogReader:
 
     def _refresh(self) -> None:
         self._settings = self._read_settings()
+        self._stamps: Stamps = {}
         self._configured: datetime = self._connection.value("SELECT pg_conf_load_time()")
         self._refreshed_at = self._asked_at = self._clock()
 
@@ -127,7 +128,7 @@ class LogReader:
 
     def _files(self, log_format: LogFileFormat) -> LogFiles:
         if self._settings.source is not LogSource.LOCAL:
-            return RemoteLogFiles(self._connection, self._directory, log_format)
+            return RemoteLogFiles(self._connection, self._directory, log_format, self._stamps)
         if self._settings.local_directory is None:
             raise ConfigurationError(
                 ErrorCode.AUDIT_SOURCE_MISSING,
@@ -135,7 +136,7 @@ class LogReader:
                 remedy="Give the engine's option log_directory.",
             )
         written = log_format.value in self._settings.destinations
-        return LocalLogFiles(self._local_path, self._directory, log_format, written=written)
+        return LocalLogFiles(self._local_path, self._directory, log_format, self._stamps, written=written)
 
     def _local_path(self, directory: str) -> str:
         data_directory = self._settings.value("data_directory")
