@@ -4,6 +4,7 @@ import itertools
 import json
 import socket
 import threading
+import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -22,6 +23,7 @@ from tests.state.samples import append, create
 
 TYPES = (EventType.CONNECTION, EventType.LOGIN_SUCCESS, EventType.DISCONNECT)
 DEADLINE_SECONDS = 60.0
+BEGINNING = int(time.time()) - 200_000  # no retention ends what is that young
 _numbers = itertools.count(1)
 
 
@@ -92,7 +94,7 @@ def numbered(number: int) -> AuditEvent:
     return AuditEvent(
         key=f"key{number}",
         type=TYPES[number % 3],
-        time_us=1_700_000_000_000_000 + number * 1_000_000,
+        time_us=(BEGINNING + number) * 1_000_000,
         outcome=Outcome.SUCCESS,
         user="app",
         session_id=f"session{number // 9 * 3 + number // 3 % 3}",
@@ -107,7 +109,7 @@ def numbers_in(data: bytes) -> dict[str, list[int]]:
     for line in data.split(b"\n")[:-1]:
         notification = json.loads(line)
         fields = notification.get("new_conn") or notification.get("close_conn") or notification
-        numbers.setdefault(fields["bdb_uid"], []).append(notification["ts"] - 1_700_000_000)
+        numbers.setdefault(fields["bdb_uid"], []).append(notification["ts"] - BEGINNING)
     return numbers
 
 
@@ -124,7 +126,7 @@ class Received:
 
 
 class Listener:
-    """A listener in a thread: it accepts and reads, when it may.
+    """A listener in threads: it accepts and reads, when it may.
 
     ``reading`` cleared, it reads no more; ``closing`` false, it does not close when the sender does.
     """
@@ -163,7 +165,7 @@ class Listener:
                 return
             received = Received(connection)
             self.connections.append(received)
-            self._read(received)
+            threading.Thread(target=self._read, args=(received,), daemon=True).start()
 
     def _read(self, received: Received) -> None:
         with suppress(OSError):
