@@ -31,7 +31,7 @@ from tests.servers.cache import cache_folder
 from tests.servers.postgresql import PostgresServer
 
 _ROLE, _PASSWORD = "collector", "only for this benchmark"
-_LOOK_SECONDS = 0.01
+_LOOK_SECONDS = 0.05
 _PATIENCE_SECONDS = 600.0
 
 
