@@ -19,7 +19,7 @@ from tests.servers.cache import once
 
 SEVERAL_LINES = 0.05
 QUOTES_AND_LETTERS = 0.10
-_SUMMARY = "summary.json"
+SUMMARY = "summary.json"
 _SEED = 7
 _SESSIONS_AT_ONCE = 60
 _STATEMENTS_A_SESSION = 25
@@ -48,15 +48,16 @@ class AuditLog:
     def __init__(self, records: int) -> None:
         written_by = Path(__file__).read_bytes() + Path(statements.__file__).read_bytes()
         version = hashlib.sha256(written_by).hexdigest()[:8]
-        self.folder = once(f"benchmark-log-{records}-{version}", lambda folder: _write(records, folder))
+        self.folder = once(f"benchmark-log-{records}-{version}", lambda folder: write(records, folder))
         self.csv = self.folder / "postgresql.csv"
         self.json = self.folder / "postgresql.json"
         self.records = records
-        self.shares: dict[str, float] = json.loads((self.folder / _SUMMARY).read_text())
+        self.shares: dict[str, float] = json.loads((self.folder / SUMMARY).read_text())
         self.events = int(self.shares["events"])
 
 
-def _write(records: int, folder: Path) -> None:
+def write(records: int, folder: Path) -> None:
+    """Writes the log in both formats, and a summary of what is in it."""
     say(f"writing a log of {records} records in both formats")
     server = _Server(records)
     with (
@@ -66,7 +67,7 @@ def _write(records: int, folder: Path) -> None:
         for record in server.records():
             csv_file.write(_csv(record))
             json_file.write(_json(record))
-    (folder / _SUMMARY).write_text(json.dumps(server.counted))
+    (folder / SUMMARY).write_text(json.dumps(server.counted))
 
 
 class _Server:
