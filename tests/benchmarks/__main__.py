@@ -39,12 +39,19 @@ def _api(arguments: argparse.Namespace) -> None:
     bench_api.main()
 
 
+def _db_conns(arguments: argparse.Namespace) -> None:
+    from tests.benchmarks import db_conns
+
+    db_conns.main(arguments.rounds, arguments.records)
+
+
 _PARTS: dict[str, Callable[[argparse.Namespace], None]] = {
     "ingest": _ingest,
     "latency": _latency,
     "tps": _tps,
     "api": _api,
     "peers": _peers,
+    "db_conns": _db_conns,
 }
 
 
@@ -52,8 +59,8 @@ def main() -> None:
     """Runs the parts that are asked for."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     parser.add_argument("part", nargs="?", choices=_PARTS, help="the only part to run")
-    parser.add_argument("--records", type=int, default=1_000_000, help="of the log (ingest, peers)")
-    parser.add_argument("--rounds", type=int, default=3, help="whose median is taken (ingest)")
+    parser.add_argument("--records", type=int, default=1_000_000, help="of the log (ingest, peers, db_conns)")
+    parser.add_argument("--rounds", type=int, default=3, help="whose median is taken (ingest, db_conns)")
     parser.add_argument("--seconds", type=float, default=20.0, help="of statements (latency)")
     parser.add_argument("--pairs", type=int, default=5, help="of runs with and without the agent (tps)")
     parser.add_argument("--seconds-a-run", type=int, default=6, help="of pgbench (tps)")
