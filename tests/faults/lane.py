@@ -170,4 +170,7 @@ class Lane:
         with Workload(server, "afterwards") as workload:
             wait_for(lambda: len(workload.answered) >= 5, "some more statements")
         wait_for(lambda: workload.answered <= self.stored().keys(), "storing what came afterwards")
-        assert self.state.collectors.get(self.database.id).state is CollectorState.RUNNING
+        wait_for(
+            lambda: self.state.collectors.get(self.database.id).state is CollectorState.RUNNING,
+            "telling that it collects",
+        )
