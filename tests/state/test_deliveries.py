@@ -187,3 +187,24 @@ def test_reading_connection_events_uses_their_index(store: State, lease: Lease) 
             text(prefix + _CONNECTIONS_AFTER.text), {"no": lease.database_no, "after": 0, "limit": 10}
         ).all()
     assert "ix_events_connections" in str(plan)
+
+
+def test_which_databases_have_something_to_send(store: State) -> None:
+    store.db_conns.put(TCP)
+    for number in range(3):
+        create(store, f"d{number}", db_conns_auditing=True)
+    first, second, third = store.nodes.beat(store.nodes.register("node", "0.1.0", (CAPABILITY,)))
+    for held in (first, second):
+        append(store, held, event("a", type=CONNECTION_EVENTS[0]), event("b"))
+    last = store.events.last_number()
+    numbers = [held.database_no for held in (first, second, third)]
+    assert store.events.connections_waiting(dict.fromkeys(numbers, 0)) == set(numbers[:2])
+    assert store.events.connections_waiting({numbers[0]: last, numbers[1]: 0}) == {numbers[1]}
+    assert store.events.connections_waiting({numbers[2]: 0}) == set()
+    assert store.events.connections_waiting({}) == set()
+
+
+def test_who_lost_the_lease_is_told_of_nothing_to_send(store: State, lease: Lease) -> None:
+    older = Lease(lease.database_id, lease.database_no, lease.token - 1)
+    assert store.deliveries.of([older]) == []
+    assert [found.database_id for found in store.deliveries.of([lease])] == [lease.database_id]

@@ -66,13 +66,11 @@ class Channel:
 
     def push(self, timeout_seconds: float) -> None:
         """Give what is pending to the kernel, as far as it takes it."""
-        taken = self._listener.send(memoryview(self._data)[self._pushed :], timeout_seconds)
-        self._pushed += taken
-        if taken == 0:
-            self._listener.require_life()
+        self._pushed += self._listener.send(memoryview(self._data)[self._pushed :], timeout_seconds)
 
     def handed(self) -> list[Part]:
         """The events that the listener's host has taken since this was asked last."""
+        self._listener.require_life()
         return self._window.handed(self._listener.taken())
 
     def read(self) -> list[Part]:
@@ -100,7 +98,6 @@ class Channel:
 
     def drained_after(self, patience_seconds: float) -> bool:
         """Whether the listener seems to have read everything and does not close in so long a time."""
-        self._listener.require_life()
         waited = 0.0 if self._finished is None else time.monotonic() - self._finished
         return waited > patience_seconds and self._listener.drained()
 
