@@ -349,6 +349,25 @@ def test_hostile_senders_are_put_aside_while_a_cluster_is_served(place: Target) 
     assert held <= 1_000_000
 
 
+def test_unfinished_records_of_many_connections_are_given_up_before_memory_is() -> None:
+    place = target()
+    unfinished = b'{"a":"' + b"A" * 1_000_000
+    with Collecting(place) as collecting, ExitStack() as open_links:
+        links = [open_links.enter_context(connected(place)) for _link in range(80)]
+        for link in links:
+            sending = threading.Thread(target=link.sendall, args=(unfinished,))
+            sending.start()
+            collecting.until(lambda sending=sending: not sending.is_alive(), "the unfinished record")  # type: ignore[misc]
+        listener = collecting.session._listener  # type: ignore[attr-defined]
+        for _again in range(5):
+            collecting.step()
+        assert sum(c.framer.held_bytes for c in listener._connections.values()) <= 64 << 20
+        for number, link in enumerate(links):
+            link.sendall(b'"}\n' + marked(number))
+        assert len(collecting.until_events(80)) == 80
+        assert "max_record_bytes" in " ".join(collecting.session.test().warnings)
+
+
 # -- places
 
 
