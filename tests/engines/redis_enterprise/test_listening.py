@@ -12,7 +12,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import msgspec
@@ -151,7 +151,8 @@ def test_a_chunk_that_was_not_stored_comes_again_with_the_same_keys(place: Targe
 
 
 def test_what_a_failed_session_had_received_is_handed_out_by_the_next(place: Target) -> None:
-    with connected_after(Collecting(place)) as (collecting, node):
+    collecting = Collecting(place)
+    with connected_to(collecting) as node:
         node.sendall(NEW_CONN + AUTH[:40])
         collecting.until_read()
         node.sendall(AUTH[40:] + CLOSE_CONN)
@@ -167,19 +168,12 @@ def test_what_a_failed_session_had_received_is_handed_out_by_the_next(place: Tar
         assert second.events[2].user == "user_one"
 
 
-class connected_after:  # noqa: N801  # read as a word in a with statement
-    """A collecting session with a connection to it; leaves closing the session to the test."""
-
-    def __init__(self, collecting: Collecting) -> None:
-        self._collecting = collecting
-
-    def __enter__(self) -> tuple[Collecting, socket.socket]:
-        self._node = connected(self._collecting.place)
-        return self._collecting, self._node
-
-    def __exit__(self, *error: object) -> None:
-        self._node.close()
-        self._collecting.session.close()
+@contextmanager
+def connected_to(collecting: Collecting) -> Iterator[socket.socket]:
+    """A connection to a session that the test itself closes."""
+    with connected(collecting.place) as node:
+        yield node
+    collecting.session.close()
 
 
 def time_to_arrive(node: socket.socket) -> None:
