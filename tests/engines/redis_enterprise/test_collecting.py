@@ -102,19 +102,17 @@ def test_a_change_of_the_options_loses_nothing_that_had_arrived(installation: In
         node.sendall(b"".join(marked(number) for number in range(300)))
         installation.change(database, engine={"max_connections": 7})
         wait_for(lambda: node_is_gone(node), "the end of the old session")
-    with_new_options = None
+    made: list[socket.socket] = []
 
     def again() -> bool:
-        nonlocal with_new_options
         try:
-            with_new_options = connected(database.port)
+            made.append(connected(database.port))
         except ConnectionRefusedError:
             return False
         return True
 
     wait_for(again, "the new session")
-    assert with_new_options is not None
-    with with_new_options as node:
+    with made[0] as node:
         node.sendall(marked(300))
         wait_for(lambda: len(stored(installation, database)) == 302, "every event")
     numbers = [event.session_id for event in stored(installation, database)][1:]
