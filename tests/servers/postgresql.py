@@ -37,6 +37,9 @@ LOWEST_PORT = 10_000
 Setting = str | int | bool
 
 
+ASK_AGAIN_SECONDS = 3.0
+
+
 class Tls(Enum):
     """How a server treats TLS; in each case but the first its certificate is for 127.0.0.1 and localhost."""
 
@@ -406,9 +409,20 @@ class PostgresServer:
         created = current.stat().st_mtime
         # A name made of the time in seconds is a new one only in the next second.
         wait_for(lambda: int(time.time()) > int(created), "the next second")
-        for logger in self._loggers():
-            os.kill(logger, signal.SIGUSR1)
-        wait_for(lambda: _read_if_there(current) not in (before, ""), "the rotation of the log")
+        asked = 0.0
+
+        def rotated() -> bool:
+            # A logger that has just been started has no title yet, and does not listen yet.
+            nonlocal asked
+            if _read_if_there(current) not in (before, ""):
+                return True
+            if time.monotonic() - asked > ASK_AGAIN_SECONDS:
+                asked = time.monotonic()
+                for logger in self._loggers():
+                    os.kill(logger, signal.SIGUSR1)
+            return False
+
+        wait_for(rotated, "the rotation of the log")
 
     # -- roles
 
