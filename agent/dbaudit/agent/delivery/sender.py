@@ -255,7 +255,10 @@ class Sender(threading.Thread):
     def _note(self, channel: Channel) -> None:
         self._progress.handed(channel.handed())
         if channel.confirms_itself:
-            self._progress.read(channel.read())
+            read = channel.read()
+            self._progress.read(read)
+            if read:  # it does get on: what a break made smaller may grow again
+                self._window_bytes = min(2 * self._window_bytes, LARGEST_WINDOW_BYTES)
 
     def _ended(self, channel: Channel, settings: DbConnsSettings) -> None:
         """The connection ended in an orderly way: all that the listener's host had taken was read."""
