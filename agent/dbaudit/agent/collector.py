@@ -214,7 +214,7 @@ class Collector(threading.Thread):
                 _log.warning("%s: collecting waits: %s", database.id, error)
                 if self._stopping.wait(self._state_backoff.next_seconds()):
                     raise
-            except Exception as error:
+            except Exception as error:  # a value that the driver refuses: tried once more, then raised
                 if mended:
                     raise
                 mended = True
