@@ -2,11 +2,9 @@
 
 import contextlib
 import os
-import random
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,14 +23,13 @@ from tests.servers.cache import once
 from tests.servers.certificates import CertificateAuthority, Credential
 from tests.servers.errors import ServerFailedError
 from tests.servers.installations import Installation, installation
+from tests.servers.ports import HOST, free_port, is_free
 from tests.servers.processes import wait_for
 
-HOST = "127.0.0.1"
 SUPERUSER = "postgres"
 START_SECONDS = 60.0
 STOP_SIGNALS = {"smart": signal.SIGTERM, "fast": signal.SIGINT, "immediate": signal.SIGQUIT}
 PORT_ATTEMPTS = 20
-LOWEST_PORT = 10_000
 
 Setting = str | int | bool
 
@@ -295,12 +292,12 @@ class PostgresServer:
 
     def _start_on_a_free_port(self) -> None:
         for _attempt in range(PORT_ATTEMPTS):
-            self.port = _free_port()
+            self.port = free_port()
             self._write_settings()
             try:
                 self.start()
             except ServerFailedError:
-                if _is_free(self.port):
+                if is_free(self.port):
                     raise
             else:
                 return
@@ -471,27 +468,3 @@ def _read_if_there(path: Path) -> str:
     with contextlib.suppress(FileNotFoundError):
         return path.read_text()
     return ""
-
-
-def _free_port() -> int:
-    """A port below those that the kernel gives to clients.
-
-    A client that tries again and again to reach a stopped server on one of the kernel's own ports can end up
-    connected to itself, and then holds the port.
-    """
-    lowest_of_clients = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
-    highest = lowest_of_clients if lowest_of_clients > LOWEST_PORT + 1000 else 65_000
-    generator = random.SystemRandom()
-    while not _is_free(port := generator.randrange(LOWEST_PORT, highest)):
-        pass
-    return port
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError:
-            return False
-    return True
