@@ -22,6 +22,12 @@ class Dialect(StrEnum):
     """How a family of servers quotes."""
 
     POSTGRESQL = "postgresql"
+    MYSQL = "mysql"
+    """MySQL and MariaDB."""
+    SQLSERVER = "sqlserver"
+    ORACLE = "oracle"
+    MONGODB = "mongodb"
+    """A command as JSON text."""
 
 
 # PostgreSQL refuses NUL in a text, so it can stand between the statements of a batch.
