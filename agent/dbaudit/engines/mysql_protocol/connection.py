@@ -1,0 +1,252 @@
+"""One connection to a monitored server: every wait bounded, nothing taken from the environment."""
+
+from __future__ import annotations
+
+import contextlib
+import ssl
+import statistics
+import struct
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NoReturn
+
+import pymysql
+from pymysql.constants import CR
+
+from dbaudit.core.database import Target
+from dbaudit.core.errors import ConfigurationError, ErrorCode, FieldError, TransientError
+from dbaudit.engine.certificates import client_context
+from dbaudit.engines.mysql_protocol.failures import login_failure, number_of, statement_failure
+from dbaudit.engines.mysql_protocol.network import Deadline, bounded, endpoint, reached
+
+_PATIENCE_SECONDS = 1.0
+"""How long the agent waits beyond the server's own time-outs before it takes the server for dead."""
+
+_UNKNOWN_VARIABLE = 1193
+_ROUND_TRIPS = 5
+
+Parameters = Sequence[Any] | Mapping[str, Any]
+Row = tuple[Any, ...]
+
+
+class ServerConnection:
+    """A logged-in session that commits each statement.
+
+    Its statements raise ConfigurationError or TransientError, and return or raise within
+    ``target.statement_timeout_seconds`` plus one second even when the server hangs; a connection that had to
+    be given up is closed.
+    """
+
+    def __init__(
+        self, connection: pymysql.Connection[Any], target: Target, deadline: Deadline, *, tls_in_use: bool
+    ) -> None:
+        self._connection = connection
+        self._deadline = deadline
+        self.target = target
+        self.tls_in_use = tls_in_use
+        with _failures_told(target, deadline):
+            self._bound_statements()
+            row = self._fetch("SELECT CONNECTION_ID(), VERSION(), @@version_comment, USER()", None)[0]
+        self.connection_id: int = row[0]
+        self.version: str = row[1]
+        """As the server says it, such as ``8.4.2`` or ``10.11.6-MariaDB-log``."""
+        self.version_comment: str = row[2] or ""
+        """What it says beside, such as ``MySQL Community Server - GPL``."""
+        self.client_host: str = str(row[3]).rpartition("@")[2]
+        """The agent's host as the server sees it."""
+
+    @property
+    def closed(self) -> bool:
+        return not self._connection.open
+
+    def rows(self, query: str, parameters: Parameters | None = None) -> list[Row]:
+        """The rows of a statement; its parameters are quoted by the driver.
+
+        A percent sign is doubled in a query with parameters, and stands alone in one without. What is not
+        known to be valid UTF-8 has to be selected as BINARY.
+        """
+        self._deadline.extend(self.target.statement_timeout_seconds + _PATIENCE_SECONDS)
+        with _failures_told(self.target, self._deadline, self):
+            return self._fetch(query, parameters)
+
+    def row(self, query: str, parameters: Parameters | None = None) -> Row:
+        """The only row of a statement that gives exactly one."""
+        (row,) = self.rows(query, parameters)
+        return row
+
+    def value(self, query: str, parameters: Parameters | None = None) -> Any:
+        """The first column of the only row of a statement."""
+        return self.row(query, parameters)[0]
+
+    def execute(self, statement: str, parameters: Parameters | None = None) -> None:
+        """Run a statement that gives no rows."""
+        self.rows(statement, parameters)
+
+    def refusal(self, query: str, parameters: Parameters | None = None) -> tuple[int, str] | None:
+        """Try a statement: None when it works, else the number and the words of the server's refusal.
+
+        Raises TransientError when it was not the server that refused.
+        """
+        self._deadline.extend(self.target.statement_timeout_seconds + _PATIENCE_SECONDS)
+        try:
+            self._fetch(query, parameters)
+        except (pymysql.MySQLError, OSError) as error:
+            failure = statement_failure(self.target, error, timed_out=self._gave_up())
+            if isinstance(failure, TransientError):
+                raise failure from None
+            return number_of(error), failure.message
+        return None
+
+    def measure_latency_ms(self) -> float:
+        """The median of five round trips of a trivial statement, in milliseconds."""
+        durations: list[float] = []
+        while len(durations) < _ROUND_TRIPS:
+            started = time.perf_counter()
+            self.value("SELECT 1")
+            durations.append((time.perf_counter() - started) * 1000)
+        return statistics.median(durations)
+
+    def close(self) -> None:
+        self._deadline.extend(min(1.0, self.target.statement_timeout_seconds))
+        with contextlib.suppress(pymysql.MySQLError, OSError):
+            self._connection.close()
+
+    def _fetch(self, query: str, parameters: Parameters | None) -> list[Row]:
+        with self._connection.cursor() as cursor:
+            cursor.execute(query, parameters)
+            return list(cursor.fetchall())
+
+    def _gave_up(self) -> bool:
+        return self._deadline.passed
+
+    def _bound_statements(self) -> None:
+        """Let the server itself end what lasts too long; the names differ, and old servers have none."""
+        seconds = max(1, int(self.target.statement_timeout_seconds))
+        wanted = (
+            ("max_execution_time", int(self.target.statement_timeout_seconds * 1000)),
+            ("max_statement_time", self.target.statement_timeout_seconds),
+            ("lock_wait_timeout", seconds),
+        )
+        for name, value in wanted:
+            try:
+                self._fetch(f"SET SESSION {name} = %s", [value])
+            except pymysql.MySQLError as error:
+                if number_of(error) != _UNKNOWN_VARIABLE:
+                    raise
+
+
+def connect(target: Target) -> ServerConnection:
+    """Reach the server and log in within ``target.connect_timeout_seconds``.
+
+    Raises ConfigurationError or TransientError; no message holds the password.
+    """
+    _refuse_nul(target)
+    deadline = Deadline(target.connect_timeout_seconds)
+    plain_socket, tls_socket = bounded(deadline)
+    context = client_context(target)
+    if context is not None:
+        context.sslsocket_class = tls_socket
+    reached_socket = reached(target, deadline, plain_socket)
+    connection = _driver(target, context)
+    try:
+        with _login_failures_told(target, deadline):
+            connection.connect(reached_socket)
+        # The driver's own word for it is not enough: some versions of it went on without TLS.
+        tls_in_use = isinstance(getattr(connection, "_sock", None), ssl.SSLSocket)
+        if context is not None and not tls_in_use:
+            raise ConfigurationError(
+                ErrorCode.TLS_FAILED,
+                f"{endpoint(target)} offers no TLS, and ssl_mode is {target.ssl_mode.value}.",
+                remedy="Give the server a certificate: ssl_cert and ssl_key in its configuration.",
+            )
+        return ServerConnection(connection, target, deadline, tls_in_use=tls_in_use)
+    except BaseException:
+        reached_socket.close()
+        with contextlib.suppress(pymysql.MySQLError, OSError):
+            connection.close()
+        raise
+
+
+class _NeverInClear:
+    """Takes the place of the ways of logging in that send the password as it is: any server could ask."""
+
+    def __init__(self, connection: pymysql.Connection[Any]) -> None:
+        pass
+
+    def authenticate(self, packet: object) -> NoReturn:
+        raise pymysql.err.OperationalError(
+            CR.CR_AUTH_PLUGIN_CANNOT_LOAD, "the server asked for the password in clear"
+        )
+
+    def prompt(self, echo: bool, prompt: bytes) -> NoReturn:
+        self.authenticate(prompt)
+
+
+def _driver(target: Target, context: ssl.SSLContext | None) -> pymysql.Connection[Any]:
+    unprotected = context is None and not target.host.startswith("/")
+    plugins: dict[str, Callable[[pymysql.Connection[Any]], Any]] = (
+        dict.fromkeys(("mysql_clear_password", "dialog", "mysql_old_password"), _NeverInClear)
+        if unprotected
+        else {}
+    )
+    connection: pymysql.Connection[Any] = pymysql.Connection(
+        host=target.host,
+        port=target.port,
+        user=target.username,
+        password=target.password.reveal().encode(),  # text would be sent as Latin-1
+        database=target.database or None,
+        charset="utf8mb4",
+        autocommit=True,
+        local_infile=False,
+        program_name=target.application_name,
+        ssl=context,
+        ssl_disabled=context is None,
+        auth_plugin_map=plugins,
+        defer_connect=True,
+    )
+    return connection
+
+
+@contextlib.contextmanager
+def _login_failures_told(target: Target, deadline: Deadline) -> Iterator[None]:
+    try:
+        yield
+    except _DRIVER_FAILURES as error:
+        raise login_failure(target, error, timed_out=deadline.passed) from None
+
+
+@contextlib.contextmanager
+def _failures_told(
+    target: Target, deadline: Deadline, connection: ServerConnection | None = None
+) -> Iterator[None]:
+    try:
+        yield
+    except _DRIVER_FAILURES as error:
+        if connection is not None and not isinstance(error, pymysql.MySQLError):
+            connection.close()  # what stands in its stream is not known any more
+        raise statement_failure(target, error, timed_out=deadline.passed) from None
+
+
+# What the driver lets through when what it was sent is no packet as it should be.
+_DRIVER_FAILURES = (
+    pymysql.MySQLError,
+    OSError,
+    struct.error,
+    IndexError,
+    KeyError,
+    ValueError,
+    AssertionError,
+    AttributeError,
+    TypeError,
+)
+
+
+def _refuse_nul(target: Target) -> None:
+    fields = {"host": target.host, "database": target.database, "username": target.username}
+    for field, value in {**fields, "password": target.password.reveal()}.items():
+        if "\0" in value:
+            raise ConfigurationError(
+                ErrorCode.VALIDATION_FAILED,
+                f"{field} holds the character NUL, which the server cannot be sent.",
+                details=[FieldError(f"/{field}", "must not hold the character NUL")],
+            )
