@@ -1,0 +1,105 @@
+"""TLS: each mode does what its name says, on the wire."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from dbaudit.engine import Capability, ConfigurationError, ErrorCode, SslMode, Target
+from dbaudit.testing.monitored import Monitored
+from dbaudit.testing.outcomes import refusal
+from dbaudit.testing.wire import Relay
+
+_ENCRYPTED = [SslMode.REQUIRE, SslMode.VERIFY_CA, SslMode.VERIFY_FULL]
+_VERIFIED = [SslMode.VERIFY_CA, SslMode.VERIFY_FULL]
+_LOOPBACK = ("127.0.0.1", "localhost")
+_OTHER_HOST = "127.0.0.2"
+
+
+class TlsChecks:
+    """The four modes, certificates that must be refused, and PEM that is none."""
+
+    @pytest.mark.parametrize("mode", list(SslMode))
+    def test_mode_of_tls_is_what_goes_over_the_wire(self, monitored: Monitored, mode: SslMode) -> None:
+        target = monitored.tls_target(mode)
+        assert target.ssl_mode is mode
+        if target.host not in _LOOPBACK:
+            monitored.engine.open(target).close()
+            return
+        relay = Relay((target.host, target.port))
+        with relay.open() as port:
+            monitored.engine.open(msgspec.structs.replace(target, port=port)).close()
+            assert relay.carried_tls() is (mode is not SslMode.DISABLE)
+            # Whatever the mode: every protocol has a way not to send it plain, and not to offer a weaker one.
+            password = target.password.reveal()
+            assert not (password and mode is not SslMode.DISABLE and password.encode() in relay.sent())
+
+    @pytest.mark.parametrize("mode", _VERIFIED)
+    def test_certificate_of_another_authority_is_refused(self, monitored: Monitored, mode: SslMode) -> None:
+        target = msgspec.structs.replace(monitored.tls_target(mode), ssl_ca=_stranger())
+        error = refusal(lambda: monitored.engine.open(target), target)
+        assert isinstance(error, ConfigurationError)
+        assert error.code is ErrorCode.CERTIFICATE_INVALID
+
+    def test_require_takes_a_certificate_of_any_authority(self, monitored: Monitored) -> None:
+        target = msgspec.structs.replace(monitored.tls_target(SslMode.REQUIRE), ssl_ca=None)
+        monitored.engine.open(target).close()
+
+    @pytest.mark.parametrize("mode", _VERIFIED)
+    def test_certificate_for_another_host_is_refused_by_verify_full_alone(
+        self, monitored: Monitored, mode: SslMode
+    ) -> None:
+        target = monitored.tls_target(mode)
+        if target.host not in _LOOPBACK:
+            pytest.skip("the server is not on a loopback address")
+        with Relay((target.host, target.port)).open(_OTHER_HOST) as port:
+            other = msgspec.structs.replace(target, host=_OTHER_HOST, port=port)
+            if mode is SslMode.VERIFY_CA:
+                monitored.engine.open(other).close()
+            else:
+                error = refusal(lambda: monitored.engine.open(other), other)
+                assert error.code is ErrorCode.CERTIFICATE_INVALID
+
+    def test_ca_that_is_no_pem_is_told_with_its_field(self, monitored: Monitored) -> None:
+        target = msgspec.structs.replace(monitored.tls_target(SslMode.VERIFY_FULL), ssl_ca="no certificate")
+        error = refusal(lambda: monitored.engine.open(target), target)
+        assert error.code is ErrorCode.CERTIFICATE_INVALID
+        assert [detail.pointer for detail in error.details] == ["/ssl_ca"]
+
+    def test_client_certificate_logs_in(self, monitored: Monitored) -> None:
+        target = _by_certificate(monitored)
+        monitored.engine.open(target).close()
+
+    def test_client_certificate_without_its_key_is_told_with_the_field(self, monitored: Monitored) -> None:
+        target = msgspec.structs.replace(_by_certificate(monitored), ssl_key=None)
+        error = refusal(lambda: monitored.engine.open(target), target)
+        assert error.code is ErrorCode.CERTIFICATE_INVALID
+        assert [detail.pointer for detail in error.details] == ["/ssl_key"]
+
+
+def _by_certificate(monitored: Monitored) -> Target:
+    if Capability.CLIENT_CERTIFICATES not in monitored.engine.capabilities:
+        pytest.skip("the engine has not the capability client_certificates")
+    return monitored.client_certificate_target()
+
+
+def _stranger() -> str:
+    """The certificate, in PEM, of an authority that has signed nothing."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "somebody else")])
+    now = datetime.now(UTC)
+    builder = x509.CertificateBuilder(
+        name,
+        name,
+        key.public_key(),
+        x509.random_serial_number(),
+        now - timedelta(days=1),
+        now + timedelta(days=1),
+    )
+    authority = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+    return authority.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()

@@ -1,0 +1,118 @@
+"""The conformance suite on PostgreSQL: jsonlog and csvlog remotely, and the log's files on the disk."""
+
+import contextlib
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from dbaudit.engine import SslMode, Target
+from dbaudit.engines.postgresql import PostgreSQLEngine
+from dbaudit.testing import Monitored, Visitor
+from dbaudit.testing.suite import Conformance
+from psycopg import sql
+
+from tests.conftest import missing_engine_is_told
+from tests.engines.postgresql.documented import statements
+from tests.engines.postgresql.targets import COLLECTOR, PASSWORD, target
+from tests.servers.postgresql import PostgresServer, Tls
+from tests.servers.processes import wait_for
+
+USER, USER_PASSWORD = "lena", "right"
+_REVOKES = {
+    "pg_monitor": sql.SQL("revoke pg_monitor from {}"),
+    "pg_stat_file": sql.SQL("revoke execute on function pg_stat_file(text, boolean) from {}"),
+    "pg_read_binary_file": sql.SQL(
+        "revoke execute on function pg_read_binary_file(text, bigint, bigint, boolean) from {}"
+    ),
+}
+_numbers = itertools.count(1)
+
+
+class Client(Visitor):
+    user = USER
+
+    def __init__(self, server: PostgresServer) -> None:
+        options = {"application_name": "shop"}
+        conninfo = server.conninfo(USER, USER_PASSWORD, **options)
+        self._connection = psycopg.connect(conninfo, autocommit=True)
+
+    def run(self, text: str) -> str:
+        statement = sql.SQL("select {}").format(sql.Literal(text)).as_string(self._connection)
+        self._connection.execute(statement)  # type: ignore[call-overload]
+        return statement
+
+    def leave(self) -> None:
+        self._connection.close()
+
+
+class MonitoredPostgreSQL(Monitored):
+    engine = PostgreSQLEngine()
+    rights = tuple(_REVOKES)
+
+    def __init__(self, server: PostgresServer, **options: str) -> None:
+        self._server = server
+        self._options = options
+
+    def target(self) -> Target:
+        return target(self._server, ssl_mode=SslMode.REQUIRE, options=self._options)
+
+    def visit(self) -> Visitor:
+        return Client(self._server)
+
+    def fail_to_log_in(self) -> str:
+        with contextlib.suppress(psycopg.OperationalError):
+            # With another sslmode libpq tries again by itself.
+            psycopg.connect(self._server.conninfo(USER, "wrong", sslmode="disable"))
+        return USER
+
+    def rotate(self) -> None:
+        # A name of its own each time, instead of waiting for the next second.
+        name = f"server-{next(_numbers):05}"
+        self._server.configure(log_filename=f"{name}.log")
+        self._server.reload()
+        wait_for(lambda: self._log().stem == name, "the rotation")
+
+    def lose(self) -> None:
+        lost = self._log()
+        self.rotate()
+        lost.unlink()
+
+    def write_hostile(self, raw: bytes) -> None:
+        with self._log().open("ab") as log:
+            log.write(raw)
+
+    def revoke(self, right: str) -> None:
+        self._server.execute_admin(_REVOKES[right].format(sql.Identifier(COLLECTOR)))
+
+    def carry_out(self, remedy: str) -> None:
+        for statement in statements(remedy):
+            self._server.execute_admin(statement)  # type: ignore[arg-type]
+
+    def _log(self) -> Path:
+        return self._server.current_log(self._options["log_format"])
+
+    def tls_target(self, mode: SslMode) -> Target:
+        return target(self._server, ssl_mode=mode, ssl_ca=self._server.ca_certificate)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[PostgresServer]:
+    settings = {"log_statement": "all"}
+    with missing_engine_is_told(), PostgresServer(17, tls=Tls.OFFERED, settings=settings) as started:
+        started.create_collector_role(COLLECTOR, PASSWORD)
+        started.create_role(USER, USER_PASSWORD)
+        yield started
+
+
+class TestJsonlogOverTheConnection(Conformance):
+    @pytest.fixture
+    def monitored(self, server: PostgresServer) -> Monitored:
+        return MonitoredPostgreSQL(server, log_source="remote", log_format="jsonlog")
+
+
+class TestCsvlogOverTheConnection(Conformance):
+    @pytest.fixture
+    def monitored(self, server: PostgresServer) -> Monitored:
+        return MonitoredPostgreSQL(server, log_source="remote", log_format="csvlog")
