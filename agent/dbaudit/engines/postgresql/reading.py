@@ -77,6 +77,9 @@ class LogReader:
     def _read(self, position: Position, limit_bytes: int) -> Chunk:
         if not position.file:
             return self._first_file(position)
+        if not position.aligned:
+            # Else a small portion would hold no record's start, whatever follows it.
+            limit_bytes = max(limit_bytes, 2 * _LONGEST_START_BYTES)
         portion = self._portion(position, limit_bytes)
         if portion is None:
             return self._after_vanished(position)
