@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from dbaudit.core import statements
+from dbaudit.core.dialects import postgresql
 from dbaudit.core.statements import Fingerprints, mask, mask_all
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -88,7 +88,7 @@ def test_a_batch_is_masked_as_each_statement_alone(batch: list[str]) -> None:
 @example("1e-5 'Bob' .5 0x1F")
 def test_the_short_cut_for_plain_statements_masks_as_the_lexer_does(statement: str) -> None:
     statement = statement.replace("\0", "\\x00")
-    assert mask(statement) == statements._mask_lexically(statement)
+    assert mask(statement) == postgresql.mask_lexically(statement)
 
 
 @given(STATEMENTS)

@@ -1,7 +1,7 @@
 """Passwords never stay in a statement, masked or not; what does not hold one stays as it is."""
 
 import pytest
-from dbaudit.core.statements import remove_passwords
+from dbaudit.core.statements import Dialect, mask, remove_passwords
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -131,3 +131,120 @@ def test_no_password_stays_whatever_its_characters(form: tuple[str, str], before
 def test_looking_for_passwords_takes_linear_time_whatever_is_repeated(piece: str) -> None:
     # A pattern that backtracks would run for hours here; the time limit of the test run is what would end it.
     remove_passwords("select " + piece * (400_000 // len(piece)))
+
+
+@pytest.mark.parametrize(
+    ("dialect", "statement"),
+    [
+        (Dialect.MYSQL, "create user a identified by 't1ger'"),
+        (Dialect.MYSQL, "create user a identified by 'it\\'t1ger'"),
+        (Dialect.MYSQL, 'create user a identified by "x t1ger"'),
+        (Dialect.MYSQL, "create user a identified by password '*t1ger'"),
+        (Dialect.MYSQL, "create user a identified with mysql_native_password as '*t1ger'"),
+        (Dialect.MYSQL, "create user a identified with 'caching_sha2_password' by 't1ger'"),
+        (Dialect.MYSQL, "create user a identified with p as 0x74316765722074317367657220t1ger"),
+        (Dialect.MYSQL, "alter user a identified via ed25519 using 'x' or p using password('t1ger')"),
+        (Dialect.MYSQL, "alter user a identified by 'x' replace 't1ger'"),
+        (Dialect.MYSQL, "set password for 'a'@'%' = 't1ger'"),
+        (Dialect.MYSQL, "set password for 'a'@'%' = password('t1ger')"),
+        (Dialect.MYSQL, "set password = password('t1ger')"),
+        (Dialect.MYSQL, "select password('t1ger')"),
+        (Dialect.MYSQL, "change master to master_host='h', master_password='t1ger', master_user='u'"),
+        (Dialect.MYSQL, "change replication source to source_password = 't1ger'"),
+        (Dialect.MYSQL, "start replica user='u' password='t1ger'"),
+        (Dialect.MYSQL, "create server s foreign data wrapper mysql options (user 'u', password 't1ger')"),
+        (Dialect.SQLSERVER, "create login a with password = N't1ger', check_policy = off"),
+        (Dialect.SQLSERVER, "create login a with password = 0x0200t1ger hashed"),
+        (Dialect.SQLSERVER, "alter login a with password = 'x' old_password = 't1ger'"),
+        (Dialect.SQLSERVER, "open symmetric key k decryption by password = 't1ger'"),
+        (Dialect.SQLSERVER, "create symmetric key k with key_source = 't1ger', algorithm = aes_256"),
+        (Dialect.SQLSERVER, "create credential c with identity = 'i', secret = 't1ger'"),
+        (Dialect.SQLSERVER, "exec sp_addlogin bob, t1ger"),
+        (Dialect.SQLSERVER, "exec master..sp_password N'x', N't1ger', 'bob'"),
+        (Dialect.SQLSERVER, "exec sp_addlinkedsrvlogin @rmtsrvname = 's', @rmtpassword = 't1ger'"),
+        (Dialect.SQLSERVER, "select encryptbypassphrase('t1ger', c) from t"),
+        (Dialect.SQLSERVER, "select * from openrowset('p', 's'; 'u'; 't1ger', 'select 1')"),
+        (Dialect.ORACLE, "create user a identified by t1ger default tablespace users"),
+        (Dialect.ORACLE, 'create user a identified by "x t1ger"'),
+        (Dialect.ORACLE, "create user a identified by values 'S:t1ger;T:x'"),
+        (Dialect.ORACLE, "alter user a identified by x replace t1ger"),
+        (Dialect.ORACLE, "grant connect to a, b identified by x, t1ger"),
+        (Dialect.ORACLE, "create database link l connect to u identified by t1ger using 'tns'"),
+        (Dialect.ORACLE, "administer key management alter keystore password identified by x set t1ger"),
+        (Dialect.ORACLE, "begin execute immediate 'alter user a identified by t1ger'; end;"),
+        (Dialect.ORACLE, "begin execute immediate 'alter user a identified by \"t1''t1ger\"'; end;"),
+        (Dialect.ORACLE, "begin execute immediate 'create user a identified by values ''t1ger'''; end;"),
+        (Dialect.ORACLE, "alter user a identified/* new */by -- new\n t1ger"),
+        (
+            Dialect.ORACLE,
+            "begin dbms_credential.create_credential('c', username => 'u', password => 't1ger'); end;",
+        ),
+        (Dialect.MONGODB, '{"createUser":"a","pwd":"x\\"t1ger","roles":[]}'),
+        (
+            Dialect.MONGODB,
+            '{"saslContinue":1,"conversationId":1,"payload":{"$binary":{"base64":"t1ger","subType":"00"}}}',
+        ),
+        (Dialect.MONGODB, '{"saslStart": 1, "payload": "t1ger"}'),
+        (Dialect.MONGODB, '{"saslStart": 1, "payload": BinData(0, t1ger)}'),
+        (
+            Dialect.MONGODB,
+            '{"hello":1,"speculativeAuthenticate":{"saslStart":1,"payload":{"$binary":"t1ger"}}}',
+        ),
+        (Dialect.MONGODB, '{"authenticate":1,"user":"u","nonce":"x","key":"t1ger"}'),
+    ],
+)
+def test_no_password_stays_in_the_forms_of_other_dialects(dialect: Dialect, statement: str) -> None:
+    hidden = remove_passwords(statement, dialect)
+    assert SENSITIVE not in hidden
+    assert "********" in hidden
+    assert remove_passwords(hidden, dialect) == hidden
+    assert SENSITIVE not in mask(statement, dialect)
+    for length in range(statement.index(SENSITIVE) + len(SENSITIVE), len(statement)):
+        assert SENSITIVE not in remove_passwords(statement[:length], dialect), "in the statement cut off"
+
+
+@pytest.mark.parametrize(
+    ("dialect", "statement"),
+    [
+        (Dialect.MYSQL, "select replace(a, 'x', 'y') from t"),
+        (Dialect.MYSQL, "create user a identified by random password"),
+        (Dialect.MYSQL, "replace into t values ('x')"),
+        (Dialect.SQLSERVER, "exec sp_addrolemember 'db_owner', 'bob'"),
+        (Dialect.SQLSERVER, "grant execute on sp_addlogin"),
+        (Dialect.ORACLE, "create user a identified externally"),
+        (Dialect.ORACLE, "select 'x' from t replace"),
+        (Dialect.MONGODB, '{"find":"t","filter":{"a":"x"}}'),
+    ],
+)
+def test_a_statement_of_another_dialect_without_a_password_stays_as_it_is(
+    dialect: Dialect, statement: str
+) -> None:
+    assert remove_passwords(statement, dialect) == statement
+
+
+@pytest.mark.parametrize("dialect", Dialect)
+@pytest.mark.parametrize(
+    "piece",
+    [
+        *(
+            "password for a",
+            "password for =",
+            "with a as ",
+            "identified by ",
+            "identified by a,",
+            "replace '",
+        ),
+        *(
+            "sp_addlogin ",
+            "sp_addlogin '",
+            "key_source='",
+            "openrowset('a',",
+            '"payload":{',
+            '"pwd":{{',
+            '"key":',
+        ),
+        *("identified by ''a", 'identified by "', "set password for a=b("),
+    ],
+)
+def test_looking_for_the_forms_of_a_dialect_takes_linear_time(dialect: Dialect, piece: str) -> None:
+    remove_passwords("select payload password " + piece * (200_000 // len(piece)), dialect)

@@ -6,23 +6,28 @@ from collections.abc import Sequence
 
 from dbaudit.core.database import AuditOptions
 from dbaudit.core.event import AuditEvent
-from dbaudit.core.statements import MASK, Fingerprints, mask_all, remove_passwords
+from dbaudit.core.statements import MASK, Dialect, Fingerprints, mask_all, remove_passwords
 
 
-def protect(events: Sequence[AuditEvent], options: AuditOptions, fingerprints: Fingerprints) -> None:
-    """Change ``events`` in place to what ``options`` allow to be stored.
+def protect(
+    events: Sequence[AuditEvent],
+    options: AuditOptions,
+    fingerprints: Fingerprints,
+    dialect: Dialect = Dialect.POSTGRESQL,
+) -> None:
+    """Change ``events`` in place to what ``options`` allow to be stored; ``dialect`` is that of their engine.
 
     The hash is that of the masked statement whatever the options say, so that it stays the same when they
     change.
     """
     with_query = [event for event in events if event.query is not None]
-    _add_hashes(with_query, fingerprints, keep_texts=not options.mask_sensitive_data)
+    _add_hashes(with_query, fingerprints, dialect, keep_texts=not options.mask_sensitive_data)
     if not options.capture_queries:
         for event in with_query:
             event.query = None
     elif not options.mask_sensitive_data:
         for event in with_query:
-            event.query = remove_passwords(event.query or "")
+            event.query = remove_passwords(event.query or "", dialect)
     for event in events:
         if event.parameters is not None:
             if not options.capture_queries:
@@ -33,7 +38,9 @@ def protect(events: Sequence[AuditEvent], options: AuditOptions, fingerprints: F
             event.rows_affected = None
 
 
-def _add_hashes(events: Sequence[AuditEvent], fingerprints: Fingerprints, *, keep_texts: bool) -> None:
+def _add_hashes(
+    events: Sequence[AuditEvent], fingerprints: Fingerprints, dialect: Dialect, *, keep_texts: bool
+) -> None:
     """Add the hash of the masked statement to each event, and mask the statement itself."""
     of_bare = fingerprints.of_bare
     new = []
@@ -41,7 +48,7 @@ def _add_hashes(events: Sequence[AuditEvent], fingerprints: Fingerprints, *, kee
         event.query_hash = of_bare(event.query or "")
         if event.query_hash is None:
             new.append(event)
-    masked = mask_all([event.query or "" for event in new])
+    masked = mask_all([event.query or "" for event in new], dialect)
     for event, text in zip(new, masked, strict=True):
         event.query_hash = fingerprints.of(text)
         if text == event.query:

@@ -1,0 +1,1 @@
+"""How each family of servers quotes: one module per dialect, and what they share."""

@@ -1,0 +1,74 @@
+"""PostgreSQL: the lexical rules are those of its manual, chapter 4.1, "Lexical Structure".
+
+``'\\'`` is one literal with standard_conforming_strings and the beginning of a longer one without: the
+reading that masks more wins.
+"""
+
+from __future__ import annotations
+
+import re
+
+from dbaudit.core.dialects.lexing import MASK, REST_OF_NUMBER, TEXT, Rules, end_of_nested_comment
+
+# What belongs to a name: every character beyond ASCII does.
+_IN_NAME = r"\w$\x80-\U0010ffff"
+# A digit that stands in a name or in $1 is no number.
+_NOT_IN_NAME = rf"(?<![{_IN_NAME}][0-9])"
+
+# What a plain statement holds: '...' with '' inside, closed or cut off, and numbers; not E'...' and its like.
+# It starts with one set of characters because the search for a set is several times faster than that for
+# alternatives.
+_PLAIN_LITERAL = re.compile(
+    rf"['0-9]{_NOT_IN_NAME}(?:(?<=')(?<![eEnNbBxX&]')(?:{TEXT})|(?<=[0-9]){REST_OF_NUMBER})"
+)
+
+_TOKEN = re.compile(
+    rf"""
+      (?P<name>    "[^"\0]*(?:""[^"\0]*)*" )
+    | (?P<comment> --[^\n\r\0]* | /\*[^\0]*?(?:\*/|(?=\0)|\Z) )
+    | (?<![{_IN_NAME}])[eE]'[^'\\\0]*(?:(?:''|\\[^\0])[^'\\\0]*)*(?:'|\\?(?=\0|\Z))
+    | (?P<text>    (?:(?<![{_IN_NAME}])(?:[uU]&|[bBxXnN]))?'{TEXT} )
+    | (?<![A-Za-z_$\x80-\U0010ffff])\$(?P<tag>(?:[A-Za-z_\x80-\U0010ffff][\w\x80-\U0010ffff]*)?)\$
+      [^\0]*?(?:\$(?P=tag)\$|(?=\0)|\Z)
+    | [0-9]{_NOT_IN_NAME}{REST_OF_NUMBER}
+    """,
+    re.VERBOSE,
+)
+
+
+def mask_lexically(statement: str) -> str:
+    if "\\" not in statement and statement.count("/*") < 2:
+        return _TOKEN.sub(_replacement, statement)
+    parts: list[str] = []
+    position = 0
+    while token := _TOKEN.search(statement, position):
+        parts.append(statement[position : token.start()])
+        parts.append(_replacement(token))
+        position = token.end()
+        text = token.group()
+        if token.lastgroup == "text" and "\\'" in text:
+            # With standard_conforming_strings off this literal goes on past the quote: mask all that
+            # follows.
+            return "".join(parts)
+        if text.startswith("/*"):
+            position = end_of_nested_comment(statement, token.start())
+    parts.append(statement[position:])
+    return "".join(parts)
+
+
+def _replacement(token: re.Match[str]) -> str:
+    kind = token.lastgroup
+    if kind == "name":
+        return token.group()
+    return " " if kind == "comment" else MASK
+
+
+RULES = Rules(
+    plain_literal=_PLAIN_LITERAL,
+    name_quote='"',
+    name_left_alone=re.compile(r'"[^"\'?\0]*"'),
+    marks=("'", '"', "--", "/*"),
+    left=re.compile(r"\$(?![0-9])"),
+    source_mark="\\",
+    lexically=mask_lexically,
+)
