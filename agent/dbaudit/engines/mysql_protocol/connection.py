@@ -17,6 +17,7 @@ from dbaudit.core.database import Target
 from dbaudit.core.errors import ConfigurationError, ErrorCode, FieldError, TransientError
 from dbaudit.engine.certificates import client_context
 from dbaudit.engines.mysql_protocol.failures import login_failure, number_of, statement_failure
+from dbaudit.engines.mysql_protocol.marking import marking_statement
 from dbaudit.engines.mysql_protocol.network import Deadline, bounded, endpoint, reached
 
 _PATIENCE_SECONDS = 1.0
@@ -45,7 +46,7 @@ class ServerConnection:
         self.target = target
         self.tls_in_use = tls_in_use
         with _failures_told(target, deadline):
-            self._bound_statements()
+            self._prepare()
             row = self._fetch("SELECT CONNECTION_ID(), VERSION(), @@version_comment, USER()", None)[0]
         self.connection_id: int = row[0]
         self.version: str = row[1]
@@ -118,6 +119,12 @@ class ServerConnection:
 
     def _gave_up(self) -> bool:
         return self._deadline.passed
+
+    def _prepare(self) -> None:
+        # The first statement of all: by it the session is known as the agent's own in a log.
+        self._fetch(marking_statement(self.target.application_name), None)
+        self._fetch("SET SESSION time_zone = '+00:00'", None)
+        self._bound_statements()
 
     def _bound_statements(self) -> None:
         """Let the server itself end what lasts too long; the names differ, and old servers have none."""

@@ -216,6 +216,7 @@ _LOST = (0, 1053, 1077, 1079, 1158, 1159, 1160, 1161, 1927, 2006, 2013, 2014, 20
 """Numbers after which the connection is of no more use: the server went, or ended it."""
 
 _NOT_PERMITTED = (1044, 1045, 1142, 1143, 1227, 1370, 1410, 3530)
+_MISSING = (1049, 1146)
 _TIMED_OUT = (1205, 1969, 3024)
 _PASSING = (1015, 1020, 1021, 1030, 1037, 1041, 1114, 1180, 1206, 1213, 1317, 1637)
 """Locks, memory, disk and the like: a later try may work."""
@@ -237,6 +238,8 @@ def statement_failure(target: Target, error: BaseException, *, timed_out: bool =
         return ConfigurationError(
             ErrorCode.PERMISSION_MISSING, f"{target.username!r} lacks a right on {endpoint(target)}: {words}"
         )
+    if number in _MISSING:
+        return ConfigurationError(ErrorCode.AUDIT_SOURCE_MISSING, f"{endpoint(target)} says: {words}")
     message = f"{endpoint(target)} answered with the error {number}: {words}"
     if number in _PASSING:
         return TransientError(ErrorCode.CONNECTION_LOST, message)

@@ -1,0 +1,463 @@
+"""Reading the table `mysql.general_log`: by an exact place in it, and emptied where that is granted.
+
+The table is a file to which the server only appends (its engine is CSV, without any index), so the number of
+a row in it names the row for ever. It is read where it is. When it has grown it is *retired*: in one atomic
+RENAME the table moves into the schema ``dbaudit`` and an empty one takes its place; the retired one is read
+to its end, and dropped once everything in it is stored. A crash between any two of these steps loses nothing:
+the row that was read last is found again, in the live table or in a retired one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from dbaudit.core.clock import now_us
+from dbaudit.core.errors import ConfigurationError, DbauditError, ErrorCode
+from dbaudit.core.event import gap
+from dbaudit.engine.base import Chunk, Cursor
+from dbaudit.engines.mysql_protocol.connection import ServerConnection
+from dbaudit.engines.mysql_protocol.failures import identifier
+from dbaudit.engines.mysql_protocol.general_rows import (
+    COLUMNS,
+    CUT_COLUMNS,
+    GeneralLogBlock,
+    opens_only,
+    own_sessions,
+    parse,
+)
+from dbaudit.engines.mysql_protocol.times import TimeWindow
+
+SCHEMA = "dbaudit"
+"""Where tables are retired to; rights on all of the schema `mysql` would be rights on the accounts."""
+
+LIVE = "mysql.general_log"
+SOURCE = "general_log"
+RETIRED_ROWS = 5000
+"""From so many rows on the table is retired: each reading goes through all of it."""
+
+_CURSOR_VERSION = 1
+_PAUSE_SECONDS = 1.0
+_UNDECIDED_SECONDS = 2.0
+_NEARBY_ROWS = 256
+_RETIRING_AGAIN_SECONDS = 600.0
+_FEWEST_ROWS, _MOST_ROWS = 200, 20_000
+_KEPT_OWN_SESSIONS = 500
+_LOCK_SLACK_US = 60_000_000
+
+
+class Place(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where reading goes on; the cursor.
+
+    ``table`` is the retired table that is being read, empty for the live one; ``row`` the number of the next
+    row in it, ``head`` and ``last`` are fingerprints of its first row and of the one before the next.
+    ``skipped`` are rows at its beginning that were not read, because they are older than the declaration.
+    ``finished`` are retired tables whose rows were all read: they are dropped once that is stored.
+    ``undecided`` are rows (key, text as Latin-1) of which it is not known yet what they mean.
+    """
+
+    v: int = _CURSOR_VERSION
+    source: str = SOURCE
+    table: str = ""
+    row: int = 0
+    head: str = ""
+    last: str = ""
+    skipped: int = 0
+    since_us: int = 0
+    until_us: int = 0
+    finished: tuple[str, ...] = ()
+    own: tuple[int, ...] = ()
+    undecided: tuple[tuple[str, str], ...] = ()
+
+    def cursor(self) -> Cursor:
+        cursor: dict[str, Any] = msgspec.to_builtins(self)
+        return cursor
+
+
+def understood(cursor: Cursor) -> Place:
+    """The place that a stored cursor holds. Raises ConfigurationError for one of another source."""
+    try:
+        place = msgspec.convert(cursor, Place)
+    except msgspec.ValidationError:
+        place = None
+    if (
+        place is None
+        or cursor.get("v") != _CURSOR_VERSION
+        or place.source != SOURCE
+        or place.row < 0
+        or not all(map(_RETIRED_NAME.fullmatch, (*place.finished, *filter(None, [place.table]))))
+    ):
+        raise ConfigurationError(
+            ErrorCode.CURSOR_INVALID,
+            "The stored cursor is not one of this engine's general log.",
+            remedy="Declare the database anew, to begin again.",
+        )
+    return place
+
+
+_RETIRED_NAME = re.compile(r"general_log_[A-Za-z0-9_]{1,40}")
+
+
+def retired_prefix(database_id: str) -> str:
+    """What the names of a declared database's retired tables begin with."""
+    owner = hashlib.sha256(database_id.encode()).hexdigest()[:10]
+    return f"general_log_{owner}_"
+
+
+class GeneralLogReader:
+    """Reads the general log of one server, chunk by chunk.
+
+    ``may_retire`` says whether the table may be emptied; ``beginning`` whether what is in it at first is
+    read.
+    """
+
+    def __init__(
+        self,
+        connection: ServerConnection,
+        *,
+        may_retire: bool,
+        beginning: bool,
+        retired_rows: int = RETIRED_ROWS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._connection = connection
+        self._may_retire = may_retire
+        self._beginning = beginning
+        self._retired_rows = retired_rows
+        self._clock = clock
+        self._prefix = retired_prefix(connection.target.database_id)
+        self._zone_offset_us = self._ask_zone_offset()
+        self._quiet: Place | None = None
+        self._quiet_until = 0.0
+        self._ahead = 0
+        self._ahead_last = ""
+        self._undecided_since: dict[str, float] = {}
+        self._retiring_after = 0.0
+        self._dropped: set[str] = set()
+        self._row_bytes = 200.0
+
+    def read(self, cursor: Cursor | None, limit_bytes: int) -> Chunk:
+        """The rows after ``cursor``, about ``limit_bytes`` of them at most."""
+        if cursor is None:
+            return _chunk(self._first_place())
+        place = self._without_dropped(understood(cursor))
+        if place == self._quiet:
+            if self._clock() < self._quiet_until:
+                return Chunk(records=[], cursor=cursor)
+        else:
+            self._quiet, self._ahead = None, 0
+        if not place.table and place.row + self._ahead >= self._retired_rows:
+            place = self._retire_if_possible(place)
+        return self._read(place, cursor, limit_bytes)
+
+    def acknowledge(self, cursor: Cursor) -> None:
+        """Drop the retired tables whose rows are all stored."""
+        if cursor.get("source") != SOURCE:
+            return
+        for name in understood(cursor).finished:
+            if name not in self._dropped and name.startswith(self._prefix):
+                self._connection.execute(f"DROP TABLE IF EXISTS {_qualified(name)}")
+                self._dropped.add(name)
+
+    # -- places
+
+    def _first_place(self) -> Place:
+        now = self._server_now_us()
+        rows = self._rows(LIVE, 0, 1)
+        if not rows:
+            return Place(since_us=now if not self._beginning else 0)
+        if self._beginning:
+            return Place()
+        # The rows that are there now; more may come between the two statements, and are read then.
+        number = int(self._connection.value("SELECT COUNT(*) FROM mysql.general_log"))
+        last = self._rows(LIVE, number - 1, 1)
+        if not last:
+            return Place(since_us=now)
+        return Place(
+            row=number, head=_fingerprint(rows[0]), last=_fingerprint(last[0]), skipped=number, since_us=now
+        )
+
+    def _without_dropped(self, place: Place) -> Place:
+        left = tuple(name for name in place.finished if name not in self._dropped)
+        return msgspec.structs.replace(place, finished=left) if left != place.finished else place
+
+    def _retire_if_possible(self, place: Place) -> Place:
+        if not self._may_retire or self._clock() < self._retiring_after:
+            return place
+        try:
+            return self._retire(place)
+        except DbauditError as error:
+            if error.code is ErrorCode.CONNECTION_LOST:
+                raise
+            # Disk full, read_only, a lock: the table can be read as it is until that has passed.
+            self._retiring_after = self._clock() + _RETIRING_AGAIN_SECONDS
+            return place
+
+    def _retire(self, place: Place) -> Place:
+        stamp = datetime.fromtimestamp(self._server_now_us() / 1e6, UTC).strftime("%Y%m%d%H%M%S%f")
+        name, coming = f"{self._prefix}{stamp}", _qualified(f"{self._prefix}next")
+        connection = self._connection
+        connection.execute(f"DROP TABLE IF EXISTS {coming}")  # one that a crash left may be of an old version
+        connection.execute(f"CREATE TABLE {coming} LIKE {LIVE}")
+        connection.execute(f"RENAME TABLE {LIVE} TO {_qualified(name)}, {coming} TO {LIVE}")
+        self._quiet, self._ahead = None, 0
+        return msgspec.structs.replace(place, table=name, until_us=self._server_now_us())
+
+    def _retired(self) -> list[str]:
+        """The names of this declaration's retired tables, oldest first."""
+        return retired_tables(self._connection, self._prefix)
+
+    # -- reading
+
+    def _read(self, place: Place, cursor: Cursor, limit_bytes: int) -> Chunk:
+        asked = self._server_now_us() if not place.table else place.until_us
+        table = _qualified(place.table) if place.table else LIVE
+        ahead = self._ahead
+        first = place.row + ahead
+        # The row before is read again, to see that it is the one it was.
+        overlap = 1 if first else 0
+        wanted = self._wanted_rows(limit_bytes)
+        try:
+            rows = self._rows(table, first - overlap, wanted + overlap)
+        except ConfigurationError as error:
+            if not place.table or error.code is not ErrorCode.AUDIT_SOURCE_MISSING:
+                raise
+            rows = []
+        if overlap and (not rows or _fingerprint(rows[0]) != (self._ahead_last if ahead else place.last)):
+            if ahead:
+                self._quiet, self._ahead = None, 0
+                return self._read(place, cursor, limit_bytes)
+            return self._after_replaced(place, limit_bytes)
+        new = rows[overlap:]
+        kept = _within(new, limit_bytes)
+        whole = kept == len(new) and len(new) < wanted
+        new = new[:kept]
+        if not new:
+            return self._end(place, cursor, asked)
+        if not place.table and whole and not place.undecided and self._all_own(new):
+            return self._only_own(place, cursor, new)
+        return self._block(place, new, first, asked, end_of_table=whole)
+
+    def _only_own(self, place: Place, cursor: Cursor, new: list[bytes]) -> Chunk:
+        """Nothing but what this session did: on an idle server the cursor stays as it is."""
+        self._ahead += len(new)
+        self._ahead_last = _fingerprint(new[-1])
+        self._quiet, self._quiet_until = place, self._clock() + _PAUSE_SECONDS
+        return Chunk(records=[], cursor=cursor)
+
+    def _all_own(self, rows: list[bytes]) -> bool:
+        mine = str(self._connection.connection_id).encode()
+        return all(line.split(b"\t", 2)[1:2] == [mine] for line in rows)
+
+    def _end(self, place: Place, cursor: Cursor, asked: int) -> Chunk:
+        if place.table:
+            return _chunk(self._finished(place), more=True)
+        if place.undecided:
+            decided, undecided = self._split(self._as_block(place, [], 0, asked), 0)
+            if not decided.rows:
+                return Chunk(records=[], cursor=cursor)
+            after = msgspec.structs.replace(
+                place, undecided=undecided, own=own_sessions(decided)[-_KEPT_OWN_SESSIONS:]
+            )
+            return Chunk(records=[decided], cursor=after.cursor())
+        self._quiet, self._quiet_until = place, self._clock() + _PAUSE_SECONDS
+        return _chunk(place)
+
+    def _finished(self, place: Place) -> Place:
+        """At the beginning of the live table, after a retired one that was read to its end.
+
+        One with rows that were never read is kept: it is not the agent's to throw away.
+        """
+        finished = place.finished if place.skipped else (*place.finished, place.table)
+        return msgspec.structs.replace(
+            place,
+            table="",
+            row=0,
+            head="",
+            last="",
+            skipped=0,
+            since_us=place.until_us,
+            until_us=0,
+            finished=finished,
+        )
+
+    def _after_replaced(self, place: Place, limit_bytes: int) -> Chunk:
+        """The row that was read last is not where it was: the table was retired, or somebody emptied it."""
+        for name in self._retired() if not place.table else []:
+            rows = self._rows(_qualified(name), place.row - 1, 1)
+            if rows and _fingerprint(rows[0]) == place.last:
+                until = _stamp_us(name) + _LOCK_SLACK_US
+                there = msgspec.structs.replace(place, table=name, until_us=until)
+                return self._read(there, there.cursor(), limit_bytes)
+        lost = gap(
+            key=f"gap:{place.head}:{place.row}",
+            time_us=now_us(),
+            reason="The general log's table was emptied or replaced, perhaps before it was read to its end.",
+            source=f"{SCHEMA}.{place.table}" if place.table else LIVE,
+            rows_read=place.row,
+            lost_records=None,
+        )
+        begin = msgspec.structs.replace(
+            place, table="", row=0, head="", last="", skipped=0, since_us=place.since_us, until_us=0
+        )
+        return Chunk(records=[], cursor=begin.cursor(), gaps=(lost,), more=True)
+
+    def _rows(self, table: str, first: int, number: int) -> list[bytes]:
+        # Both are names of ours, the schema's quoted.
+        query = f"SELECT {COLUMNS} FROM {table} LIMIT {number} OFFSET {first}"  # noqa: S608
+        rows = [row[0] for row in self._connection.rows(query)]
+        for place, row in enumerate(rows):
+            if row is None:
+                cut = f"SELECT {CUT_COLUMNS} FROM {table} LIMIT 1 OFFSET {first + place}"  # noqa: S608
+                rows[place] = self._connection.value(cut)
+        return rows
+
+    def _wanted_rows(self, limit_bytes: int) -> int:
+        return max(
+            1, min(_MOST_ROWS, max(int(limit_bytes / self._row_bytes), min(_FEWEST_ROWS, limit_bytes)))
+        )
+
+    # -- blocks
+
+    def _block(self, place: Place, new: list[bytes], first: int, asked: int, *, end_of_table: bool) -> Chunk:
+        self._row_bytes = max(50.0, sum(map(len, new)) / len(new))
+        table = _qualified(place.table) if place.table else LIVE
+        head = place.head or _fingerprint(self._rows(table, 0, 1)[0] if first else new[0])
+        at = msgspec.structs.replace(place, head=head)
+        block = self._as_block(at, new, first, asked)
+        decided, undecided = self._split(block, len(place.undecided))
+        after = msgspec.structs.replace(
+            at,
+            row=first + len(new),
+            last=_fingerprint(new[-1]),
+            own=own_sessions(decided)[-_KEPT_OWN_SESSIONS:],
+            undecided=undecided,
+            since_us=place.since_us if place.table else asked,
+        )
+        self._quiet, self._ahead = None, 0
+        if place.table and end_of_table:
+            after = self._finished(after)
+        more = bool(place.table) or not end_of_table
+        return Chunk(records=[decided] if decided.rows else [], cursor=after.cursor(), more=more)
+
+    def _as_block(self, place: Place, new: list[bytes], first: int, asked: int) -> GeneralLogBlock:
+        target = self._connection.target
+        carried = [text.encode("latin-1") for _key, text in place.undecided]
+        keys = [key for key, _text in place.undecided]
+        return GeneralLogBlock(
+            rows=(*carried, *new),
+            keys=(*keys, *(f"{place.head}:{number}" for number in range(first, first + len(new)))),
+            own_user=target.username,
+            own_application=target.application_name,
+            own_sessions=tuple(dict.fromkeys((*place.own, self._connection.connection_id))),
+            window=TimeWindow(place.since_us, asked),
+            zone_offset_us=self._zone_offset_us,
+        )
+
+    def _split(
+        self, block: GeneralLogBlock, carried: int
+    ) -> tuple[GeneralLogBlock, tuple[tuple[str, str], ...]]:
+        """The rows of which it is known what they mean, and the others: beginnings of sessions at the end.
+
+        The refusal of a log-in stands right behind its beginning, if there is one, and the statement that
+        marks a session of the agent almost so.
+        """
+        waiting: dict[int, list[int]] = {}
+        nearby = len(block.rows) - _NEARBY_ROWS
+        for place, line in enumerate(block.rows):
+            if carried <= place < nearby:
+                continue
+            try:
+                row = parse(line)
+                if not opens_only(row, block.own_user):
+                    waiting.pop(row.thread, None)
+                elif row.command == b"Connect":
+                    waiting[row.thread] = [place]
+                elif row.thread in waiting:
+                    waiting[row.thread].append(place)
+            except ValueError:
+                continue
+        now, before = self._clock(), self._undecided_since
+        self._undecided_since = {}
+        held: set[int] = set()
+        for places in waiting.values():
+            since = before.get(block.keys[places[0]], now)
+            if now - since < _UNDECIDED_SECONDS:
+                self._undecided_since[block.keys[places[0]]] = since
+                held.update(places)
+        if not held:
+            return block, ()
+        left = [place for place in range(len(block.rows)) if place not in held]
+        undecided = tuple((block.keys[p], block.rows[p].decode("latin-1")) for p in sorted(held))
+        decided = msgspec.structs.replace(
+            block, rows=tuple(block.rows[p] for p in left), keys=tuple(block.keys[p] for p in left)
+        )
+        return decided, undecided
+
+    # -- the server's clock
+
+    def _server_now_us(self) -> int:
+        # Old servers give no fractions of a second without being asked for them.
+        return int(self._connection.value("SELECT CAST(UNIX_TIMESTAMP(NOW(6)) * 1000000 AS UNSIGNED)"))
+
+    def _ask_zone_offset(self) -> int:
+        """What the server's own time zone adds to UTC now, in microseconds."""
+        query = "SELECT TIMESTAMPDIFF(MINUTE, UTC_TIMESTAMP(), CONVERT_TZ(UTC_TIMESTAMP(), '+00:00', %s))"
+        zone = self._connection.value("SELECT @@global.time_zone")
+        if zone == "SYSTEM":
+            # Its name is not known to CONVERT_TZ; NOW() in it is.
+            try:
+                self._connection.execute("SET SESSION time_zone = 'SYSTEM'")
+                # Both are of the same instant.
+                minutes = self._connection.value("SELECT TIMESTAMPDIFF(MINUTE, UTC_TIMESTAMP(), NOW())")
+            finally:
+                self._connection.execute("SET SESSION time_zone = '+00:00'")
+        else:
+            minutes = self._connection.value(query, [zone])
+        return int(minutes or 0) * 60_000_000
+
+
+def retired_tables(connection: ServerConnection, prefix: str = "general_log_") -> list[str]:
+    """The names of retired tables that begin with ``prefix``, oldest first."""
+    rows = connection.rows(
+        "SELECT table_name FROM information_schema.tables WHERE table_schema = %s", [SCHEMA]
+    )
+    names = [str(row[0]) for row in rows]
+    return sorted(n for n in names if n.startswith(prefix) and not n.endswith("_next"))
+
+
+def _qualified(name: str) -> str:
+    return f"{identifier(SCHEMA)}.{identifier(name)}"
+
+
+def _stamp_us(name: str) -> int:
+    digits = name.rpartition("_")[2]
+    try:
+        stamp = datetime.strptime(digits, "%Y%m%d%H%M%S%f").replace(tzinfo=UTC)
+    except ValueError:
+        return now_us()
+    return int(stamp.timestamp() * 1_000_000)
+
+
+def _fingerprint(row: bytes) -> str:
+    return hashlib.blake2b(row, digest_size=8).hexdigest()
+
+
+def _within(rows: list[bytes], limit_bytes: int) -> int:
+    """How many of the first rows are within the limit; one at least, where there is one."""
+    total = 0
+    for place, row in enumerate(rows):
+        total += len(row)
+        if total > limit_bytes and place:
+            return place
+    return len(rows)
+
+
+def _chunk(place: Place, *, more: bool = False) -> Chunk:
+    return Chunk(records=[], cursor=place.cursor(), more=more)

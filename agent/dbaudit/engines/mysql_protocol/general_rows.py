@@ -1,0 +1,255 @@
+"""Decoding rows of `mysql.general_log`, which both products write alike.
+
+A row is told when a statement arrives, before it is run: how it ended is not known. Two things take more than
+one row. A log-in that is refused has a row as if it worked, and right behind it the refusal. And a session is
+known as the agent's own by its first statement, which says so.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+
+from dbaudit.core.event import AuditEvent, EventType, Outcome, Rejected, Severity
+from dbaudit.core.operations import operation_of
+from dbaudit.engine.base import Decoded
+from dbaudit.engines.mysql_protocol.marking import marking_statement
+from dbaudit.engines.mysql_protocol.times import TimeWindow, micros_of
+
+COLUMNS = (
+    "CAST(CONCAT(event_time, '\\t', thread_id, '\\t', command_type, '\\t', LENGTH(user_host), '\\t',"
+    " user_host, '\\t', argument) AS BINARY)"
+)
+"""A row as one value: the driver takes several times as long for one of six."""
+
+CUT_COLUMNS = (
+    "CAST(CONCAT(event_time, '\\t', thread_id, '\\t', command_type, '\\t', LENGTH(user_host), '\\t',"
+    " user_host, '\\t', LEFT(argument, 65536)) AS BINARY)"
+)
+"""For an argument so long that the whole row is more than max_allowed_packet, which makes COLUMNS NULL."""
+
+_SET_NAMES = b"SET NAMES utf8mb4"
+_LARGEST_THREAD = 1 << 63
+
+_USER_HOST = re.compile(r"(.*)\] @ ([^\[\]]*) \[([^\[\]]*)\]\Z", re.DOTALL)
+_CONNECTED = re.compile(r" on (?P<database>.*?)(?: using (?P<transport>[A-Za-z/ ]{1,40}))?\Z", re.DOTALL)
+_REFUSED = b"Access denied"
+
+_STATEMENTS = frozenset({b"Query", b"Execute"})
+_NOT_TOLD = frozenset(
+    {
+        *(b"Prepare", b"Close stmt", b"Reset stmt", b"Long Data", b"Fetch", b"Set option", b"Field List"),
+        *(b"Ping", b"Statistics", b"Sleep", b"Time", b"Delayed insert", b"Daemon", b"Error", b"Connect Out"),
+        *(b"Reset Connection", b"Processlist"),
+    }
+)
+"""What runs no statement, or belongs to one that has a row of its own."""
+
+
+class GeneralLogBlock(msgspec.Struct, frozen=True, kw_only=True):
+    """Rows of one table in the order in which they were written, each as COLUMNS gives it.
+
+    ``keys`` name them for ever. ``own_user`` and ``own_application`` are how the agent logs in;
+    ``own_sessions`` are sessions of the agent that the rows go on with. ``window`` says when the rows were
+    written, ``zone_offset_us`` what the server's own time zone adds to UTC.
+    """
+
+    rows: tuple[bytes, ...]
+    keys: tuple[str, ...]
+    own_user: str
+    own_application: str
+    own_sessions: tuple[int, ...] = ()
+    window: TimeWindow = TimeWindow()
+    zone_offset_us: int = 0
+
+
+def decode(records: Sequence[GeneralLogBlock]) -> Decoded:
+    """The events of blocks of rows. Pure."""
+    decoded = Decoded([], [])
+    for block in records:
+        _decode(block, decoded.events, decoded.rejected)
+    return decoded
+
+
+class Row(msgspec.Struct, gc=False):
+    """A row, cut into its parts."""
+
+    time: bytes
+    thread: int
+    command: bytes
+    who: bytes
+    argument: bytes
+
+
+def parse(line: bytes) -> Row:
+    """Raises ValueError for what is no row."""
+    time, thread, command, length, rest = line.split(b"\t", 4)
+    end = int(length)
+    if end < 0 or rest[end : end + 1] != b"\t" or not 0 <= int(thread) < _LARGEST_THREAD:
+        raise ValueError("a row is cut otherwise")
+    return Row(time, int(thread), command, rest[:end], rest[end + 1 :])
+
+
+@lru_cache(maxsize=10_000)
+def parties(who: bytes) -> tuple[str, str, str | None, str | None]:
+    """The user who logged in, the account's user (empty while logging in), the client's name and address."""
+    found = _USER_HOST.match(who.decode(errors="replace"))
+    if found is None:
+        raise ValueError("the user and the host are not as the server writes them")
+    names, host, address = found.groups()
+    half = len(names) // 2
+    if len(names) % 2 and names[half] == "[" and names[:half] == names[half + 1 :]:
+        account = user = names[:half]
+    else:
+        account, _bracket, user = names.partition("[")
+    return user, account, host or None, address or None
+
+
+def opens_only(row: Row, own_user: str) -> bool:
+    """Whether it is not known yet what became of a session, if this row is its last one."""
+    if row.command == b"Connect":
+        return not row.argument.startswith(_REFUSED)
+    return row.command == b"Query" and row.argument == _SET_NAMES and parties(row.who)[0] == own_user
+
+
+class _Sessions:
+    """Which sessions of the agent's user are the agent's own: a number is used again after a restart."""
+
+    def __init__(self, block: GeneralLogBlock, rows: Sequence[Row | None]) -> None:
+        self._marking = marking_statement(block.own_application).encode()
+        self._own_user = block.own_user
+        opened: dict[int, int] = {}
+        own: set[tuple[int, int]] = {(thread, -1) for thread in block.own_sessions}
+        for place, row in enumerate(rows):
+            if row is None:
+                continue
+            if row.command == b"Connect" and not row.argument.startswith(_REFUSED):
+                opened[row.thread] = place
+            elif row.argument == self._marking and parties(row.who)[0] == self._own_user:
+                own.add((row.thread, opened.get(row.thread, -1)))
+        self._opened: dict[int, int] = {}
+        self._own = own
+
+    def is_own(self, place: int, row: Row, user: str) -> bool:
+        if user != self._own_user:
+            return False
+        if row.command == b"Connect" and not row.argument.startswith(_REFUSED):
+            self._opened[row.thread] = place
+        return (row.thread, self._opened.get(row.thread, -1)) in self._own
+
+
+def own_sessions(block: GeneralLogBlock) -> tuple[int, ...]:
+    """The agent's own sessions that rows after these may go on with."""
+    own = dict.fromkeys(block.own_sessions)
+    marking = marking_statement(block.own_application).encode()
+    for line in block.rows:
+        try:
+            row = parse(line)
+            if row.argument == marking and parties(row.who)[0] == block.own_user:
+                own[row.thread] = None
+            elif row.thread in own and row.command in (b"Quit", b"Connect"):
+                del own[row.thread]
+        except ValueError:
+            continue
+    return tuple(own)
+
+
+def _decode(block: GeneralLogBlock, events: list[AuditEvent], rejected: list[Rejected]) -> None:
+    rows: list[Row | None] = []
+    row: Row | None
+    for key, line in zip(block.keys, block.rows, strict=False):
+        try:
+            row = parse(line)
+            parties(row.who)
+            rows.append(row)
+        except ValueError:
+            rows.append(None)
+            rejected.append(Rejected(key, line, "it is no row of mysql.general_log"))
+    sessions = _Sessions(block, rows)
+    log_ins: dict[int, int] = {}
+    told: list[AuditEvent | None] = []
+    window, offset = block.window, block.zone_offset_us
+    for place, row in enumerate(rows):
+        if row is None:
+            continue
+        user, account, host, address = parties(row.who)
+        if sessions.is_own(place, row, user):
+            continue
+        command = row.command
+        if command in _NOT_TOLD:
+            continue
+        try:
+            time_us = window.utc_us(micros_of(row.time), offset)
+        except ValueError:
+            rejected.append(Rejected(block.keys[place], block.rows[place], "its time is none"))
+            continue
+        text = row.argument.decode(errors="backslashreplace")
+        event = AuditEvent(
+            key=block.keys[place],
+            type=EventType.QUERY,
+            time_us=time_us,
+            user=user or None,
+            session_id=str(row.thread),
+            source_ip=address,
+            source_host=host,
+        )
+        if account and account != user:
+            event.detail = {"account": account}
+        if command in _STATEMENTS:
+            event.query = text
+            event.operation = operation_of(text)
+        else:
+            opened = log_ins.get(row.thread)
+            log_in = told[opened] if opened is not None else None
+            _other(event, command, text, log_in)
+            if opened is not None and event.type is EventType.LOGIN_FAILED:
+                told[opened] = None
+        log_ins.pop(row.thread, None)
+        if event.type is EventType.LOGIN_SUCCESS:
+            log_ins[row.thread] = len(told)
+        told.append(event)
+    events.extend(event for event in told if event is not None)
+
+
+def _other(event: AuditEvent, command: bytes, text: str, log_in: AuditEvent | None) -> None:
+    refused = text.startswith("Access denied")
+    if command == b"Connect" or command == b"Change user":
+        if refused:
+            _refused(event, text, log_in)
+            return
+        event.type, event.outcome = EventType.LOGIN_SUCCESS, Outcome.SUCCESS
+        found = _CONNECTED.search(text)
+        detail: dict[str, Any] = dict(event.detail or {})
+        if found is not None:
+            event.database = found["database"] or None
+            if found["transport"]:
+                detail["transport"] = found["transport"]
+        if command == b"Change user":
+            detail["command"] = "Change user"
+        event.detail = detail or None
+    elif command == b"Quit":
+        event.type, event.outcome = EventType.DISCONNECT, Outcome.SUCCESS
+    elif command == b"Init DB":
+        if refused and log_in is not None:
+            _refused(event, text, log_in)
+        elif refused:
+            event.operation, event.outcome, event.severity = "USE", Outcome.FAILURE, Severity.WARNING
+            event.error_code, event.detail = "1044", {"message": text}
+        else:
+            event.operation, event.database = "USE", text or None
+    else:
+        name = command.decode(errors="replace")
+        event.operation = name.upper()
+        event.detail = {"command": name, "argument": text} if text else {"command": name}
+
+
+def _refused(event: AuditEvent, text: str, log_in: AuditEvent | None) -> None:
+    event.type, event.outcome, event.severity = EventType.LOGIN_FAILED, Outcome.FAILURE, Severity.WARNING
+    event.error_code = "1044" if "to database" in text else "1045"
+    if log_in is not None:
+        event.database = log_in.database
+    event.detail = {**((log_in.detail if log_in else None) or {}), "message": text}
