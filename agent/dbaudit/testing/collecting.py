@@ -101,7 +101,7 @@ class Collecting:
         """The statement of each event, None where it has none."""
         return [event.query for event in self.events]
 
-    def of(self, user: str, *types: EventType) -> list[AuditEvent]:
+    def of(self, user: str | None, *types: EventType) -> list[AuditEvent]:
         """The events of a user, of these types if any are given."""
         return [e for e in self.events if e.user == user and (not types or e.type in types)]
 

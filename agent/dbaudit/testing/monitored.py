@@ -17,9 +17,12 @@ Mutate = Callable[[bytes], bytes]
 
 
 class Visitor(ABC):
-    """Somebody else than the agent who is logged in to the monitored server, as the user ``user``."""
+    """Somebody else than the agent who is logged in to the monitored server.
 
-    user: str
+    ``user`` is who, in the words of the events; None where the source does not tell.
+    """
+
+    user: str | None
 
     @abstractmethod
     def run(self, text: str) -> str:

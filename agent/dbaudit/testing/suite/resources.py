@@ -14,8 +14,8 @@ from dbaudit.testing.monitored import Monitored
 from dbaudit.testing.suite.resuming import workload
 
 _SESSIONS = 20
-_WARM_UP_ROUNDS = 50
-_ROUNDS = 300
+_WARM_UP_ROUNDS = 30
+_ROUNDS = 200
 _ALLOWED_BYTES_A_ROUND = 64
 _DESCRIPTORS = Path("/proc/self/fd")
 

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
-
 import msgspec
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from dbaudit.engine import Capability, ConfigurationError, ErrorCode, SslMode, Target
+from dbaudit.testing.certificates import CertificateAuthority
 from dbaudit.testing.monitored import Monitored
 from dbaudit.testing.outcomes import refusal
 from dbaudit.testing.wire import Relay
@@ -19,6 +15,7 @@ _ENCRYPTED = [SslMode.REQUIRE, SslMode.VERIFY_CA, SslMode.VERIFY_FULL]
 _VERIFIED = [SslMode.VERIFY_CA, SslMode.VERIFY_FULL]
 _LOOPBACK = ("127.0.0.1", "localhost")
 _OTHER_HOST = "127.0.0.2"
+_STRANGER = CertificateAuthority("somebody else")
 
 
 class TlsChecks:
@@ -41,7 +38,7 @@ class TlsChecks:
 
     @pytest.mark.parametrize("mode", _VERIFIED)
     def test_certificate_of_another_authority_is_refused(self, monitored: Monitored, mode: SslMode) -> None:
-        target = msgspec.structs.replace(monitored.tls_target(mode), ssl_ca=_stranger())
+        target = msgspec.structs.replace(monitored.tls_target(mode), ssl_ca=_STRANGER.certificate)
         error = refusal(lambda: monitored.engine.open(target), target)
         assert isinstance(error, ConfigurationError)
         assert error.code is ErrorCode.CERTIFICATE_INVALID
@@ -86,20 +83,3 @@ def _by_certificate(monitored: Monitored) -> Target:
     if Capability.CLIENT_CERTIFICATES not in monitored.engine.capabilities:
         pytest.skip("the engine has not the capability client_certificates")
     return monitored.client_certificate_target()
-
-
-def _stranger() -> str:
-    """The certificate, in PEM, of an authority that has signed nothing."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "somebody else")])
-    now = datetime.now(UTC)
-    builder = x509.CertificateBuilder(
-        name,
-        name,
-        key.public_key(),
-        x509.random_serial_number(),
-        now - timedelta(days=1),
-        now + timedelta(days=1),
-    )
-    authority = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-    return authority.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
