@@ -10,6 +10,9 @@ from tests.servers.errors import EngineMissingError
 from tests.servers.installations import MAJORS, PGAUDIT_MAJORS, Client, Installation, client, localised
 from tests.servers.postgresql import PostgresServer
 
+# A distribution of its own, whose tests are run where it is installed: engine/test_example_plugin.py.
+collect_ignore = ["example_plugin"]
+
 DEFAULT_MAJOR = 17
 
 
