@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from dbaudit.core.event import AuditEvent
-from dbaudit.engines.postgresql.decoding import decode
+from dbaudit.engines.postgresql.bulk_decoding import decode
 from dbaudit.engines.postgresql.records import LogBlock, LogContext, LogFileFormat
 
 from tests.benchmarks.log import SUMMARY, write

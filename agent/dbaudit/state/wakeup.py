@@ -7,14 +7,12 @@ time, and what counts is always in the state.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import selectors
 import socket
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -92,11 +90,14 @@ class SocketWakeup(Wakeup):
         super().__init__()
         self._folder = folder
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._path = folder / f"{os.getpid()}-{id(self):x}"
-        self._path.unlink(missing_ok=True)
+        # A socket's path holds 107 bytes at most; through its folder's descriptor any folder will do.
+        self._descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        self._name = f"{os.getpid()}-{id(self):x}"
+        (folder / self._name).unlink(missing_ok=True)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        with _short_address(self._path) as address:
-            self._socket.bind(address)
+        self._socket.bind(self._address(self._name))
+        self._sender = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._sender.setblocking(False)
         self._thread = threading.Thread(target=self._receive, name="wakeup", daemon=True)
         self._thread.start()
 
@@ -109,20 +110,18 @@ class SocketWakeup(Wakeup):
                 self._received(Topic(word))
 
     def _send(self, topic: Topic) -> None:
-        for path in self._folder.iterdir():
-            if path == self._path:
+        for name in os.listdir(self._folder):  # noqa: PTH208  # many times a second
+            if name == self._name:
                 continue
             try:
-                with (
-                    socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender,
-                    _short_address(path) as address,
-                ):
-                    sender.setblocking(False)
-                    sender.sendto(topic.encode(), address)
+                self._sender.sendto(topic.encode(), self._address(name))
             except ConnectionRefusedError:
-                path.unlink(missing_ok=True)  # its process is gone
+                (self._folder / name).unlink(missing_ok=True)  # its process is gone
             except OSError:
                 pass  # full or just closed: the receiver looks for himself in time
+
+    def _address(self, name: str) -> str:
+        return f"/proc/self/fd/{self._descriptor}/{name}"
 
     def close(self) -> None:
         if self._closed:
@@ -130,18 +129,10 @@ class SocketWakeup(Wakeup):
         super().close()
         self._socket.shutdown(socket.SHUT_RDWR)  # ends recv
         self._thread.join()
-        self._path.unlink(missing_ok=True)
+        (self._folder / self._name).unlink(missing_ok=True)
         self._socket.close()
-
-
-@contextlib.contextmanager
-def _short_address(path: Path) -> Iterator[str]:
-    # A socket's path holds 107 bytes at most; through its folder's descriptor any folder will do.
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        yield f"/proc/self/fd/{folder}/{path.name}"
-    finally:
-        os.close(folder)
+        self._sender.close()
+        os.close(self._descriptor)
 
 
 class ListenWakeup(Wakeup):

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from dbaudit.core.event import AuditEvent, Rejected
-from dbaudit.engines.postgresql.decoding import decode
+from dbaudit.engines.postgresql.bulk_decoding import decode
 from dbaudit.engines.postgresql.records import LogBlock, LogContext, LogFileFormat
 
 CSVLOG, JSONLOG = LogFileFormat.CSVLOG, LogFileFormat.JSONLOG

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 from dbaudit.core.event import AuditEvent, EventType, Outcome
-from dbaudit.engines.postgresql.decoding import decode
+from dbaudit.engines.postgresql.bulk_decoding import decode
 from dbaudit.engines.postgresql.records import LogFileFormat
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st

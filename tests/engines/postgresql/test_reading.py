@@ -12,7 +12,7 @@ import msgspec
 import pytest
 from dbaudit.core.errors import ConfigurationError, ErrorCode
 from dbaudit.core.event import AuditEvent
-from dbaudit.engines.postgresql.decoding import decode
+from dbaudit.engines.postgresql.bulk_decoding import decode
 from dbaudit.engines.postgresql.records import LogFileFormat, end_of_whole_records
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st

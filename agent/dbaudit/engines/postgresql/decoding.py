@@ -20,10 +20,9 @@ import msgspec
 from dbaudit.core.errors import RecordError
 from dbaudit.core.event import AuditEvent, EventType, Outcome, Rejected, Severity
 from dbaudit.core.operations import operation_of
-from dbaudit.engine.base import Decoded
 from dbaudit.engines.postgresql import messages, pgaudit
 from dbaudit.engines.postgresql.messages import Kind, recognise
-from dbaudit.engines.postgresql.records import LogBlock, LogContext, LogRecord, parse, pieces
+from dbaudit.engines.postgresql.records import LogBlock, LogContext, LogRecord
 from dbaudit.engines.postgresql.times import log_clock
 
 JOINED_WITHIN_US = 100_000
@@ -40,17 +39,19 @@ _REFUSED_AT_THE_DOOR = frozenset({"28000", "28P01", "3D000", "53300", "57P03"})
 _HARMLESS_CLASSES = frozenset({"00", "01", "02"})
 _CONNECTION_FAULTS = "08"
 _BETWEEN_STATEMENTS = " \t\r\n;"
-_LARGEST_PORT = 65535
+LARGEST_PORT = 65535
 
 
 class Exchange(msgspec.Struct, gc=False):
     """Records of one session that tell of one thing; until ``until_us`` another may follow.
 
+    ``row`` is the first of them, for whoever needs to know where it stands.
     ``untold`` is what pgaudit has not told yet of the statement that ``logged``, the event of log_statement,
     told; None without one.
     """
 
-    row: LogRecord
+    row: LogRecord | None
+    vxid: str | None
     start_us: int
     until_us: int
     event: AuditEvent | None
@@ -68,18 +69,6 @@ class Exchange(msgspec.Struct, gc=False):
         return [*reversed(self.further or ()), *first]
 
 
-def decode(records: Sequence[Any]) -> Decoded:
-    """The events of some ``LogBlock``s that follow each other, in the order of the log."""
-    decoder = Decoder()
-    rejected: list[Rejected] = []
-    for block in records:
-        for piece in pieces(block):
-            rows, broken = parse(piece)
-            rejected += broken
-            rejected += decoder.take(piece, rows)
-    return Decoded(decoder.events(), rejected)
-
-
 class Decoder:
     """Decodes records that may explain each other."""
 
@@ -95,29 +84,33 @@ class Decoder:
 
     def take(self, block: LogBlock, rows: Sequence[LogRecord]) -> list[Rejected]:
         """Decode the rows of a block in their order; returns those that cannot be."""
-        if block.context != self._context:
-            self._context = block.context
-            self._time_us = log_clock(block.context.time_zones).time_us
-        if self._context.own_session is not None:
-            self._own_sessions.add(self._context.own_session)
+        self._enter(block.context)
         rejected: list[Rejected] = []
-        own_user, own_application = self._context.own_user, self._context.own_application
-        append = self._events.append
         for row in rows:
-            try:
-                if row.application_name == own_application and row.user == own_user:
-                    self._own_sessions.add(row.session_id)
-                    self._close(row)
-                else:
-                    message = row.message
-                    event = self._audit(row) if message.startswith(pgaudit.PREFIX) else self._other(row)
-                    if event is not None:
-                        append(event)
-            except (RecordError, ValueError, OverflowError) as error:
-                reason = error.message if isinstance(error, RecordError) else "a record of an unknown form"
-                position = f"{block.path}:{row.session_id}:{row.line_num}"
-                rejected.append(Rejected(position, msgspec.json.encode(row), reason))
+            self._take_one(block, row, rejected)
         return rejected
+
+    def _take_one(self, block: LogBlock, row: LogRecord, rejected: list[Rejected]) -> None:
+        try:
+            context = self._context
+            if row.user == context.own_user and row.application_name == context.own_application:
+                self._own_sessions.add(row.session_id)
+                self._close(row)
+                return
+            event = self._audit(row) if row.message.startswith(pgaudit.PREFIX) else self._other(row)
+            if event is not None:
+                self._events.append(event)
+        except (RecordError, ValueError, OverflowError) as error:
+            reason = error.message if isinstance(error, RecordError) else "a record of an unknown form"
+            position = f"{block.path}:{row.session_id}:{row.line_num}"
+            rejected.append(Rejected(position, msgspec.json.encode(row), reason))
+
+    def _enter(self, context: LogContext) -> None:
+        if context is not self._context and context != self._context:
+            self._context = context
+            self._time_us = log_clock(context.time_zones).time_us
+        if context.own_session is not None:
+            self._own_sessions.add(context.own_session)
 
     def events(self) -> list[AuditEvent]:
         """The events, without the agent's own and without what is told twice."""
@@ -143,6 +136,10 @@ class Decoder:
         own = self._own_sessions
         return [exchange for session, exchange in self._exchanges.items() if session not in own]
 
+    def _join_rows(self, first: LogRecord | None, later: LogRecord) -> None:
+        if first is not None:
+            self.joined.append((first, later))
+
     # -- pgaudit
 
     def _audit(self, row: LogRecord) -> AuditEvent | None:
@@ -156,9 +153,9 @@ class Decoder:
                 exchange = None
             elif same and exchange.substatement_id == audited.substatement_id:
                 _add_objects(exchange.events[0], audited)
-                self.joined.append((exchange.row, row))
+                self._join_rows(exchange.row, row)
                 return None
-        address = _address(row.remote_host)
+        address = address_of(row.remote_host)
         detail: dict[str, Any] | None = None
         if audited.object_audit or audited.substatement_id != "1":
             detail = _detail(audited)
@@ -189,6 +186,7 @@ class Decoder:
         if exchange is None:
             self._exchanges[session_id] = Exchange(
                 row,
+                row.vxid,
                 time_us,
                 time_us + JOINED_WITHIN_US,
                 event,
@@ -197,7 +195,7 @@ class Decoder:
             )
         else:
             self._join(exchange, audited, event)
-            self.joined.append((exchange.row, row))
+            self._join_rows(exchange.row, row)
         return event
 
     def _join(self, exchange: Exchange, audited: pgaudit.Audited, event: AuditEvent) -> None:
@@ -252,34 +250,57 @@ class Decoder:
             return self._statement(row, row.message[name.end() :]) if name else None
         return self._duration(row, start) if kind is Kind.DURATION else None
 
-    def _event(self, row: LogRecord, kind: EventType, **values: Any) -> AuditEvent:
-        address, host = _address(row.remote_host)
+    def _event(
+        self,
+        row: LogRecord,
+        kind: EventType,
+        outcome: Outcome | None,
+        *,
+        severity: Severity = Severity.INFO,
+        error_code: str | None = None,
+        application: str | None = None,
+        operation: str | None = None,
+        query: str | None = None,
+        duration_ms: float | None = None,
+        parameters: tuple[str | None, ...] | None = None,
+        detail: dict[str, Any] | None = None,
+    ) -> AuditEvent:
+        address, host = address_of(row.remote_host)
         return AuditEvent(
-            key=f"{row.session_id}:{row.line_num}",
-            type=kind,
-            time_us=self._time_us(row.timestamp),
-            user=row.user,
-            database=row.dbname,
-            application=values.pop("application", row.application_name),
-            session_id=row.session_id,
-            source_ip=address,
-            source_port=_port(row),
-            source_host=host,
-            **values,
+            f"{row.session_id}:{row.line_num}",
+            kind,
+            self._time_us(row.timestamp),
+            severity,
+            outcome,
+            error_code,
+            row.user,
+            row.dbname,
+            row.application_name if application is None else application,
+            row.session_id,
+            address,
+            _port(row),
+            host,
+            operation,
+            None,
+            query,
+            None,
+            duration_ms,
+            None,
+            None,
+            parameters,
+            detail,
         )
 
     # -- sessions
 
     def _received(self, row: LogRecord) -> AuditEvent:
-        event = self._event(row, EventType.CONNECTION, outcome=Outcome.SUCCESS)
+        event = self._event(row, EventType.CONNECTION, Outcome.SUCCESS)
         own_host = row.remote_host is not None and row.remote_host == self._context.own_host
         self._open(row, None, event.time_us, OWN_LOG_IN_WITHIN_US if own_host else JOINED_WITHIN_US)
         return event
 
     def _authenticated(self, row: LogRecord) -> AuditEvent:
-        event = self._event(
-            row, EventType.LOGIN_SUCCESS, outcome=Outcome.SUCCESS, detail=_identity(row.message)
-        )
+        event = self._event(row, EventType.LOGIN_SUCCESS, Outcome.SUCCESS, detail=_identity(row.message))
         self._open(row, event, event.time_us)
         return event
 
@@ -301,7 +322,7 @@ class Decoder:
         event = self._event(
             row,
             EventType.LOGIN_SUCCESS,
-            outcome=Outcome.SUCCESS,
+            Outcome.SUCCESS,
             application=application,
             detail=detail or None,
         )
@@ -319,16 +340,16 @@ class Decoder:
         before = self._exchanges.get(row.session_id)
         until_us = time_us + within_us
         if before is not None and before.opening and time_us <= before.until_us:
-            self.joined.append((before.row, row))
+            self._join_rows(before.row, row)
             until_us = max(until_us, before.until_us)
-            row = before.row
-        self._exchanges[row.session_id] = Exchange(row, time_us, until_us, event, opening=True)
+            row = before.row or row
+        self._exchanges[row.session_id] = Exchange(row, row.vxid, time_us, until_us, event, opening=True)
 
     def _close(self, row: LogRecord) -> None:
         """End the exchange of a session with its last record."""
         exchange = self._exchanges.pop(row.session_id, None)
         if exchange is not None:
-            self.joined.append((exchange.row, row))
+            self._join_rows(exchange.row, row)
 
     def _log_in(self, row: LogRecord) -> AuditEvent | None:
         """The event of the log-in that ``row`` goes on with."""
@@ -345,7 +366,7 @@ class Decoder:
         if found:
             seconds = int(found[1]) * 3600 + int(found[2]) * 60 + float(found[3])
             duration_ms = round(seconds * 1000, 3)
-        return self._event(row, EventType.DISCONNECT, outcome=Outcome.SUCCESS, duration_ms=duration_ms)
+        return self._event(row, EventType.DISCONNECT, Outcome.SUCCESS, duration_ms=duration_ms)
 
     # -- statements
 
@@ -355,6 +376,7 @@ class Decoder:
         event = self._event(
             row,
             EventType.QUERY,
+            None,
             operation=operation_of(statement),
             query=statement,
             duration_ms=duration_ms,
@@ -371,13 +393,14 @@ class Decoder:
             audited = next((e for e in exchange.events if not _without(statement, e.query)), None)
             if audited is not None:
                 exchange.logged = event
-                self.joined.append((exchange.row, row))
+                self._join_rows(exchange.row, row)
                 audited.query = audited.query or statement
                 audited.parameters = audited.parameters or event.parameters
                 return None
         within_us = AUDITED_WITHIN_US if self._context.told_twice else JOINED_WITHIN_US
         self._exchanges[row.session_id] = Exchange(
             row,
+            row.vxid,
             event.time_us,
             event.time_us + within_us,
             event,
@@ -432,7 +455,7 @@ class Decoder:
         if (
             exchange is not None
             and not opening
-            and exchange.row.vxid == row.vxid
+            and exchange.vxid == row.vxid
             and time_us <= exchange.until_us
         ):
             failed = next(
@@ -446,7 +469,7 @@ class Decoder:
         return self._event(
             row,
             EventType.QUERY,
-            outcome=Outcome.FAILURE,
+            Outcome.FAILURE,
             error_code=code,
             operation=operation_of(row.statement),
             query=row.statement,
@@ -463,8 +486,8 @@ class Decoder:
         return self._event(
             row,
             EventType.LOGIN_FAILED,
+            Outcome.FAILURE,
             severity=Severity.WARNING,
-            outcome=Outcome.FAILURE,
             error_code=code,
             application=log_in.application if log_in else row.application_name,
             detail={"message": row.message, **((log_in.detail if log_in else None) or {})},
@@ -514,7 +537,7 @@ def _identity(message: str) -> dict[str, Any] | None:
 
 def _port(row: LogRecord) -> int | None:
     port = row.remote_port
-    if port is not None and not 0 <= port <= _LARGEST_PORT:
+    if port is not None and not 0 <= port <= LARGEST_PORT:
         raise RecordError("the port of the client is none")
     return port
 
@@ -525,7 +548,7 @@ def _parameters(detail: str | None) -> tuple[str | None, ...] | None:
 
 
 @lru_cache(maxsize=10_000)
-def _address(host: str | None) -> tuple[str | None, str | None]:
+def address_of(host: str | None) -> tuple[str | None, str | None]:
     """The client's address, or its name where the server resolves names (log_hostname) or it is `[local]`."""
     if host is None:
         return None, None

@@ -55,6 +55,6 @@ class PostgreSQLEngine(Engine):
         return PostgreSQLSession.open(target)
 
     def decode(self, records: Sequence[Any]) -> Decoded:
-        from dbaudit.engines.postgresql.decoding import decode
+        from dbaudit.engines.postgresql.bulk_decoding import decode
 
         return decode(records)

@@ -114,7 +114,7 @@ class _Examined:
         waiting = [
             Waiting(self._places[id(exchange.row)], (exchange.until_us - exchange.start_us) / 1e6)
             for exchange in self._decoder.open_exchanges()
-            if exchange.until_us >= self._newest_us
+            if exchange.row is not None and exchange.until_us >= self._newest_us
         ]
         # Latest first; what is older than any wait does not delay what follows it.
         oldest_us = self._newest_us - _TOGETHER_WITHIN_US

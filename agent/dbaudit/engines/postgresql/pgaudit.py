@@ -16,7 +16,7 @@ REDACTED = "<REDACTED>"
 """Stands for a password and all that follows it."""
 _NOT_LOGGED = "<not logged>"
 _OBJECT = f"{PREFIX}OBJECT"
-_WITHOUT_TEXT = frozenset({"", _NOT_LOGGED, "<previously logged>", "<none>"})
+WITHOUT_TEXT = frozenset({"", _NOT_LOGGED, "<previously logged>", "<none>"})
 _QUOTED_END = f'",{_NOT_LOGGED}'
 _PLAIN_END = f",{_NOT_LOGGED}"
 
@@ -66,7 +66,7 @@ def parse(message: str) -> Audited:
         command_class,
         command,
         object_text,
-        None if statement in _WITHOUT_TEXT else statement,
+        None if statement in WITHOUT_TEXT else statement,
         None,
         None,
     )
@@ -94,8 +94,8 @@ def _parse_carefully(message: str) -> Audited:
         command_class,
         command,
         f"{object_type} {object_name}" if object_name else None,
-        None if statement in _WITHOUT_TEXT else statement,
-        None if given in _WITHOUT_TEXT else tuple(v or None for v in _fields(given)),
+        None if statement in WITHOUT_TEXT else statement,
+        None if given in WITHOUT_TEXT else tuple(v or None for v in _fields(given)),
         int(fields[9]) if len(fields) == 10 and fields[9].isdecimal() and len(fields[9]) < 19 else None,
     )
 

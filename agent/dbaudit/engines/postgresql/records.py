@@ -81,7 +81,7 @@ _PIECE_BYTES = 128 * 1024
 KEPT_BYTES = 64 * 1024
 """How much of a record that is none is put aside."""
 
-_COLUMNS = frozenset({23, 24, 26})
+COLUMNS = frozenset({23, 24, 26})
 _decode_lines = msgspec.json.Decoder(LogRecord).decode_lines
 _decode_line = msgspec.json.Decoder(LogRecord).decode
 
@@ -129,11 +129,11 @@ def parse(block: LogBlock) -> tuple[list[LogRecord], list[Rejected]]:
         if block.format is LogFileFormat.JSONLOG:
             return _decode_lines(block.data), []
         return _parse_csv(block.data), []
-    except _BROKEN:
+    except BROKEN:
         return _parse_one_by_one(block)
 
 
-_BROKEN = (msgspec.MsgspecError, ValueError, csv.Error, RecursionError)
+BROKEN = (msgspec.MsgspecError, ValueError, csv.Error, RecursionError)
 
 
 def _parse_csv(data: bytes) -> list[LogRecord]:
@@ -141,9 +141,20 @@ def _parse_csv(data: bytes) -> list[LogRecord]:
     return [_record(row) for row in rows]
 
 
+def csv_record(row: bytes) -> LogRecord:
+    """The record of one row. Raises one of BROKEN for what is none."""
+    return _record(csv_columns(row))
+
+
+def csv_columns(row: bytes) -> list[str]:
+    """The columns of one row, or of a part of it."""
+    (columns,) = csv.reader([row.decode("utf-8", "replace")], strict=True)
+    return columns
+
+
 def _record(row: list[str]) -> LogRecord:
     columns = len(row)
-    if columns not in _COLUMNS:
+    if columns not in COLUMNS:
         raise ValueError(f"{columns} columns")
     host, _ignored, port = row[4].rpartition(":")
     return LogRecord(
@@ -173,7 +184,7 @@ def _parse_one_by_one(block: LogBlock) -> tuple[list[LogRecord], list[Rejected]]
         end = _end_of_record(block.format, block.data, start)
         try:
             records.extend(_parse_single(block.format, block.data[start:end]))
-        except _BROKEN as error:
+        except BROKEN as error:
             # A crash of the server leaves a torn record, and the next one may follow it in the same line.
             end = _start_of_record(block.format, block.data, start + 1, end)
             rejected.append(_rejected(block, start, end, _reason(error)))
@@ -250,7 +261,7 @@ def end_of_whole_records(log_format: LogFileFormat, data: bytes) -> int:
 
 
 def _last_csv_start(data: bytes, end: int) -> int:
-    window = 16 * 1024
+    window = 2 * 1024
     while True:
         begin = max(0, end - window)
         starts = [match.start() for match in _CSV_START.finditer(data, begin, end)]
