@@ -5,11 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dbaudit.engine import Engine, hookimpl
+from dbaudit.engines.mongodb import MongoDBEngine
+from dbaudit.engines.mariadb import MariaDBEngine
+from dbaudit.engines.mysql import MySQLEngine
 from dbaudit.engines.postgresql import PostgreSQLEngine
 from dbaudit.engines.redis_enterprise import RedisEnterpriseEngine
+from dbaudit.engines.sqlserver import SQLServerEngine
 
 
 @hookimpl
 def dbaudit_engines() -> Iterator[Engine]:
+    yield MongoDBEngine()
+    yield MariaDBEngine()
     yield PostgreSQLEngine()
+    yield MySQLEngine()
     yield RedisEnterpriseEngine()
+    yield SQLServerEngine()

@@ -1,0 +1,47 @@
+"""Audit logs that are no plain JSON: they are refused, with what would help."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from dbaudit.core.errors import ConfigurationError, ErrorCode
+
+_PACKED = re.compile(rb'"(?:compressionMode|keyStoreIdentifier|auditRecordType)"\s*:')
+_LOOKED_AT = 4096
+
+
+def check(path: Path) -> None:
+    """Raise ConfigurationError where the beginning of a file shows that it cannot be read.
+
+    A file that is not there, or cannot be opened, is told by the one who reads it.
+    """
+    try:
+        with path.open("rb") as file:
+            beginning = file.read(_LOOKED_AT)
+    except OSError:
+        return
+    if beginning:
+        check_beginning(path, beginning)
+
+
+def check_beginning(path: Path, beginning: bytes) -> None:
+    """The same for the first bytes of a file."""
+    if beginning[1:4] == b"\0\0\0" or beginning[2:4] == b"\0\0":
+        refuse_bson(path)
+    if _PACKED.search(beginning.partition(b"\n")[0]):
+        raise ConfigurationError(
+            ErrorCode.AUDIT_SOURCE_MISSING,
+            f"The audit log {path} is compressed or encrypted, which cannot be read here.",
+            remedy="Remove auditLog.compressionMode and auditLog.auditEncryptionKeyIdentifier from the "
+            "server's configuration, and restart it.",
+        )
+
+
+def refuse_bson(path: Path) -> None:
+    """Raise ConfigurationError: an audit log in BSON cannot be read."""
+    raise ConfigurationError(
+        ErrorCode.AUDIT_SOURCE_MISSING,
+        f"The audit log {path} is in BSON, which cannot be read here.",
+        remedy="Set auditLog.format to JSON in the server's configuration, and restart it.",
+    )

@@ -1,0 +1,256 @@
+"""Records of the audit log in the schema `mongo`, of MongoDB Enterprise and Percona Server, to events.
+
+Its fields are those of the vendors' documentation; no such server could be had to try it with.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from dbaudit.core.errors import RecordError
+from dbaudit.core.event import AuditEvent, EventType, Outcome, Severity
+from dbaudit.engines.mongodb import ocsf
+from dbaudit.engines.mongodb.addresses import endpoint_of, is_address
+from dbaudit.engines.mongodb.commands import (
+    OF_THE_CONNECTION,
+    class_of,
+    database_of,
+    error_name,
+    objects_of,
+)
+from dbaudit.engines.mongodb.joining import FailedLogins
+from dbaudit.engines.mongodb.records import Context
+from dbaudit.engines.mongodb.times import Stamp, stamp_us
+
+_PLAIN = (Outcome.SUCCESS, Severity.INFO, None)
+_NO_PARAM = b"{}"
+
+
+class Endpoint(msgspec.Struct, frozen=True, gc=False):
+    """An address, a Unix socket, or the server itself."""
+
+    ip: Any = None
+    port: Any = None
+    unix: Any = None
+
+
+class Name(msgspec.Struct, frozen=True, gc=False):
+    """A user of a database."""
+
+    user: str | None = None
+    db: str | None = None
+
+
+class Identifier(msgspec.Struct, frozen=True, gc=False):
+    """The UUID of a connection, in base64 or as text."""
+
+    binary: Any = msgspec.field(default=None, name="$binary")
+    text: str | None = msgspec.field(default=None, name="$uuid")
+
+
+class AuditRecord(msgspec.Struct, gc=False):
+    """A record; Percona's earlier servers wrote ``params``."""
+
+    atype: str
+    ts: Stamp
+    uuid: Identifier | None = None
+    remote: Endpoint = Endpoint()
+    users: list[Name] = []
+    param: msgspec.Raw = msgspec.Raw(b"")
+    params: msgspec.Raw = msgspec.Raw(b"")
+    result: int = 0
+
+
+class Check(msgspec.Struct, gc=False):
+    """The parameters of an authorization check."""
+
+    command: str | None = None
+    ns: str | None = None
+    args: msgspec.Raw = msgspec.Raw(b"")
+
+
+class Subject(msgspec.Struct, gc=False):
+    """The parameters of any other record, as far as they are looked at."""
+
+    user: Any = None
+    db: Any = None
+    mechanism: Any = None
+    ns: Any = None
+    application: Any = None
+
+
+_decode_record = msgspec.json.Decoder(AuditRecord).decode
+_decode_ocsf = msgspec.json.Decoder(ocsf.OcsfRecord).decode
+_decode_check = msgspec.json.Decoder(Check).decode
+_decode_subject = msgspec.json.Decoder(Subject).decode
+_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+class AuditDecoder:
+    """The events of records that follow each other."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._detail = {"member": context.member} if context.member else None
+        self._failed = FailedLogins()
+        self._events: list[AuditEvent] = []
+        self._append = self._events.append
+
+    def take(self, line: bytes, key: str) -> None:
+        """Raises RecordError for a record that cannot be understood."""
+        try:
+            record = _decode_record(line)
+        except _ERRORS:
+            self._ocsf(line, key)
+            return
+        if record.atype == "authCheck":
+            self._check(record, key)
+        else:
+            self._other(record, key)
+
+    def events(self) -> list[AuditEvent]:
+        """Without what was told twice."""
+        superseded = self._failed.superseded
+        if not superseded:
+            return self._events
+        return [event for event in self._events if id(event) not in superseded]
+
+    def _check(self, record: AuditRecord, key: str) -> None:
+        try:
+            check = _decode_check(record.param or record.params or _NO_PARAM)
+            query = bytes(check.args).decode() or None
+        except _ERRORS:
+            raise RecordError("an authorization check of an unknown form") from None
+        operation = check.command
+        if operation in OF_THE_CONNECTION:
+            return
+        context = self._context
+        name = record.users[0] if record.users else None
+        user = name.user if name is not None else None
+        remote = record.remote
+        ip, port = remote.ip, remote.port
+        if ip.__class__ is not str or port.__class__ is not int or not is_address(ip):
+            ip, port = endpoint_of(ip, port)
+        if user == context.own_user and ip == context.own_ip:
+            return
+        time_us = stamp_us(record.ts)
+        if time_us < context.since_us:
+            return
+        namespace = check.ns
+        outcome, severity, code = _PLAIN if record.result == 0 else _failure(record.result)
+        self._append(
+            AuditEvent(
+                key,
+                EventType.QUERY,
+                time_us,
+                severity,
+                outcome,
+                code,
+                user,
+                database_of(namespace),
+                session_id=_session(record, ip, port),
+                source_ip=ip,
+                source_port=port,
+                operation=operation,
+                command_class=class_of(operation),
+                query=query,
+                objects=objects_of(namespace),
+                detail=self._detail,
+            )
+        )
+
+    def _other(self, record: AuditRecord, key: str) -> None:
+        context = self._context
+        raw = bytes(record.param or record.params or _NO_PARAM)
+        try:
+            subject = _decode_subject(raw)
+            text = raw.decode()
+        except _ERRORS:
+            raise RecordError("parameters of an unknown form") from None
+        ip, port = endpoint_of(record.remote.ip, record.remote.port)
+        name = record.users[0] if record.users else Name()
+        operation = record.atype
+        outcome, severity, code = _PLAIN if record.result == 0 else _failure(record.result)
+        event = AuditEvent(
+            key,
+            EventType.QUERY,
+            stamp_us(record.ts),
+            severity,
+            outcome,
+            code,
+            name.user,
+            session_id=_session(record, ip, port),
+            source_ip=ip,
+            source_port=port,
+            detail=self._detail,
+        )
+        if event.time_us < context.since_us:
+            return
+        own = ip == context.own_ip and context.own_user in (name.user, subject.user)
+        if operation == "authenticate":
+            if own and record.result == 0:
+                return
+            self._authentication(event, subject, failed=record.result != 0)
+        elif own and name.user == context.own_user:
+            return
+        elif operation == "clientMetadata":
+            if context.logged:
+                return  # the server's log tells of every connection
+            event.type = EventType.CONNECTION
+            event.application = _application(subject.application)
+            if (event.application, ip) == (context.own_application, context.own_ip):
+                return
+        else:
+            namespace = subject.ns if isinstance(subject.ns, str) else None
+            event.database = database_of(namespace) or (subject.db if isinstance(subject.db, str) else None)
+            event.objects = objects_of(namespace)
+            event.operation, event.command_class = operation, class_of(operation)
+            event.query = None if text == "{}" else text
+        self._append(event)
+
+    def _authentication(self, event: AuditEvent, subject: Subject, *, failed: bool) -> None:
+        mechanism = subject.mechanism if isinstance(subject.mechanism, str) else None
+        event.type = EventType.LOGIN_FAILED if failed else EventType.LOGIN_SUCCESS
+        event.user = subject.user if isinstance(subject.user, str) else event.user
+        event.database = subject.db if isinstance(subject.db, str) else None
+        if mechanism:
+            event.detail = {**(event.detail or {}), "mechanism": mechanism}
+        if failed:
+            self._failed.add(event, mechanism)
+
+    def _ocsf(self, line: bytes, key: str) -> None:
+        try:
+            record = _decode_ocsf(line)
+        except _ERRORS:
+            raise RecordError("not a record of the audit log") from None
+        event = ocsf.event_of(record, key, self._context, self._detail)
+        if event is None or event.time_us < self._context.since_us:
+            return
+        if event.type == EventType.LOGIN_FAILED:
+            self._failed.add(event, record.auth_protocol)
+        self._append(event)
+
+
+def _failure(result: int) -> tuple[Outcome, Severity, str]:
+    return Outcome.FAILURE, Severity.WARNING, error_name(result)
+
+
+def _session(record: AuditRecord, ip: str | None, port: int | None) -> str | None:
+    """The UUID of the connection (5.0 and later), else its client's address."""
+    uuid = record.uuid
+    if uuid is not None:
+        if uuid.text is not None:
+            return uuid.text
+        binary = uuid.binary
+        if isinstance(binary, dict):
+            binary = binary.get("base64")
+        if isinstance(binary, str):
+            return ocsf.uuid_text(binary)
+    return f"{ip}:{port}" if ip is not None and port is not None else None
+
+
+def _application(value: object) -> str | None:
+    name = value.get("name") if isinstance(value, dict) else None
+    return name if isinstance(name, str) else None

@@ -1,0 +1,86 @@
+"""Commands of MongoDB: what class each is of, and what it is about."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+_READ = (
+    *("find", "aggregate", "count", "distinct", "getMore", "mapReduce", "mapreduce", "geoSearch", "query"),
+    *("explain", "listCollections", "listIndexes", "listDatabases", "dbStats", "collStats"),
+)
+_WRITE = (
+    *("insert", "update", "delete", "remove", "findAndModify", "findandmodify", "bulkWrite"),
+    *("commitTransaction", "abortTransaction"),
+)
+_DDL = (
+    *("create", "drop", "dropDatabase", "createIndexes", "dropIndexes", "deleteIndexes", "collMod"),
+    *("renameCollection", "convertToCapped", "cloneCollectionAsCapped", "reIndex", "compact"),
+    *("createSearchIndexes", "dropSearchIndex", "updateSearchIndex", "shardCollection", "reshardCollection"),
+    *("enableSharding", "refineCollectionShardKey", "movePrimary"),
+    # of the audit log
+    *("createCollection", "createDatabase", "createIndex", "dropCollection", "dropIndex", "createView"),
+    *("importCollection", "addShard", "removeShard"),
+)
+_ROLE = (
+    *("createUser", "updateUser", "dropUser", "dropAllUsersFromDatabase", "grantRolesToUser"),
+    *("revokeRolesFromUser", "createRole", "updateRole", "dropRole", "dropAllRolesFromDatabase"),
+    *("grantRolesToRole", "revokeRolesFromRole", "grantPrivilegesToRole", "revokePrivilegesFromRole"),
+    *("dropPrivilegesToRole", "directAuthMutation", "_mergeAuthzCollections"),
+)
+_CLASSES = {
+    **dict.fromkeys(_READ, "READ"),
+    **dict.fromkeys(_WRITE, "WRITE"),
+    **dict.fromkeys(_DDL, "DDL"),
+    **dict.fromkeys(_ROLE, "ROLE"),
+}
+
+OF_THE_CONNECTION = frozenset(
+    {"hello", "ismaster", "isMaster", "saslStart", "saslContinue", "authenticate", "ping", "endSessions"}
+)
+"""What drivers send by themselves to open, keep and close connections: no statement of anybody."""
+
+ERROR_NAMES = {
+    2: "BadValue",
+    11: "UserNotFound",
+    13: "Unauthorized",
+    17: "ProtocolError",
+    18: "AuthenticationFailed",
+    26: "NamespaceNotFound",
+    31: "RoleNotFound",
+    48: "NamespaceExists",
+    276: "IndexBuildAborted",
+    334: "MechanismUnavailable",
+    11600: "InterruptedAtShutdown",
+    51003: "UserAlreadyExists",
+}
+
+
+def class_of(operation: str | None) -> str:
+    """READ, WRITE, DDL, ROLE, or MISC for every other command."""
+    return _CLASSES.get(operation or "", "MISC")
+
+
+def error_name(code: int) -> str:
+    """The name of an error code where it is one of those that audit records hold, else its number."""
+    return ERROR_NAMES.get(code) or str(code)
+
+
+def database_of(namespace: str | None) -> str | None:
+    """The database of ``database.collection``."""
+    return namespace.partition(".")[0] or None if namespace else None
+
+
+def objects_of(namespace: str | None) -> tuple[str, ...] | None:
+    """The collection as ``database.collection``; None where the command is about none."""
+    if not namespace:
+        return None
+    collection = namespace.partition(".")[2]
+    return (namespace,) if collection and collection != "$cmd" else None
+
+
+def operation_of(command: Mapping[str, Any]) -> str | None:
+    """The name of a command: its first field. A part of an update or a delete starts with ``q``."""
+    for name in command:
+        return None if name == "q" else name
+    return None

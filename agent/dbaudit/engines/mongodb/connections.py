@@ -1,0 +1,65 @@
+"""What is known of the connections of a server: who is behind ``conn12``.
+
+A line of the log names its connection only; who logged in over it, and with which application, stands in
+earlier lines.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+_MOST = 65_536
+
+
+class Known(msgspec.Struct, gc=False):
+    """A connection: its client's address and application, and who logged in over it."""
+
+    ip: str | None = None
+    port: int | None = None
+    application: str | None = None
+    user: str | None = None
+    user_database: str | None = None
+    opened_us: int | None = None
+    uuid: str | None = None
+    own: bool = False
+
+
+class Connections:
+    """The open connections of one process of the server; of too many the oldest are forgotten."""
+
+    def __init__(self, most: int = _MOST) -> None:
+        self._most = most
+        self._known: dict[str, Known] = {}
+
+    def get(self, name: str) -> Known | None:
+        return self._known.get(name)
+
+    def put(self, name: str, known: Known) -> None:
+        """Remember a connection, in the place of an earlier one of the same name."""
+        self._known.pop(name, None)
+        self._known[name] = known
+        if len(self._known) > self._most:
+            del self._known[next(iter(self._known))]
+
+    def at(self, name: str) -> Known:
+        """The connection of this name, remembered from now on where it was not."""
+        known = self._known.get(name)
+        if known is None:
+            known = Known()
+            self.put(name, known)
+        return known
+
+    def forget(self, name: str) -> Known | None:
+        return self._known.pop(name, None)
+
+    def clear(self) -> None:
+        """Another process of the server begins to count anew."""
+        self._known.clear()
+
+    def of(self, names: set[str]) -> dict[str, Known]:
+        """Those of these names, as they are now."""
+        return {name: msgspec.structs.replace(self._known[name]) for name in names if name in self._known}
+
+    def own(self) -> list[str]:
+        """The names of the agent's own."""
+        return [name for name, known in self._known.items() if known.own]

@@ -1,0 +1,121 @@
+"""The attributes of a line of the server's log, also of one that getLog has cut."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+_CLOSERS = {"{": "}", "[": "]"}
+_COMMAND = '"command":'
+_decode_any = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+class Attributes(msgspec.Struct, gc=False):
+    """The attributes that are looked at, of whatever line; ``cut_command`` is the beginning of a command."""
+
+    remote: str | None = None
+    client: str | None = None
+    connection_id: int | None = msgspec.field(default=None, name="connectionId")
+    early_connection_id: int | None = msgspec.field(default=None, name="sessionId")
+    uuid: Any = None
+    doc: dict[str, Any] = {}
+    mechanism: str | None = None
+    principal_name: str | None = msgspec.field(default=None, name="principalName")
+    user: Any = None
+    authentication_database: str | None = msgspec.field(default=None, name="authenticationDatabase")
+    db: str | None = None
+    error: Any = None
+    result: Any = None
+    ns: str | None = None
+    application: str | None = msgspec.field(default=None, name="appName")
+    type: str | None = None
+    command: msgspec.Raw = msgspec.Raw(b"")
+    error_code: int | None = msgspec.field(default=None, name="errCode")
+    error_name: str | None = msgspec.field(default=None, name="errName")
+    duration_ms: float | None = msgspec.field(default=None, name="durationMillis")
+    returned: int | None = msgspec.field(default=None, name="nreturned")
+    inserted: int | None = msgspec.field(default=None, name="ninserted")
+    modified: int | None = msgspec.field(default=None, name="nModified")
+    deleted: int | None = msgspec.field(default=None, name="ndeleted")
+    cut_command: str | None = None
+
+    @property
+    def user_name(self) -> str | None:
+        """Later servers name the user here."""
+        return self.user if isinstance(self.user, str) else None
+
+    def command_text(self) -> str | None:
+        """The command as JSON; only its beginning where the line is cut."""
+        if self.cut_command is not None:
+            return self.cut_command
+        return bytes(self.command).decode(errors="replace") or None
+
+    def operation(self) -> str | None:
+        """The name of the command; of a part of an update or a delete, that of the line's type."""
+        text = self.command_text() or ""
+        start = text.find('"')
+        end = text.find('"', start + 1)
+        name = text[start + 1 : end] if 0 <= start < end else ""
+        return self.type if name in ("", "q") else name
+
+    def rows(self) -> int | None:
+        """How many documents the statement returned or changed."""
+        counts = (self.returned, self.inserted, self.modified, self.deleted)
+        return next((count for count in counts if count is not None and count >= 0), None)
+
+
+def attributes_of_cut(text: str) -> Attributes:
+    """What stands whole in attributes whose end is missing."""
+    start = text.find(_COMMAND)
+    command = text[start + len(_COMMAND) :] if start >= 0 else None
+    try:
+        found = _decode_any(mended(text))
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
+        found = {}
+    found.pop("command", None)
+    known = {name: value for name, value in found.items() if name in _NAMES}
+    for name in tuple(known):
+        try:
+            msgspec.convert({name: known[name]}, Attributes)
+        except msgspec.ValidationError:
+            del known[name]
+    attributes = msgspec.convert(known, Attributes)
+    attributes.cut_command = command
+    return attributes
+
+
+def mended(text: str) -> str:
+    """JSON that was cut, without its last value that is not whole, and with every bracket closed.
+
+    >>> mended('{"a": [1, {"b": "c", "d": "e')
+    '{"a": [1, {"b": "c"}]}'
+    """
+    stack: list[str] = []
+    kept = ""
+    end = position = 0
+    while position < len(text):
+        character = text[position]
+        if character == '"':
+            position += 1
+            while position < len(text) and text[position] != '"':
+                position += 2 if text[position] == "\\" else 1
+        elif character in _CLOSERS:
+            stack.append(_CLOSERS[character])
+            end, kept = position + 1, "".join(reversed(stack))
+        elif character in "}]":
+            if not stack or stack.pop() != character:
+                break
+            end, kept = position + 1, "".join(reversed(stack))
+            if not stack:
+                break
+        elif character == ",":
+            end, kept = position, "".join(reversed(stack))
+        position += 1
+    return text[:end] + kept
+
+
+_NAMES = frozenset(field.encode_name for field in msgspec.structs.fields(Attributes)) - {
+    "cut_command",
+    "command",
+}

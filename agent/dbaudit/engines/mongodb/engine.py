@@ -1,0 +1,60 @@
+"""MongoDB, as the agent and the documentation see it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from dbaudit.core.database import Target
+from dbaudit.core.errors import ConfigurationError, ErrorCode
+from dbaudit.core.statements import Dialect
+from dbaudit.engine.base import Capability, Decoded, DriverStatus, Engine, Session
+from dbaudit.engines.mongodb.options import OPTIONS_SCHEMA
+
+
+class MongoDBEngine(Engine):
+    """Servers 5 to 8: the audit log, the server log on the disk or through getLog, and the profiler."""
+
+    type = "mongodb"
+    display_name = "MongoDB"
+    default_port = 27017
+    supported_versions = ("5", "6", "7", "8")
+    capabilities = frozenset(
+        {
+            Capability.CONNECTIONS,
+            Capability.LOGIN_FAILURES,
+            Capability.DISCONNECTS,
+            Capability.QUERIES,
+            Capability.ROW_COUNTS,
+            Capability.DISK_SPACE,
+            Capability.LOCAL_FILES,
+            Capability.CLIENT_CERTIFICATES,
+        }
+    )
+    dialect = Dialect.MONGODB
+    options_schema = OPTIONS_SCHEMA
+
+    def driver_status(self) -> DriverStatus:
+        try:
+            import cryptography  # noqa: F401  # checks the PEM that the driver is given
+            import pymongo
+        except ImportError as error:
+            return DriverStatus("pymongo", problem=str(error).splitlines()[0])
+        return DriverStatus("pymongo", version=pymongo.version)
+
+    def open(self, target: Target) -> Session:
+        problem = self.driver_status().problem
+        if problem is not None:
+            raise ConfigurationError(
+                ErrorCode.DRIVER_MISSING,
+                f"The driver of MongoDB cannot be used: {problem}",
+                remedy="pip install 'dbaudit[mongodb]'",
+            )
+        from dbaudit.engines.mongodb.session import MongoDBSession
+
+        return MongoDBSession.open(target)
+
+    def decode(self, records: Sequence[Any]) -> Decoded:
+        from dbaudit.engines.mongodb.decoding import decode
+
+        return decode(records)

@@ -1,0 +1,78 @@
+"""Where reading goes on: the cursor of this engine, with an entry for every member of the deployment."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from dbaudit.core.errors import ConfigurationError, ErrorCode
+from dbaudit.engine.base import Cursor
+from dbaudit.engine.local_files import FilePosition
+
+_CURSOR_VERSION = 1
+
+
+class RingPosition(msgspec.Struct, frozen=True, kw_only=True):
+    """How many lines the process ``process`` had written to its log."""
+
+    process: str
+    lines: int
+
+
+class ProfilePosition(msgspec.Struct, frozen=True, kw_only=True):
+    """The last document that was read of system.profile: its record id, its hash and its time."""
+
+    number: int = 0
+    hash: str = ""
+    time_ms: int = 0
+
+
+class MemberPosition(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Where one server is read on: its log by ``ring`` or ``file``, its audit log, and its profilers by
+    database.
+
+    ``since_us`` is when collecting from it began. ``own`` are the agent's own connections.
+    """
+
+    since_us: int = 0
+    ring: RingPosition | None = None
+    file: FilePosition | None = None
+    audit: FilePosition | None = None
+    profiles: dict[str, ProfilePosition] = {}
+    own: tuple[str, ...] = ()
+
+
+class Position(msgspec.Struct, frozen=True, kw_only=True):
+    """The members by their addresses. ``since_us`` is when collecting began."""
+
+    v: int = _CURSOR_VERSION
+    since_us: int = 0
+    members: dict[str, MemberPosition] = {}
+
+    def cursor(self) -> Cursor:
+        """As JSON values."""
+        cursor: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(self))
+        return cursor
+
+
+def understood(cursor: Cursor) -> Position:
+    """The position that a stored cursor holds. Raises ConfigurationError for one of another engine."""
+    version = cursor.get("v")
+    if isinstance(version, int) and version > _CURSOR_VERSION:
+        raise ConfigurationError(
+            ErrorCode.CURSOR_INVALID,
+            f"The stored cursor has the form {version}, which this version of dbaudit does not know.",
+            remedy="Upgrade dbaudit.",
+        )
+    try:
+        position = msgspec.convert(cursor, Position)
+    except msgspec.ValidationError:
+        position = None
+    if position is None or position.v != _CURSOR_VERSION or not isinstance(cursor.get("members"), dict):
+        raise ConfigurationError(
+            ErrorCode.CURSOR_INVALID,
+            "The stored cursor is not one of this engine's.",
+            remedy="Declare the database anew, to begin again.",
+        )
+    return position
