@@ -139,10 +139,13 @@ class MySQLServer:
         self.port = 0
         self.superuser_password = ""
         self.authority = CertificateAuthority()
-        self._installation = installation(release)
+        self._installation = self._installed()
         self._settings: dict[str, Setting] = dict(settings or {})
         self._folder: Path | None = None
         self._process: subprocess.Popen[bytes] | None = None
+
+    def _installed(self) -> Installation:
+        return installation(self.release)
 
     def __enter__(self) -> Self:
         self._folder = processes.new_run_folder(f"mysql-{self.release}")

@@ -165,6 +165,9 @@ class GeneralLogReader:
                 self._connection.execute(f"DROP TABLE IF EXISTS {_qualified(name)}")
                 self._dropped.add(name)
 
+    def close(self) -> None:
+        """Nothing of its own is open."""
+
     # -- places
 
     def _first_place(self) -> Place:

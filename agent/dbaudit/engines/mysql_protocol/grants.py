@@ -32,7 +32,7 @@ class Grants(msgspec.Struct, frozen=True):
     grants: tuple[Grant, ...]
 
     def allow(self, right: str, schema: str = "*", table: str = "*") -> bool:
-        """Whether the account has a right, such as ``SELECT``, on a table, a schema, or (``*``) everywhere."""
+        """Whether the account has a right, such as ``SELECT``, on a table, a schema, or all (``*``)."""
         allowed = False
         for grant in self.grants:
             if grant.schema != "*" and not _matches(grant.schema, schema):

@@ -1,0 +1,23 @@
+"""Native records of every source, to events."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import groupby
+from typing import Any
+
+from dbaudit.engine.base import Decoded
+from dbaudit.engines.mysql_protocol import general_rows
+from dbaudit.engines.mysql_protocol.general_rows import GeneralLogBlock
+
+_DECODERS: dict[type, Callable[[Sequence[Any]], Decoded]] = {GeneralLogBlock: general_rows.decode}
+
+
+def decode(records: Sequence[Any]) -> Decoded:
+    """The events of native records, in their order. Pure."""
+    decoded = Decoded([], [])
+    for kind, alike in groupby(records, key=type):
+        part = _DECODERS[kind](list(alike))
+        decoded.events.extend(part.events)
+        decoded.rejected.extend(part.rejected)
+    return decoded
