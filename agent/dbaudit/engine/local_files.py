@@ -332,9 +332,7 @@ class LocalLog:
     ) -> FilePosition:
         head, head_bytes = position.head, position.head_bytes
         if not head_bytes:
-            beginning = _bytes_at(held, 0, HEAD_BYTES)
-            head_bytes = self._borders.first(beginning) or (HEAD_BYTES if len(beginning) == HEAD_BYTES else 0)
-            head = _fingerprint(beginning[:head_bytes])
+            head, head_bytes = head_of(_bytes_at(held, 0, HEAD_BYTES), self._borders)
         status = os.fstat(held.descriptor)
         return FilePosition(
             name=held.name,
@@ -374,6 +372,19 @@ class LocalLog:
         return TransientError(ErrorCode.AUDIT_SOURCE_MISSING, what)
 
 
+def head_of(beginning: bytes, borders: Borders = LINES) -> tuple[str, int]:
+    """The fingerprint of a file that begins with these (at most HEAD_BYTES) bytes, and of how many of them;
+    empty and 0 as long as its first record is not whole.
+    """
+    head_bytes = borders.first(beginning) or (HEAD_BYTES if len(beginning) >= HEAD_BYTES else 0)
+    return fingerprint(beginning[:head_bytes]), head_bytes
+
+
+def fingerprint(beginning: bytes) -> str:
+    """Of the first bytes of a file; empty for none."""
+    return hashlib.sha256(beginning).hexdigest()[:16] if beginning else ""
+
+
 def _at_start(file: RotatedFile) -> FilePosition:
     return FilePosition(
         name=file.name, device=file.device, inode=file.inode, size=file.size, modified_us=file.modified_us
@@ -397,11 +408,7 @@ def _is_in(position: FilePosition, held: _Held) -> bool:
         return False
     if not position.head_bytes:
         return held.identity == position.identity
-    return _fingerprint(_bytes_at(held, 0, position.head_bytes)) == position.head
-
-
-def _fingerprint(beginning: bytes) -> str:
-    return hashlib.sha256(beginning).hexdigest()[:16] if beginning else ""
+    return fingerprint(_bytes_at(held, 0, position.head_bytes)) == position.head
 
 
 def _modified_us(held: _Held) -> int:

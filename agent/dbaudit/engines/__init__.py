@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dbaudit.engine import Engine, hookimpl
-from dbaudit.engines.mongodb import MongoDBEngine
 from dbaudit.engines.mariadb import MariaDBEngine
+from dbaudit.engines.mongodb import MongoDBEngine
 from dbaudit.engines.mysql import MySQLEngine
 from dbaudit.engines.postgresql import PostgreSQLEngine
 from dbaudit.engines.redis_enterprise import RedisEnterpriseEngine

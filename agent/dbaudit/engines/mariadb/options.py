@@ -1,0 +1,101 @@
+"""The engine's own audit options: `audit_options.engine` of a MariaDB database."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+from dbaudit.core.errors import ConfigurationError, ErrorCode, FieldError
+
+
+class AuditSource(StrEnum):
+    """Where the server's activity is read."""
+
+    AUTO = "auto"
+    FILE = "file"
+    REMOTE_FILE = "remote_file"
+    SYSLOG = "syslog"
+    GENERAL_LOG = "general_log"
+
+
+class StartFrom(StrEnum):
+    """What of the audit log is read when the database is new to the agent."""
+
+    NOW = "now"
+    BEGINNING = "beginning"
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The options of one database; OPTIONS_SCHEMA describes them."""
+
+    audit_source: AuditSource = AuditSource.AUTO
+    audit_file: str | None = None
+    syslog_file: str | None = None
+    start_from: StartFrom = StartFrom.NOW
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> Options:
+        """Raises ConfigurationError naming the option that is wrong."""
+        try:
+            options = msgspec.convert(dict(given), cls)
+        except msgspec.ValidationError as error:
+            raise _wrong("", str(error)) from None
+        for name, path in (("audit_file", options.audit_file), ("syslog_file", options.syslog_file)):
+            if path is not None and not path.startswith("/"):
+                raise _wrong(f"/{name}", "must be an absolute path on the agent's host")
+        if options.audit_source is AuditSource.SYSLOG and options.syslog_file is None:
+            raise _wrong("/syslog_file", "is needed for audit_source syslog, such as /var/log/syslog")
+        return options
+
+
+OPTIONS_SCHEMA: Mapping[str, Any] = {
+    "type": "object",
+    "additionalProperties": False,
+    "properties": {
+        "audit_source": {
+            "enum": [source.value for source in AuditSource],
+            "default": AuditSource.AUTO.value,
+            "description": (
+                "Where the server's activity is read: `file` is the file of server_audit on the disk of the "
+                "agent's host, `remote_file` the same file through LOAD_FILE over the connection, `syslog` "
+                "the file that syslog writes on the agent's host, `general_log` the table "
+                "mysql.general_log; `auto` is the first of them that the server has and that can be read."
+            ),
+        },
+        "audit_file": {
+            "type": "string",
+            "pattern": "^/",
+            "description": (
+                "The absolute path of the file of server_audit on the agent's host; overrides what the "
+                "server says, for a folder that is mounted elsewhere."
+            ),
+        },
+        "syslog_file": {
+            "type": "string",
+            "pattern": "^/",
+            "description": (
+                "The absolute path of the file on the agent's host into which syslog writes what "
+                "server_audit sends it, such as /var/log/syslog."
+            ),
+        },
+        "start_from": {
+            "enum": [start.value for start in StartFrom],
+            "default": StartFrom.NOW.value,
+            "description": (
+                "What is read of a database that is new to the agent: `now` only what is logged from now on, "
+                "`beginning` everything that is still there."
+            ),
+        },
+    },
+}
+
+
+def _wrong(pointer: str, message: str) -> ConfigurationError:
+    return ConfigurationError(
+        ErrorCode.VALIDATION_FAILED,
+        f"The engine's options are wrong: {pointer.lstrip('/')} {message}".replace(":  ", ": "),
+        details=[FieldError(f"/audit_options/engine{pointer}", message)],
+    )

@@ -1,0 +1,234 @@
+"""Reading what the server tells of its activity, from the source that was chosen."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar
+
+import msgspec
+
+from dbaudit.core.clock import now_us
+from dbaudit.core.event import AuditEvent, gap
+from dbaudit.engine.base import Chunk, Cursor
+from dbaudit.engine.local_files import FilePosition, LocalLog, Portion
+from dbaudit.engines.mariadb.options import AuditSource, Options, StartFrom
+from dbaudit.engines.mariadb.position import Position, converted, not_ours, understood
+from dbaudit.engines.mariadb.records import LineBlock, LineContext, LineFormat
+from dbaudit.engines.mariadb.remote_file import RemoteFile, RemotePosition
+from dbaudit.engines.mariadb.rights import read_rights
+from dbaudit.engines.mariadb.settings import AuditSettings
+from dbaudit.engines.mariadb.sources import FILE_REMEDY, chosen_source, local_path, no_source
+from dbaudit.engines.mariadb.times import HoursIn, ServerHours, syslog_hours
+from dbaudit.engines.mysql_protocol.connection import ServerConnection
+from dbaudit.engines.mysql_protocol.general_log import GeneralLogReader
+
+_SETTINGS_HOLD_SECONDS = 60.0
+_SAME_FILE = frozenset({AuditSource.FILE, AuditSource.REMOTE_FILE})
+_CHANGED = "Another audit source is read from now on; what the former one still held was not read."
+_NOT_WRITTEN = "server_audit failed to write records: Server_audit_writes_failed grew."
+
+
+class _Source(Protocol):
+    """One way to read; ``place`` is a part of the cursor, None for a database that is new."""
+
+    def read(self, place: dict[str, Any] | None, limit_bytes: int) -> Chunk: ...
+
+    def acknowledge(self, place: dict[str, Any]) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class AuditReader:
+    """Reads one server, chunk by chunk."""
+
+    def __init__(
+        self,
+        connection: ServerConnection,
+        options: Options,
+        read_settings: Callable[[], AuditSettings],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._connection = connection
+        self._options = options
+        self._read_settings = read_settings
+        self._clock = clock
+        self._source: _Source | None = None
+        self._kind: AuditSource | None = None
+        self._settings = read_settings()
+        self._refreshed_at = clock()
+
+    def read(self, cursor: Cursor | None, limit_bytes: int) -> Chunk:
+        """The records after ``cursor``, about ``limit_bytes`` of them at most."""
+        position = None if cursor is None else understood(cursor)
+        if self._clock() - self._refreshed_at >= _SETTINGS_HOLD_SECONDS:
+            self.close()
+            self._settings = self._read_settings()
+            self._refreshed_at = self._clock()
+        source, kind = self._chosen()
+        gaps: list[AuditEvent] = []
+        place = None
+        if position is not None:
+            place = position.place
+            if position.source is not kind and {position.source, kind} != _SAME_FILE:
+                gaps.append(_changed(position, kind))
+                place = None
+            gaps += _not_written(position, self._settings)
+        chunk = source.read(place, limit_bytes)
+        after = Position(source=kind, place=dict(chunk.cursor), writes_failed=self._settings.writes_failed)
+        return Chunk(records=chunk.records, cursor=after.cursor(), gaps=(*gaps, *chunk.gaps), more=chunk.more)
+
+    def acknowledge(self, cursor: Cursor) -> None:
+        """What is before ``cursor`` is stored."""
+        position = understood(cursor)
+        if self._source is not None and position.source is self._kind:
+            self._source.acknowledge(position.place)
+
+    def close(self) -> None:
+        """Close what is open; reading may go on afterwards."""
+        if self._source is not None:
+            self._source.close()
+            self._source = None
+
+    def _chosen(self) -> tuple[_Source, AuditSource]:
+        if self._source is None or self._kind is None:
+            kind = chosen_source(self._connection, self._settings, self._options)
+            if kind is None:
+                raise no_source(self._settings)
+            self._source, self._kind = self._opened(kind), kind
+        return self._source, self._kind
+
+    def _opened(self, kind: AuditSource) -> _Source:
+        beginning = self._options.start_from is StartFrom.BEGINNING
+        settings = self._settings
+        if kind is AuditSource.GENERAL_LOG:
+            may_retire = read_rights(self._connection).may_retire
+            return _GeneralLog(GeneralLogReader(self._connection, may_retire=may_retire, beginning=beginning))
+        context = LineContext(
+            own_user=self._connection.target.username,
+            own_host=self._connection.client_host,
+            query_log_limit=settings.number("server_audit_query_log_limit", 1024),
+            server_host=settings.value("hostname"),
+            syslog_ident=settings.value("server_audit_syslog_ident"),
+            syslog_info=settings.value("server_audit_syslog_info"),
+        )
+        if kind is AuditSource.REMOTE_FILE:
+            remote = RemoteFile(self._connection, settings.audit_file, settings.rotations)
+            lines = _Lines(LineFormat.SERVER_AUDIT, ServerHours(self._connection), context)
+            return _RemoteLines(remote, lines, beginning=beginning)
+        log = LocalLog(local_path(kind, self._connection, settings, self._options), remedy=FILE_REMEDY)
+        if kind is AuditSource.SYSLOG:
+            return _LocalLines(log, _Lines(LineFormat.SYSLOG, syslog_hours, context), beginning=beginning)
+        lines = _Lines(LineFormat.SERVER_AUDIT, ServerHours(self._connection), context)
+        return _LocalLines(log, lines, beginning=beginning)
+
+
+class _GeneralLog:
+    def __init__(self, reader: GeneralLogReader) -> None:
+        self.reader = reader
+
+    def read(self, place: dict[str, Any] | None, limit_bytes: int) -> Chunk:
+        return self.reader.read(place, limit_bytes)
+
+    def acknowledge(self, place: dict[str, Any]) -> None:
+        self.reader.acknowledge(place)
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class _Lines(msgspec.Struct, frozen=True):
+    """How portions of a file become chunks."""
+
+    format: LineFormat
+    hours_in: HoursIn
+    context: LineContext
+
+    def chunk(self, portion: Portion) -> Chunk:
+        records = []
+        if portion.data:
+            at, data = portion.start, portion.data
+            hours_us = self.hours_in(data)
+            block = LineBlock(
+                self.format, at.head, at.offset, data, hours_us, self.context, whole=portion.whole
+            )
+            records.append(block)
+        return Chunk(
+            records=records,
+            cursor=msgspec.to_builtins(portion.after),
+            gaps=tuple(loss.event() for loss in portion.losses),
+            more=portion.more,
+        )
+
+
+class _LocalLines:
+    def __init__(self, log: LocalLog, lines: _Lines, *, beginning: bool) -> None:
+        self._log = log
+        self._lines = lines
+        self._beginning = beginning
+
+    def read(self, place: dict[str, Any] | None, limit_bytes: int) -> Chunk:
+        if place is None:
+            first = self._log.first_position(beginning=self._beginning)
+            return Chunk(records=[], cursor=msgspec.to_builtins(first), more=self._beginning)
+        return self._lines.chunk(self._log.read(_checked(converted(place, FilePosition)), limit_bytes))
+
+    def acknowledge(self, place: dict[str, Any]) -> None:
+        """The files are the server's."""
+
+    def close(self) -> None:
+        self._log.close()
+
+
+class _RemoteLines:
+    def __init__(self, file: RemoteFile, lines: _Lines, *, beginning: bool) -> None:
+        self._file = file
+        self._lines = lines
+        self._beginning = beginning
+
+    def read(self, place: dict[str, Any] | None, limit_bytes: int) -> Chunk:
+        if place is None:
+            first = self._file.first_position(beginning=self._beginning)
+            return Chunk(records=[], cursor=msgspec.to_builtins(first), more=self._beginning)
+        position = _checked(converted(place, RemotePosition))
+        return self._lines.chunk(self._file.read(position, limit_bytes))
+
+    def acknowledge(self, place: dict[str, Any]) -> None:
+        """The files are the server's."""
+
+    def close(self) -> None:
+        self._file.close()
+
+
+_Place = TypeVar("_Place", bound=FilePosition)
+
+
+def _checked(position: _Place) -> _Place:
+    if position.offset < 0 or position.head_bytes < 0:
+        raise not_ours()
+    return position
+
+
+def _changed(position: Position, kind: AuditSource) -> AuditEvent:
+    return gap(
+        key=f"gap:{position.source.value}:{kind.value}:{position.place}",
+        time_us=now_us(),
+        reason=_CHANGED,
+        source=position.source.value,
+        lost_records=None,
+    )
+
+
+def _not_written(position: Position, settings: AuditSettings) -> list[AuditEvent]:
+    before, failed = position.writes_failed, settings.writes_failed
+    if before is None or failed <= before:
+        return []
+    return [
+        gap(
+            key=f"gap:writes_failed:{position.place}:{failed}",
+            time_us=now_us(),
+            reason=_NOT_WRITTEN,
+            source=settings.audit_file,
+            lost_records=failed - before,
+        )
+    ]

@@ -1,0 +1,49 @@
+"""Native records of server_audit: blocks of whole lines, with what decoding needs to know of them."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+NO_LIMIT = 1 << 62
+
+
+class LineFormat(StrEnum):
+    """Who wrote the lines."""
+
+    SERVER_AUDIT = "server_audit"
+    SYSLOG = "syslog"
+
+
+class LineContext(msgspec.Struct, frozen=True):
+    """What decoding knows of the server and of the agent.
+
+    ``own_user`` and ``own_host`` are the agent's account and host as the server sees them.
+    ``query_log_limit`` is where server_audit cuts statements, in bytes. ``server_host``, ``syslog_ident`` and
+    ``syslog_info`` tell the lines of this server from others in the same syslog.
+    """
+
+    own_user: str = ""
+    own_host: str = ""
+    query_log_limit: int = NO_LIMIT
+    server_host: str = ""
+    syslog_ident: str = ""
+    syslog_info: str = ""
+
+
+class LineBlock(msgspec.Struct, frozen=True):
+    """Whole lines of one file.
+
+    ``file`` is the fingerprint of the file and ``offset`` where the lines begin in it. ``hours_us`` is when
+    each hour that the time stamps name begins, in microseconds since the epoch: the stamps are local time.
+    Where ``whole`` is False, ``data`` is one record that has no end.
+    """
+
+    format: LineFormat
+    file: str
+    offset: int
+    data: bytes
+    hours_us: dict[bytes, int]
+    context: LineContext
+    whole: bool = True

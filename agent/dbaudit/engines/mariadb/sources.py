@@ -1,0 +1,146 @@
+"""Which of the sources that the server has is read."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from dbaudit.core.errors import ConfigurationError, ErrorCode
+from dbaudit.engines.mariadb.options import AuditSource, Options
+from dbaudit.engines.mariadb.remote_file import RemoteFile
+from dbaudit.engines.mariadb.settings import AuditSettings
+from dbaudit.engines.mysql_protocol.connection import ServerConnection
+
+FILE_REMEDY = (
+    "Put the account of the agent into the group of the server: usermod --append --groups mysql "
+    "ACCOUNT_OF_THE_AGENT; and start the agent again."
+)
+LOAD_PLUGIN = (
+    "INSTALL SONAME 'server_audit'; SET GLOBAL server_audit_events = 'CONNECT,QUERY'; "
+    "SET GLOBAL server_audit_logging = ON; -- and the same in the server's configuration file"
+)
+GENERAL_LOG_ON = "SET GLOBAL log_output = 'TABLE'; SET GLOBAL general_log = ON;"
+_SYSLOG_FILES = ("/var/log/syslog", "/var/log/messages", "/var/log/user.log")
+_LOOKED_AT_BYTES = 1 << 20
+
+
+def chosen_source(
+    connection: ServerConnection, settings: AuditSettings, options: Options
+) -> AuditSource | None:
+    """The source that is declared, or the best one that can be read; None where there is none."""
+    if options.audit_source is not AuditSource.AUTO:
+        return options.audit_source
+    return next(_readable(connection, settings, options), None)
+
+
+def _readable(
+    connection: ServerConnection, settings: AuditSettings, options: Options
+) -> Iterator[AuditSource]:
+    if settings.to_file:
+        if options.audit_file or is_of_this_server(connection, settings, settings.audit_file):
+            yield AuditSource.FILE
+        elif RemoteFile(connection, settings.audit_file, settings.rotations).readable():
+            yield AuditSource.REMOTE_FILE
+    if settings.to_syslog and (options.syslog_file or syslog_file(connection, settings)):
+        yield AuditSource.SYSLOG
+    if settings.general_log_in_table:
+        yield AuditSource.GENERAL_LOG
+
+
+def local_path(
+    kind: AuditSource, connection: ServerConnection, settings: AuditSettings, options: Options
+) -> str:
+    """Where the file of a local source is on this host. Raises ConfigurationError."""
+    if kind is AuditSource.FILE:
+        return options.audit_file or settings.audit_file
+    path = options.syslog_file or syslog_file(connection, settings)
+    if path is None:
+        raise no_source(settings)
+    return path
+
+
+def syslog_file(connection: ServerConnection, settings: AuditSettings) -> str | None:
+    """The file of syslog on this host in which the agent's own log-in stands."""
+    found = (path for path in _SYSLOG_FILES if is_of_this_server(connection, settings, path))
+    return next(found, None)
+
+
+def is_of_this_server(connection: ServerConnection, settings: AuditSettings, path: str) -> bool:
+    """Whether a file on this host is where the server writes: the agent's own log-in stands in it."""
+    own = ",".join((settings.value("hostname"), connection.target.username, connection.client_host))
+    mark = re.compile(rb"%b(?::\d+)?,%d,\d+,[A-Z]" % (re.escape(own.encode()), connection.connection_id))
+    try:
+        with Path(path).open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - _LOOKED_AT_BYTES))
+            return mark.search(file.read()) is not None
+    except OSError:
+        return False
+
+
+def no_source(settings: AuditSettings) -> ConfigurationError:
+    """The error where nothing tells of the server's activity, or nothing of it can be read."""
+    if not settings.plugin_on and not settings.general_log_in_table:
+        return ConfigurationError(
+            ErrorCode.AUDIT_SOURCE_MISSING,
+            "The server records nothing: server_audit is not on, and the general log is not in a table.",
+            remedy=LOAD_PLUGIN,
+        )
+    return ConfigurationError(
+        ErrorCode.AUDIT_SOURCE_MISSING,
+        "What server_audit writes cannot be read: not from this host's disk, and not over the connection.",
+        remedy=f"{FILE_REMEDY} Or read the general log: {GENERAL_LOG_ON}",
+    )
+
+
+def unreadable(
+    source: AuditSource | None, connection: ServerConnection, settings: AuditSettings, options: Options
+) -> ConfigurationError | None:
+    """Why the records of a source cannot be read; None where they can."""
+    if source is None:
+        return no_source(settings)
+    if source is AuditSource.GENERAL_LOG:
+        if settings.general_log_in_table:
+            return None
+        return ConfigurationError(
+            ErrorCode.AUDIT_SOURCE_MISSING,
+            "The general log is off, or does not go to its table.",
+            remedy=GENERAL_LOG_ON,
+        )
+    wanted = "SYSLOG" if source is AuditSource.SYSLOG else "FILE"
+    if not (settings.to_syslog if source is AuditSource.SYSLOG else settings.to_file):
+        remedy = f"SET GLOBAL server_audit_output_type = '{wanted}'; SET GLOBAL server_audit_logging = ON;"
+        if not settings.plugin_loaded:
+            remedy = f"INSTALL SONAME 'server_audit'; {remedy}"
+        return ConfigurationError(
+            ErrorCode.AUDIT_SOURCE_MISSING,
+            f"server_audit is not loaded, or off, or does not write to {wanted}.",
+            remedy=remedy,
+        )
+    if source is AuditSource.REMOTE_FILE:
+        remote = RemoteFile(connection, settings.audit_file, settings.rotations)
+        return None if remote.readable() else remote.unreadable()
+    return _unreadable_file(local_path(source, connection, settings, options))
+
+
+def _unreadable_file(path: str) -> ConfigurationError | None:
+    try:
+        with Path(path).open("rb") as file:
+            file.read(1)
+        os.listdir(Path(path).parent)  # noqa: PTH208  # whether it may be listed, to follow rotation
+    except PermissionError as error:
+        return ConfigurationError(
+            ErrorCode.PERMISSION_MISSING,
+            f"{error.filename or path} cannot be read by the agent's account.",
+            remedy=FILE_REMEDY,
+        )
+    except OSError as error:
+        return ConfigurationError(
+            ErrorCode.AUDIT_SOURCE_MISSING,
+            f"{path} cannot be read: {error.strerror}.",
+            remedy="Run the agent on the server's host, or set the option audit_file (or syslog_file) to "
+            "where the file is here.",
+        )
+    return None
