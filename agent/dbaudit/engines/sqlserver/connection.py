@@ -1,0 +1,201 @@
+"""One connection to a monitored server through ODBC, every wait bounded."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import pyodbc
+
+from dbaudit.core.database import SslMode, Target
+from dbaudit.core.errors import ConfigurationError, ErrorCode, FieldError
+from dbaudit.engine.certificates import check_certificates
+from dbaudit.engines.sqlserver import freetds
+from dbaudit.engines.sqlserver.drivers import Family, OdbcDriver, driver_for
+from dbaudit.engines.sqlserver.failures import broken_login, refused_login, statement_failure
+from dbaudit.engines.sqlserver.options import Options
+from dbaudit.engines.sqlserver.tds import examine
+
+_ROWS_AT_ONCE = 200
+_EXAMINATION_SECONDS = 5.0
+_SETTINGS = (
+    "SET NOCOUNT ON; SET TEXTSIZE 2147483647; SET ANSI_NULLS ON; SET ANSI_WARNINGS ON; SET ANSI_PADDING ON; "
+    "SET QUOTED_IDENTIFIER ON; SET CONCAT_NULL_YIELDS_NULL ON; SET LOCK_TIMEOUT {milliseconds}"
+)
+
+
+class ServerConnection:
+    """A logged-in session that commits each statement.
+
+    Its statements raise ConfigurationError or TransientError, within ``target.statement_timeout_seconds``
+    plus the two seconds that drivers wait for a server to confirm that it stopped.
+    """
+
+    def __init__(self, connection: pyodbc.Connection, target: Target, driver: OdbcDriver) -> None:
+        self._connection = connection
+        self.target = target
+        self.driver = driver
+
+    @property
+    def driver_name(self) -> str:
+        """The driver with its version, as people would look it up."""
+        version = self._connection.getinfo(pyodbc.SQL_DRIVER_VER)
+        return f"{self.driver.family.value} {version}"
+
+    def rows(self, query: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """All rows of a statement; its parameters stand as ``?``."""
+        with self._executing(query, parameters) as cursor:
+            return [tuple(row) for row in cursor.fetchall()]
+
+    def row(self, query: str, parameters: Sequence[Any] = ()) -> tuple[Any, ...]:
+        """The only row of a statement that gives exactly one."""
+        (row,) = self.rows(query, parameters)
+        return row
+
+    def columns(self, query: str, parameters: Sequence[Any] = ()) -> list[str]:
+        """The names of the columns of a statement."""
+        with self._executing(query, parameters) as cursor:
+            return [column[0] for column in cursor.description or ()]
+
+    def batches(self, query: str, parameters: Sequence[Any]) -> Iterator[tuple[list[Any], list[str]]]:
+        """The rows of a statement as they come, with what the server said beside them.
+
+        What was not fetched is not waited for: the caller stops when it has enough.
+        """
+        with self._executing(query, parameters) as cursor:
+            while True:
+                rows = cursor.fetchmany(_ROWS_AT_ONCE)
+                said = [f"{kind} {text}" for kind, text in cursor.messages or ()]
+                if rows or said:
+                    yield rows, said
+                if len(rows) < _ROWS_AT_ONCE:
+                    return
+
+    def close(self) -> None:
+        with contextlib.suppress(pyodbc.Error):
+            self._connection.close()
+
+    @contextlib.contextmanager
+    def _executing(self, query: str, parameters: Sequence[Any]) -> Iterator[pyodbc.Cursor]:
+        cursor = None
+        try:
+            cursor = self._connection.cursor()
+            yield cursor.execute(query, *parameters)
+        except pyodbc.Error as error:
+            raise statement_failure(self.target, error) from error
+        finally:
+            if cursor is not None:
+                with contextlib.suppress(pyodbc.Error):
+                    cursor.close()
+
+
+def connect(target: Target, options: Options) -> ServerConnection:
+    """Reach the server and log in within ``target.connect_timeout_seconds``.
+
+    Raises ConfigurationError or TransientError; no message holds the password. Where the driver does not say
+    why it failed, the server is asked again, for at most five seconds more.
+    """
+    _check(target)
+    driver = driver_for(target, options)
+    started = time.monotonic()
+    try:
+        with _connection_string(target, driver) as text:
+            connection = pyodbc.connect(text, autocommit=True, timeout=_whole(target.connect_timeout_seconds))
+    except pyodbc.Error as error:
+        raise _why(target, error, started) from None
+    try:
+        connection.timeout = _whole(target.statement_timeout_seconds)
+        milliseconds = max(1, int(target.statement_timeout_seconds * 1000))
+        connection.execute(_SETTINGS.format(milliseconds=milliseconds)).close()
+    except pyodbc.Error as error:
+        with contextlib.suppress(pyodbc.Error):
+            connection.close()
+        raise statement_failure(target, error) from None
+    return ServerConnection(connection, target, driver)
+
+
+def _why(target: Target, error: pyodbc.Error, started: float) -> Exception:
+    refused = refused_login(target, error)
+    if refused is not None:
+        return refused
+    left = target.connect_timeout_seconds - (time.monotonic() - started)
+    patience = min(_EXAMINATION_SECONDS, max(1.0, left))
+    return examine(target, patience) or broken_login(target, error)
+
+
+@contextlib.contextmanager
+def _connection_string(target: Target, driver: OdbcDriver) -> Iterator[str]:
+    words = {
+        "DRIVER": driver.name,
+        "UID": target.username,
+        "PWD": target.password.reveal(),
+        "APP": target.application_name,
+    }
+    if target.database:
+        words["DATABASE"] = target.database
+    if driver.family is Family.FREETDS:
+        with freetds.section(target) as name:
+            yield _string({**words, "SERVERNAME": name}, _as_freetds_reads)
+        return
+    encrypt = target.ssl_mode is not SslMode.DISABLE
+    yield _string(
+        {
+            **words,
+            "SERVER": f"tcp:{target.host},{target.port}",
+            "Encrypt": "yes" if encrypt else "no",
+            "TrustServerCertificate": "no" if target.ssl_mode is SslMode.VERIFY_FULL else "yes",
+            # A session that the driver silently made anew would have another identity.
+            "ConnectRetryCount": "0",
+        },
+        _in_braces,
+    )
+
+
+def _string(words: dict[str, str], quote: Callable[[str], str]) -> str:
+    return ";".join(f"{name}={quote(value)}" for name, value in words.items())
+
+
+def _in_braces(value: str) -> str:
+    """As ODBC says: in braces, where a closing brace is written twice."""
+    return f"{{{value.replace('}', '}}')}}}"
+
+
+def _as_freetds_reads(value: str) -> str:
+    """FreeTDS takes everything as it stands up to a semicolon, or in braces up to a closing one before it."""
+    if ";" not in value and not value.startswith("{") and value == value.strip():
+        return value
+    if "};" in value:
+        raise ConfigurationError(
+            ErrorCode.VALIDATION_FAILED,
+            "username, password or database holds '};', which FreeTDS cannot be told.",
+            details=[FieldError("/password", "must not hold a closing brace before a semicolon")],
+            remedy="Choose another password, or use Microsoft's driver.",
+        )
+    return f"{{{value}}}"
+
+
+def _whole(seconds: float) -> int:
+    """ODBC counts whole seconds, and 0 means for ever."""
+    return max(1, math.ceil(seconds))
+
+
+def _check(target: Target) -> None:
+    check_certificates(target)
+    if target.ssl_cert:
+        raise ConfigurationError(
+            ErrorCode.VALIDATION_FAILED,
+            "SQL Server takes no client certificate: it authenticates by password.",
+            details=[FieldError("/ssl_cert", "must be left out for SQL Server")],
+            remedy="Leave ssl_cert and ssl_key out.",
+        )
+    fields = {"host": target.host, "database": target.database, "username": target.username}
+    for field, value in {**fields, "password": target.password.reveal()}.items():
+        if "\0" in value:
+            raise ConfigurationError(
+                ErrorCode.VALIDATION_FAILED,
+                f"{field} holds the character NUL, which SQL Server cannot be sent.",
+                details=[FieldError(f"/{field}", "must not hold the character NUL")],
+            )

@@ -1,0 +1,287 @@
+"""From rows to events: a pure function, whatever stands in the rows."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from dbaudit.core.event import AuditEvent, EventType, Outcome, Rejected, Severity
+from dbaudit.core.operations import operation_of
+from dbaudit.engine.base import Decoded
+from dbaudit.engines.sqlserver.actions import (
+    FAILED_LOGINS,
+    LOGINS,
+    LOGOUTS,
+    NAMES,
+    OF_THEMSELVES,
+    command_class,
+)
+from dbaudit.engines.sqlserver.extended_events import decode_events
+from dbaudit.engines.sqlserver.records import Rows
+from dbaudit.engines.sqlserver.splitting import identity, perhaps_continued
+from dbaudit.engines.sqlserver.trails import Kind
+
+_ADDRESS = re.compile(r"<address>([^<]*)(?:</address>|\Z)")
+_ERROR = re.compile(r"<error>(0x[0-9A-Fa-f]{1,8})</error>")
+_STATE = re.compile(r"<state>(\d+)</state>")
+_POOLED = re.compile(r"<pooled_connection>1</pooled_connection>")
+_PROTOCOL = re.compile(r"-- network protocol: ([^\r\n]+)")
+_CLIENT = re.compile(r"\[CLIENT: ([^\]]*)\]")
+_STACK = re.compile(r"<frame\b([^>]*)/>")
+_STACK_NAME = re.compile(r"\b(database_name|schema_name|object_name) = '([^']*)'")
+_ESCAPED = re.compile(r"_x([0-9A-Fa-f]{4})_")
+
+_KEPT_CHARACTERS = 16_384
+
+
+def decode(records: Sequence[Any]) -> Decoded:
+    """The events of blocks of rows, in their order."""
+    events: list[AuditEvent] = []
+    rejected: list[Rejected] = []
+    for block in records:
+        if block.kind is Kind.AUDIT:
+            _Decoder(block, events, rejected).run()
+        else:
+            decode_events(block, events, rejected)
+    return Decoded(events, rejected)
+
+
+class _Decoder:
+    """One block of audit rows."""
+
+    def __init__(self, block: Rows, events: list[AuditEvent], rejected: list[Rejected]) -> None:
+        self._block = block
+        self._events = events
+        self._rejected = rejected
+        self._names = {**NAMES, **block.actions}
+        # Of each session the record that may go on: its event, what its parts share, its parts, its last
+        # number.
+        self._open: dict[Any, tuple[AuditEvent, tuple[Any, ...], list[Sequence[Any]], int]] = {}
+
+    def run(self) -> None:
+        block = self._block
+        file_path: Any = None
+        offset: Any = None
+        file = ""
+        ordinal = block.skipped - 1
+        first = True
+        for row in block.rows:
+            if row[1] != offset or row[0] != file_path:
+                if not first:
+                    ordinal = -1
+                file_path, offset = row[0], row[1]
+                file = str(file_path).replace("\\", "/").rpartition("/")[2]
+            first = False
+            ordinal += 1
+            key = f"{file}:{offset}:{ordinal}"
+            try:
+                self._take(key, row)
+            except (TypeError, ValueError, AttributeError, IndexError) as error:
+                reason = f"a row that is not one of sys.fn_get_audit_file: {type(error).__name__}"
+                self._rejected.append(Rejected(key, _raw(row), reason))
+        for event, _shared, parts, _number in self._open.values():
+            _join(event, parts)
+
+    def _take(self, key: str, row: Sequence[Any]) -> None:
+        if row[3] > 1 and self._continues(row):
+            return
+        event = self._event(key, row)
+        if event is None:
+            return
+        self._events.append(event)
+        if perhaps_continued(row):
+            self._open_record(event, row)
+
+    def _open_record(self, event: AuditEvent, row: Sequence[Any]) -> None:
+        session = row[6]
+        if session in self._open:
+            known, _shared, parts, _number = self._open.pop(session)
+            _join(known, parts)
+        self._open[session] = (event, identity(row), [row], row[3])
+
+    def _continues(self, row: Sequence[Any]) -> bool:
+        begun = self._open.get(row[6])
+        if begun is None or begun[1] != identity(row) or row[3] != begun[3] + 1:
+            return self._is_own(row)
+        event, shared, parts, number = begun
+        parts.append(row)
+        self._open[row[6]] = (event, shared, parts, number + 1)
+        return True
+
+    def _is_own(self, row: Sequence[Any]) -> bool:
+        block = self._block
+        if (row[8] or row[7]) != block.own_login:
+            return False
+        if block.own_application is not None:
+            return bool(row[20] == block.own_application)
+        return any(own.session_id == row[6] and own.since_us <= row[2] for own in block.own_sessions)
+
+    def _event(self, key: str, row: Sequence[Any]) -> AuditEvent | None:
+        (
+            _file,
+            _offset,
+            time_us,
+            sequence,
+            action_id,
+            succeeded,
+            session_id,
+            login,
+            session_login,
+            database_user,
+            target_login,
+            target_user,
+            database,
+            schema,
+            name,
+            statement,
+            information,
+            _group,
+            transaction,
+            client_ip,
+            application,
+            host,
+            duration,
+            affected,
+            returned,
+            user_defined,
+        ) = row
+        if (session_login or login) == self._block.own_login and self._is_own(row):
+            return None
+        if time_us.__class__ is not int:
+            raise TypeError
+        action = action_id.rstrip()
+        meaning = self._names.get(action, action)
+        detail: dict[str, Any] = {"action_id": action}
+        event = AuditEvent(
+            key=key,
+            type=EventType.QUERY,
+            time_us=time_us,
+            user=session_login or login or None,
+            database=database or None,
+            application=application or None,
+            session_id=None if session_id is None else str(session_id),
+            source_ip=client_ip or None,
+            source_host=host or None,
+            rows_affected=returned if affected is None else affected,
+            duration_ms=duration,
+            detail=detail,
+        )
+        if client_ip is None or client_ip == "local machine":
+            _put_address(event, detail, client_ip or _address_in(information))
+        if meaning in LOGINS or meaning in FAILED_LOGINS or meaning in LOGOUTS:
+            _be_session_event(event, detail, meaning, bool(succeeded), statement, information)
+        else:
+            event.query = statement or None
+            if meaning in OF_THEMSELVES:
+                event.operation = meaning
+            else:
+                event.operation = (operation_of(statement) if statement else None) or meaning
+                detail["action"] = meaning
+            event.command_class = command_class(event.operation)
+            if not succeeded:
+                # Of everything but log-ins the audit tells whether it was permitted, not whether it worked.
+                event.outcome = Outcome.FAILURE
+                event.severity = Severity.WARNING
+                detail["permission"] = "denied"
+            if name:
+                event.objects = (f"{schema}.{name}" if schema else name,)
+            if information:
+                _put_stack(detail, information)
+        if login and session_login and login != session_login:
+            detail["acting_as"] = login
+        if database_user:
+            detail["database_user"] = database_user
+        if target_login:
+            detail["target_login"] = target_login
+        if target_user:
+            detail["target_user"] = target_user
+        if transaction:
+            detail["transaction_id"] = transaction
+        if user_defined:
+            detail["user_defined"] = user_defined
+        if sequence > 1:
+            detail["part"] = sequence  # the beginning of the statement was not among what was read
+        return event
+
+
+def _be_session_event(
+    event: AuditEvent,
+    detail: dict[str, Any],
+    meaning: str,
+    succeeded: bool,
+    statement: str | None,
+    information: str | None,
+) -> None:
+    event.outcome = Outcome.SUCCESS if succeeded else Outcome.FAILURE
+    if meaning in LOGOUTS:
+        event.type = EventType.DISCONNECT
+        event.outcome = None
+    elif meaning in FAILED_LOGINS:
+        event.type = EventType.LOGIN_FAILED
+        event.severity = Severity.WARNING
+        event.outcome = Outcome.FAILURE
+        if statement:
+            detail["message"] = statement
+            if event.source_ip is None and (client := _CLIENT.search(statement)):
+                _put_address(event, detail, client[1])
+    else:
+        event.type = EventType.LOGIN_SUCCESS
+    if statement and (protocol := _PROTOCOL.search(statement)):
+        detail["network_protocol"] = protocol[1]
+    if information:
+        if error := _ERROR.search(information):
+            number = int(error[1], 16)
+            event.error_code = str(number) if number else None
+        if state := _STATE.search(information):
+            detail["state"] = int(state[1])
+        if _POOLED.search(information):
+            detail["pooled_connection"] = True
+
+
+def _address_in(information: str | None) -> str | None:
+    if not information:
+        return None
+    found = _ADDRESS.search(information)
+    return found[1] if found else None
+
+
+def _put_address(event: AuditEvent, detail: dict[str, Any], address: str | None) -> None:
+    """`local machine` and `named pipe` are no addresses."""
+    event.source_ip = None
+    if not address:
+        return
+    bare = address.strip().strip("<>").strip()
+    if "." in bare or ":" in bare:
+        event.source_ip = bare
+    else:
+        detail["client"] = bare
+
+
+def _put_stack(detail: dict[str, Any], information: str) -> None:
+    frame = _STACK.search(information)
+    if frame is None:
+        return
+    names = [_ESCAPED.sub(_unescaped, part) for _what, part in _STACK_NAME.findall(frame[1])]
+    if any(names):
+        detail["called_from"] = ".".join(names)
+
+
+def _unescaped(found: re.Match[str]) -> str:
+    return chr(int(found[1], 16))
+
+
+def _join(event: AuditEvent, parts: list[Sequence[Any]]) -> None:
+    if len(parts) == 1:
+        return
+    texts = [part[15] for part in parts if part[15]]
+    if event.type is EventType.QUERY and texts:
+        event.query = "".join(texts)
+    elif texts and event.detail is not None and "message" in event.detail:
+        event.detail["message"] = "".join(texts)
+
+
+def _raw(row: Any) -> bytes:
+    return msgspec.json.encode(row, enc_hook=repr)[:_KEPT_CHARACTERS]

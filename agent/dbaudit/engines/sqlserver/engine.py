@@ -1,0 +1,63 @@
+"""SQL Server, as the agent and the documentation see it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from dbaudit.core.database import Target
+from dbaudit.core.errors import ConfigurationError, ErrorCode
+from dbaudit.core.statements import Dialect
+from dbaudit.engine.base import Capability, Decoded, DriverStatus, Engine, Session
+from dbaudit.engines.sqlserver.options import OPTIONS_SCHEMA
+
+DRIVER_REMEDY = (
+    "pip install 'dbaudit[sqlserver]' and, on the agent's host, apt-get install unixodbc tdsodbc "
+    "(or Microsoft's package msodbcsql18)"
+)
+
+
+class SQLServerEngine(Engine):
+    """Servers 2016 to 2025, read through SQL Server Audit files or an Extended Events session."""
+
+    type = "sqlserver"
+    display_name = "Microsoft SQL Server"
+    default_port = 1433
+    supported_versions = ("2016", "2017", "2019", "2022", "2025")
+    capabilities = frozenset(
+        {
+            Capability.CONNECTIONS,
+            Capability.LOGIN_FAILURES,
+            Capability.DISCONNECTS,
+            Capability.QUERIES,
+            Capability.ROW_COUNTS,
+            Capability.DISK_SPACE,
+        }
+    )
+    dialect = Dialect.SQLSERVER
+    options_schema = OPTIONS_SCHEMA
+
+    def driver_status(self) -> DriverStatus:
+        try:
+            import cryptography  # noqa: F401  # checks the PEM that drivers are given
+            import pyodbc
+        except ImportError as error:
+            return DriverStatus("pyodbc", problem=str(error).splitlines()[0])
+        return DriverStatus("pyodbc", version=pyodbc.version)
+
+    def open(self, target: Target) -> Session:
+        problem = self.driver_status().problem
+        if problem is not None:
+            raise ConfigurationError(
+                ErrorCode.DRIVER_MISSING,
+                f"The driver of SQL Server cannot be used: {problem}",
+                remedy=DRIVER_REMEDY,
+            )
+        from dbaudit.engines.sqlserver.session import SQLServerSession
+
+        return SQLServerSession.open(target)
+
+    def decode(self, records: Sequence[Any]) -> Decoded:
+        from dbaudit.engines.sqlserver.decoding import decode
+
+        return decode(records)

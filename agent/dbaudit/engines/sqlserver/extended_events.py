@@ -1,0 +1,154 @@
+"""Events of an Extended Events session, each an XML text, into events.
+
+The XML is the server's own and always of one form, so that it is taken apart by regular expressions: several
+times faster than a parser, and a text that was cut off is still understood as far as it goes.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from html import unescape
+from typing import Any
+
+from dbaudit.core.event import AuditEvent, EventType, Outcome, Rejected, Severity
+from dbaudit.core.operations import operation_of
+from dbaudit.engines.sqlserver.actions import command_class
+from dbaudit.engines.sqlserver.records import Rows
+
+_EVENT = re.compile(r'<event name="([^"]*)"[^>]*? timestamp="([^"]*)"')
+_FIELD = re.compile(
+    r'<(?:data|action) name="([^"]*)"[^>]*>\s*(?:<type [^>]*/>\s*)?'
+    r"(?:<value>([^<]*)</value>|<value\s*/>)\s*(?:<text>([^<]*)</text>)?"
+)
+_CLIENT = re.compile(r"\[CLIENT: ([^\]]*)\]")
+_LOGIN_OF_MESSAGE = re.compile(r"'([^']*)'")
+_STATEMENTS = {
+    "sql_batch_completed": "batch_text",
+    "rpc_completed": "statement",
+    "sql_statement_completed": "statement",
+}
+_LOGIN_FAILED = "18456"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_KEPT_BYTES = 65_536
+
+
+def decode_events(block: Rows, events: list[AuditEvent], rejected: list[Rejected]) -> None:
+    """Append the events of rows of sys.fn_xe_file_target_read_file."""
+    place: tuple[Any, Any] | None = None
+    ordinal = block.skipped - 1
+    for row in block.rows:
+        if place is not None and (row[0], row[1]) != place:
+            ordinal = -1
+        place = (row[0], row[1])
+        ordinal += 1
+        file = str(row[0]).replace("\\", "/").rpartition("/")[2]
+        key = f"{file}:{row[1]}:{ordinal}"
+        data = row[3] if isinstance(row[3], str) else ""
+        head = _EVENT.search(data)
+        time_us = _time_us(head[2]) if head else None
+        if head is None or time_us is None:
+            raw = data.encode("utf-8", "surrogatepass")[:_KEPT_BYTES]
+            rejected.append(Rejected(key, raw, "no event of Extended Events with a time"))
+            continue
+        fields = {name: _text(value, text) for name, value, text in _FIELD.findall(data)}
+        event = _event(key, head[1], time_us, fields)
+        if event.user == block.own_login and event.application == block.own_application:
+            continue
+        if not data.rstrip().endswith("</event>") and event.detail is not None:
+            event.detail["truncated"] = True
+        events.append(event)
+
+
+def _event(key: str, name: str, time_us: int, fields: dict[str, str]) -> AuditEvent:
+    user = (
+        fields.get("session_server_principal_name")
+        or fields.get("server_principal_name")
+        or fields.get("username")
+    )
+    detail: dict[str, Any] = {"event": name}
+    event = AuditEvent(
+        key=key,
+        type=EventType.QUERY,
+        time_us=time_us,
+        user=user or None,
+        database=fields.get("database_name") or None,
+        application=fields.get("client_app_name") or None,
+        session_id=fields.get("session_id") or None,
+        source_host=fields.get("client_hostname") or None,
+        detail=detail,
+    )
+    if name == "login":
+        event.type = EventType.LOGIN_SUCCESS
+        event.outcome = Outcome.SUCCESS
+        if fields.get("is_cached") == "true":
+            detail["pooled_connection"] = True
+    elif name == "logout":
+        event.type = EventType.DISCONNECT
+        event.duration_ms = _milliseconds(fields.get("duration"))
+    elif name == "error_reported":
+        _be_error(event, detail, fields)
+    else:
+        event.query = fields.get(_STATEMENTS.get(name, "statement")) or fields.get("batch_text") or None
+        event.duration_ms = _milliseconds(fields.get("duration"))
+        event.rows_affected = _number(fields.get("row_count"))
+        event.operation = (operation_of(event.query) if event.query else None) or name
+        event.command_class = command_class(event.operation)
+        result = fields.get("result")
+        if result is not None:
+            event.outcome = Outcome.SUCCESS if result == "OK" else Outcome.FAILURE
+            detail["result"] = result
+        if fields.get("object_name"):
+            event.objects = (fields["object_name"],)
+    return event
+
+
+def _be_error(event: AuditEvent, detail: dict[str, Any], fields: dict[str, str]) -> None:
+    message = fields.get("message") or ""
+    event.error_code = fields.get("error_number") or fields.get("error") or None
+    event.outcome = Outcome.FAILURE
+    event.severity = Severity.WARNING
+    detail["message"] = message
+    if state := _number(fields.get("state")):
+        detail["state"] = state
+    if event.error_code == _LOGIN_FAILED:
+        event.type = EventType.LOGIN_FAILED
+        if client := _CLIENT.search(message):
+            address = client[1].strip("<>")
+            if "." in address or ":" in address:
+                event.source_ip = address
+            else:
+                detail["client"] = address
+        if event.user is None and (login := _LOGIN_OF_MESSAGE.search(message)):
+            event.user = login[1] or None
+    else:
+        event.query = fields.get("sql_text") or None
+        event.operation = operation_of(event.query) if event.query else None
+
+
+def _text(value: str, text: str) -> str:
+    """What an enumeration means rather than its number."""
+    chosen = text or value
+    return unescape(chosen) if "&" in chosen else chosen
+
+
+def _time_us(stamp: str) -> int | None:
+    try:
+        moment = datetime.fromisoformat(stamp)
+    except ValueError:
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    past = moment - _EPOCH
+    return (past.days * 86_400 + past.seconds) * 1_000_000 + past.microseconds
+
+
+def _milliseconds(microseconds: str | None) -> float | None:
+    number = _number(microseconds)
+    return None if number is None else number / 1000
+
+
+def _number(text: str | None) -> int | None:
+    if text is None or not text.isascii() or not text.isdigit() or len(text) > 18:
+        return None
+    return int(text)

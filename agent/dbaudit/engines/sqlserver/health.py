@@ -1,0 +1,65 @@
+"""The health of a monitored server, measured over the agent's own connection."""
+
+from __future__ import annotations
+
+import statistics
+import time
+
+from dbaudit.core.clock import now_us
+from dbaudit.core.errors import ConfigurationError
+from dbaudit.core.report import CheckStatus, Health, judge_disk, judge_latency
+from dbaudit.engines.sqlserver.connection import ServerConnection
+from dbaudit.engines.sqlserver.options import Options
+from dbaudit.engines.sqlserver.rights import Rights, read_rights
+from dbaudit.engines.sqlserver.trails import chosen_kind, trails_of
+
+_ROUND_TRIPS = 5
+_VOLUMES = """
+    SELECT DISTINCT v.volume_mount_point, v.total_bytes, v.available_bytes
+    FROM sys.master_files AS f CROSS APPLY sys.dm_os_volume_stats(f.database_id, f.file_id) AS v
+"""
+
+
+def measure(connection: ServerConnection, options: Options) -> Health:
+    """Health measured now. Raises TransientError when the server does not answer any more."""
+    latency_ms = measure_latency_ms(connection)
+    rights = read_rights(connection)
+    free_ratio = lowest_free_ratio(connection, rights)
+    return Health(
+        connectivity=CheckStatus.HEALTHY,
+        permissions=_permissions(connection, rights, options),
+        latency=judge_latency(latency_ms),
+        disk_space=CheckStatus.UNKNOWN if free_ratio is None else judge_disk(free_ratio),
+        latency_ms=latency_ms,
+        disk_free_ratio=free_ratio,
+        measured_at_us=now_us(),
+    )
+
+
+def measure_latency_ms(connection: ServerConnection) -> float:
+    """The median of five round trips of a trivial statement, in milliseconds."""
+    durations: list[float] = []
+    while len(durations) < _ROUND_TRIPS:
+        started = time.perf_counter()
+        connection.row("SELECT 1 AS one")
+        durations.append((time.perf_counter() - started) * 1000)
+    return statistics.median(durations)
+
+
+def lowest_free_ratio(connection: ServerConnection, rights: Rights) -> float | None:
+    """The free share of the fullest volume that holds files of databases; None without the right to know.
+
+    The server tells of these volumes alone: that of the audit's files is among them or not.
+    """
+    if not rights.see_state.there:
+        return None
+    ratios = [free / total for _mount, total, free in connection.rows(_VOLUMES) if total]
+    return min(ratios, default=None)
+
+
+def _permissions(connection: ServerConnection, rights: Rights, options: Options) -> CheckStatus:
+    try:
+        trails_of(connection, rights, options, chosen_kind(connection, rights, options))
+    except ConfigurationError:
+        return CheckStatus.CRITICAL
+    return CheckStatus.HEALTHY

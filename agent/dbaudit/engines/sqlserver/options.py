@@ -1,0 +1,118 @@
+"""The engine's own audit options: `audit_options.engine` of a SQL Server database."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+from dbaudit.core.errors import ConfigurationError, ErrorCode, FieldError
+
+DEFAULT_EVENT_SESSION = "dbaudit"
+
+
+class Source(StrEnum):
+    """Which of the server's records are read."""
+
+    AUTO = "auto"
+    AUDIT = "audit"
+    EXTENDED_EVENTS = "extended_events"
+
+
+class StartFrom(StrEnum):
+    """What is read when the database is new to the agent."""
+
+    NOW = "now"
+    BEGINNING = "beginning"
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The options of one database; OPTIONS_SCHEMA describes them."""
+
+    source: Source = Source.AUTO
+    audit: str | None = None
+    event_session: str = DEFAULT_EVENT_SESSION
+    odbc_driver: str | None = None
+    start_from: StartFrom = StartFrom.NOW
+    poll_seconds: float = 1.0
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> Options:
+        """Raises ConfigurationError naming the option that is wrong."""
+        try:
+            options = msgspec.convert(dict(given), cls)
+        except msgspec.ValidationError as error:
+            raise _wrong("", str(error)) from None
+        for name in ("audit", "event_session", "odbc_driver"):
+            value = getattr(options, name)
+            if value is not None and (not value or len(value) > 260 or not value.isprintable()):
+                raise _wrong(f"/{name}", "must be a name of 1 to 260 printable characters")
+        if not 0 <= options.poll_seconds <= 3600:
+            raise _wrong("/poll_seconds", "must be between 0 and 3600")
+        if options.audit is not None and options.source is Source.EXTENDED_EVENTS:
+            raise _wrong("/audit", "is for the source audit; extended_events reads event_session")
+        return options
+
+
+_NAME = {"type": "string", "minLength": 1, "maxLength": 260}
+
+OPTIONS_SCHEMA: Mapping[str, Any] = {
+    "type": "object",
+    "additionalProperties": False,
+    "properties": {
+        "source": {
+            "enum": [source.value for source in Source],
+            "default": Source.AUTO.value,
+            "description": (
+                "Which records are read: `audit` the files of SQL Server Audit, `extended_events` the files "
+                "of an Extended Events session; `auto` is audit where the login may read it and there is "
+                "one, else extended_events."
+            ),
+        },
+        "audit": {
+            **_NAME,
+            "description": "The only server audit to read; without it, every audit that writes to files.",
+        },
+        "event_session": {
+            **_NAME,
+            "default": DEFAULT_EVENT_SESSION,
+            "description": "The Extended Events session to read; it must have an event_file target.",
+        },
+        "odbc_driver": {
+            **_NAME,
+            "description": (
+                "The ODBC driver: a name of odbcinst.ini, such as `FreeTDS` or `ODBC Driver 18 for SQL "
+                "Server`, or the absolute path of its library. Without it, the newest of Microsoft's, else "
+                "FreeTDS; FreeTDS first for what only it can do (ssl_ca, verify-ca)."
+            ),
+        },
+        "start_from": {
+            "enum": [start.value for start in StartFrom],
+            "default": StartFrom.NOW.value,
+            "description": (
+                "What is read of a database that is new to the agent: `now` only what is recorded from now "
+                "on, `beginning` every file that the server still keeps."
+            ),
+        },
+        "poll_seconds": {
+            "type": "number",
+            "minimum": 0,
+            "maximum": 3600,
+            "default": 1.0,
+            "description": (
+                "The pause before files in which nothing was new are opened again, in seconds. The server "
+                "itself writes its records with a delay of a second or more (QUEUE_DELAY)."
+            ),
+        },
+    },
+}
+
+
+def _wrong(pointer: str, message: str) -> ConfigurationError:
+    return ConfigurationError(
+        ErrorCode.VALIDATION_FAILED,
+        f"The engine's options are wrong: {pointer.lstrip('/')} {message}".replace(":  ", ": "),
+        details=[FieldError(f"/audit_options/engine{pointer}", message)],
+    )
