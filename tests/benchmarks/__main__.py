@@ -15,6 +15,12 @@ def _ingest(arguments: argparse.Namespace) -> None:
     ingest.main(arguments.records, arguments.rounds)
 
 
+def _server_audit(arguments: argparse.Namespace) -> None:
+    from tests.benchmarks import server_audit
+
+    server_audit.main(arguments.records, arguments.rounds)
+
+
 def _latency(arguments: argparse.Namespace) -> None:
     from tests.benchmarks import latency
 
@@ -47,6 +53,7 @@ def _db_conns(arguments: argparse.Namespace) -> None:
 
 _PARTS: dict[str, Callable[[argparse.Namespace], None]] = {
     "ingest": _ingest,
+    "server_audit": _server_audit,
     "latency": _latency,
     "tps": _tps,
     "api": _api,
@@ -59,8 +66,12 @@ def main() -> None:
     """Runs the parts that are asked for."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     parser.add_argument("part", nargs="?", choices=_PARTS, help="the only part to run")
-    parser.add_argument("--records", type=int, default=1_000_000, help="of the log (ingest, peers, db_conns)")
-    parser.add_argument("--rounds", type=int, default=3, help="whose median is taken (ingest, db_conns)")
+    parser.add_argument(
+        "--records", type=int, default=1_000_000, help="of the log (ingest, server_audit, peers, db_conns)"
+    )
+    parser.add_argument(
+        "--rounds", type=int, default=3, help="whose median is taken (ingest, server_audit, db_conns)"
+    )
     parser.add_argument("--seconds", type=float, default=20.0, help="of statements (latency)")
     parser.add_argument("--pairs", type=int, default=5, help="of runs with and without the agent (tps)")
     parser.add_argument("--seconds-a-run", type=int, default=6, help="of pgbench (tps)")
