@@ -76,7 +76,7 @@ class Place(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     undecided: tuple[tuple[str, str], ...] = ()
 
     def cursor(self) -> Cursor:
-        cursor: dict[str, Any] = msgspec.to_builtins(self)
+        cursor: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(self))
         return cursor
 
 
@@ -171,20 +171,18 @@ class GeneralLogReader:
     # -- places
 
     def _first_place(self) -> Place:
-        now = self._server_now_us()
-        rows = self._rows(LIVE, 0, 1)
-        if not rows:
-            return Place(since_us=now if not self._beginning else 0)
+        start = Place(own=(self._connection.connection_id,))
         if self._beginning:
-            return Place()
-        # The rows that are there now; more may come between the two statements, and are read then.
+            return start
+        start = msgspec.structs.replace(start, since_us=self._server_now_us())
+        # The rows that are there now; more may come between the statements, and are read then.
         number = int(self._connection.value("SELECT COUNT(*) FROM mysql.general_log"))
-        last = self._rows(LIVE, number - 1, 1)
-        if not last:
-            return Place(since_us=now)
-        return Place(
-            row=number, head=_fingerprint(rows[0]), last=_fingerprint(last[0]), skipped=number, since_us=now
-        )
+        rows = self._rows(LIVE, 0, 1) if number else []
+        last = self._rows(LIVE, number - 1, 1) if number else []
+        if not rows or not last:
+            return start
+        head, last_read = _fingerprint(rows[0]), _fingerprint(last[0])
+        return msgspec.structs.replace(start, row=number, head=head, last=last_read, skipped=number)
 
     def _without_dropped(self, place: Place) -> Place:
         left = tuple(name for name in place.finished if name not in self._dropped)
@@ -219,7 +217,6 @@ class GeneralLogReader:
     # -- reading
 
     def _read(self, place: Place, cursor: Cursor, limit_bytes: int) -> Chunk:
-        asked = self._server_now_us() if not place.table else place.until_us
         table = _qualified(place.table) if place.table else LIVE
         ahead = self._ahead
         first = place.row + ahead
@@ -237,6 +234,8 @@ class GeneralLogReader:
                 self._quiet, self._ahead = None, 0
                 return self._read(place, cursor, limit_bytes)
             return self._after_replaced(place, limit_bytes)
+        # Behind the rows: the driver keeps the last result, which is a small one then.
+        asked = place.until_us if place.table else self._server_now_us()
         new = rows[overlap:]
         kept = _within(new, limit_bytes)
         whole = kept == len(new) and len(new) < wanted
