@@ -1,4 +1,4 @@
-"""The conformance suite on PostgreSQL: jsonlog and csvlog remotely, and the log's files on the disk."""
+"""The conformance suite on PostgreSQL: each format of the log over the connection, and on the disk."""
 
 import contextlib
 import itertools
@@ -7,10 +7,10 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from dbaudit.engine import SslMode, Target
+from dbaudit.engine import Secret, SslMode, Target
 from dbaudit.engines.postgresql import PostgreSQLEngine
 from dbaudit.testing import Monitored, Visitor
-from dbaudit.testing.suite import Conformance
+from dbaudit.testing.suite import Conformance, SourceConformance
 from psycopg import sql
 
 from tests.conftest import missing_engine_is_told
@@ -20,6 +20,7 @@ from tests.servers.postgresql import PostgresServer, Tls
 from tests.servers.processes import wait_for
 
 USER, USER_PASSWORD = "lena", "right"
+CERTIFIED = "certified"
 _REVOKES = {
     "pg_monitor": sql.SQL("revoke pg_monitor from {}"),
     "pg_stat_file": sql.SQL("revoke execute on function pg_stat_file(text, boolean) from {}"),
@@ -96,14 +97,49 @@ class MonitoredPostgreSQL(Monitored):
     def tls_target(self, mode: SslMode) -> Target:
         return target(self._server, ssl_mode=mode, ssl_ca=self._server.ca_certificate)
 
+    def client_certificate_target(self) -> Target:
+        credential = self._server.client_certificate(CERTIFIED)
+        return target(
+            self._server,
+            username=CERTIFIED,
+            password=Secret(""),
+            ssl_mode=SslMode.VERIFY_FULL,
+            ssl_ca=self._server.ca_certificate,
+            ssl_cert=credential.certificate,
+            ssl_key=Secret(credential.key),
+        )
+
+
+class MonitoredLocally(MonitoredPostgreSQL):
+    """The server's log on the disk of this host, for which no right on its functions is needed."""
+
+    rights = ()
+
+
+@contextlib.contextmanager
+def started(major: int) -> Iterator[PostgresServer]:
+    settings = {"log_statement": "all"}
+    hba = [f"hostssl all {CERTIFIED} 127.0.0.1/32 cert"]
+    with (
+        missing_engine_is_told(),
+        PostgresServer(major, tls=Tls.OFFERED, settings=settings, hba=hba) as server,
+    ):
+        server.create_collector_role(COLLECTOR, PASSWORD)
+        server.create_role(CERTIFIED, PASSWORD)
+        server.create_role(USER, USER_PASSWORD)
+        yield server
+
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[PostgresServer]:
-    settings = {"log_statement": "all"}
-    with missing_engine_is_told(), PostgresServer(17, tls=Tls.OFFERED, settings=settings) as started:
-        started.create_collector_role(COLLECTOR, PASSWORD)
-        started.create_role(USER, USER_PASSWORD)
-        yield started
+    with started(17) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def oldest() -> Iterator[PostgresServer]:
+    with started(11) as server:
+        yield server
 
 
 class TestJsonlogOverTheConnection(Conformance):
@@ -112,7 +148,13 @@ class TestJsonlogOverTheConnection(Conformance):
         return MonitoredPostgreSQL(server, log_source="remote", log_format="jsonlog")
 
 
-class TestCsvlogOverTheConnection(Conformance):
+class TestCsvlogOfTheOldestVersion(SourceConformance):
+    @pytest.fixture
+    def monitored(self, oldest: PostgresServer) -> Monitored:
+        return MonitoredPostgreSQL(oldest, log_source="remote", log_format="csvlog")
+
+
+class TestLogOnTheDisk(SourceConformance):
     @pytest.fixture
     def monitored(self, server: PostgresServer) -> Monitored:
-        return MonitoredPostgreSQL(server, log_source="remote", log_format="csvlog")
+        return MonitoredLocally(server, log_source="local", log_format="csvlog")

@@ -16,19 +16,15 @@ from dbaudit.testing.suite.resuming import ResumingChecks
 from dbaudit.testing.suite.secrets import SecretChecks
 from dbaudit.testing.suite.tls import TlsChecks
 
-__all__ = ["Conformance"]
+__all__ = ["Conformance", "SourceConformance"]
+
+
+class SourceConformance(ReportingChecks, CollectingChecks, ResumingChecks, HostileChecks):
+    """What depends on the audit source: for the other sources of an engine that passes all of Conformance."""
 
 
 class Conformance(
-    MetadataChecks,
-    ConnectingChecks,
-    TlsChecks,
-    ReportingChecks,
-    CollectingChecks,
-    ResumingChecks,
-    HostileChecks,
-    SecretChecks,
-    ResourceChecks,
+    MetadataChecks, ConnectingChecks, TlsChecks, SourceConformance, SecretChecks, ResourceChecks
 ):
     """Every check. A test that an engine cannot pass for a reason is overridden by one that says the reason
     with ``pytest.skip``.
