@@ -7,6 +7,7 @@ on a server.
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -31,9 +32,7 @@ _ROWS = re.compile(
     r"(?: WHERE (?P<where>.*?))?(?: OPTION \(MAXDOP 1\))?\Z",
     re.DOTALL,
 )
-_END = re.compile(
-    r"SELECT TOP \(2\) file_name, \w+, COUNT\(\*\) AS row_count FROM sys\.(?P<function>fn_\w+)\("
-)
+_END = re.compile(r"SELECT TOP \(2\) .*, \w+, COUNT\(\*\) AS row_count FROM sys\.(?P<function>fn_\w+)\(")
 _PARAMETER = re.compile(r"@P\d+")
 
 ACTIONS = {
@@ -58,7 +57,9 @@ class Answers:
 
     def __init__(self, model: Model) -> None:
         self.model = model
-        self.statements: list[tuple[str, list[Any]]] = []
+        self.statements: deque[tuple[str, list[Any]]] = deque(maxlen=20)
+        self.visitors: set[str] = set()
+        """Logins whose statements, whatever they are, are recorded and answered with a row."""
         self.failing: Callable[[str], None] | None = None
         """Called with each statement before it is answered; may raise."""
         self._known: list[tuple[str, Callable[[Session, str, Sequence[Any]], Result | None]]] = [
@@ -82,7 +83,7 @@ class Answers:
         if model.refuses_logins is not None:
             raise SqlError(*model.refuses_logins, severity=14)
         if model.passwords.get(login.user) != login.password:
-            model.fail_login(login.user, login.host)
+            model.fail_login(login.user)
             raise SqlError(18456, f"Login failed for user '{login.user}'.", 14)
         database = login.database or "master"
         if database not in model.databases:
@@ -101,6 +102,9 @@ class Answers:
         self.statements.append((text, list(values)))
         if self.failing is not None:
             self.failing(text)
+        if self.model.sessions[number].login in self.visitors:
+            self.model.record_statement(number, sql)
+            return _result(["one"], [[1]])
         for mark, handler in self._known:
             if mark in text:
                 return handler(self.model.sessions[number], text, values)
@@ -118,7 +122,7 @@ class Answers:
             ".".join(str(part) for part in (*model.version, 3)),
             model.edition,
             model.engine_edition,
-            microseconds(model.now()) // 1_000_000,
+            microseconds(model.next_time()) // 1_000_000,
         ]
         return _result(_names(sql), [row])
 

@@ -143,6 +143,8 @@ class Model:
         self.event_sessions: list[EventSession] = []
         self.volumes = [("/var/opt/mssql", 100_000_000_000, 40_000_000_000)]
         self.sessions: dict[int, Session] = {}
+        self.live = False
+        """Whether records bear the present time, and not one that is the same in each run."""
         self.records_sessions = True
         """Whether log-ins and log-outs through the protocol are recorded, as a server does."""
         self.refuses_logins: tuple[int, str] | None = None
@@ -194,10 +196,9 @@ class Model:
 
     def next_time(self) -> datetime:
         """Some events happen at the same moment."""
+        if self.live:
+            return datetime.now(UTC)
         return STARTED + timedelta(microseconds=1500 * (next(self._times) // 2))
-
-    def now(self) -> datetime:
-        return self.next_time()
 
     def record(self, audit: Audit, action: str, **columns: Any) -> None:
         """One audit record: as many rows as its statement has parts of 4000 characters."""
@@ -259,8 +260,34 @@ class Model:
             for events in self.event_sessions:
                 self.record_event(events, "logout", duration=1000, **_event_fields(session))
 
-    def fail_login(self, login: str, host: str) -> None:
+    def record_statement(self, number: int, statement: str) -> None:
+        """What a session ran, with the audits and sessions that record batches."""
+        session = self.sessions[number]
+        for audit in self.audits:
+            self.record(audit, "BCM", statement=statement, **_of(session))
+        for events in self.event_sessions:
+            fields = _event_fields(session)
+            self.record_event(
+                events,
+                "sql_batch_completed",
+                duration=1500,
+                row_count=1,
+                result="OK",
+                batch_text=statement,
+                **fields,
+            )
+
+    def fail_login(self, login: str) -> None:
         if self.records_sessions:
+            for events in self.event_sessions:
+                self.record_event(
+                    events,
+                    "error_reported",
+                    error_number=18456,
+                    severity=14,
+                    state=8,
+                    message=f"Login failed for user '{login}'. [CLIENT: 127.0.0.1]",
+                )
             for audit in self.audits:
                 self.record(
                     audit,

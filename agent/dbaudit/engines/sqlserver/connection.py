@@ -47,8 +47,7 @@ class ServerConnection:
 
     def rows(self, query: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """All rows of a statement; its parameters stand as ``?``."""
-        with self._executing(query, parameters) as cursor:
-            return [tuple(row) for row in cursor.fetchall()]
+        return [tuple(row) for rows, _said in self.batches(query, parameters) for row in rows]
 
     def row(self, query: str, parameters: Sequence[Any] = ()) -> tuple[Any, ...]:
         """The only row of a statement that gives exactly one."""
@@ -60,11 +59,24 @@ class ServerConnection:
         with self._executing(query, parameters) as cursor:
             return [column[0] for column in cursor.description or ()]
 
-    def batches(self, query: str, parameters: Sequence[Any]) -> Iterator[tuple[list[Any], list[str]]]:
+    def batches(self, query: str, parameters: Sequence[Any] = ()) -> Iterator[tuple[list[Any], list[str]]]:
         """The rows of a statement as they come, with what the server said beside them.
 
         What was not fetched is not waited for: the caller stops when it has enough.
         """
+        fetched = 0
+        try:
+            for rows, said in self._fetched(query, parameters):
+                fetched += len(rows)
+                yield rows, said
+        except UnicodeDecodeError:
+            # A name or a statement may hold half of a character of UTF-16: anybody may write one.
+            self._replace_broken_characters()
+            for rows, said in self._fetched(query, parameters):
+                new, fetched = rows[fetched:], max(0, fetched - len(rows))
+                yield new, said
+
+    def _fetched(self, query: str, parameters: Sequence[Any]) -> Iterator[tuple[list[Any], list[str]]]:
         with self._executing(query, parameters) as cursor:
             while True:
                 rows = cursor.fetchmany(_ROWS_AT_ONCE)
@@ -73,6 +85,11 @@ class ServerConnection:
                     yield rows, said
                 if len(rows) < _ROWS_AT_ONCE:
                     return
+
+    def _replace_broken_characters(self) -> None:
+        """From now on; slower than what the driver does by itself."""
+        for kind in (pyodbc.SQL_WCHAR, pyodbc.SQL_WVARCHAR, pyodbc.SQL_WLONGVARCHAR):
+            self._connection.add_output_converter(kind, _with_replacements)
 
     def close(self) -> None:
         with contextlib.suppress(pyodbc.Error):
@@ -90,6 +107,10 @@ class ServerConnection:
             if cursor is not None:
                 with contextlib.suppress(pyodbc.Error):
                     cursor.close()
+
+
+def _with_replacements(raw: bytes) -> str:
+    return raw.decode("utf-16-le", "replace")
 
 
 def connect(target: Target, options: Options) -> ServerConnection:

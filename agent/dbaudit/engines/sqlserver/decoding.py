@@ -34,6 +34,8 @@ _STACK = re.compile(r"<frame\b([^>]*)/>")
 _STACK_NAME = re.compile(r"\b(database_name|schema_name|object_name) = '([^']*)'")
 _ESCAPED = re.compile(r"_x([0-9A-Fa-f]{4})_")
 
+_END_OF_TIME_US = 253_402_300_800_000_000  # the year 10000
+_LARGEST = 1 << 63
 _KEPT_CHARACTERS = 16_384
 
 
@@ -150,8 +152,8 @@ class _Decoder:
         ) = row
         if (session_login or login) == self._block.own_login and self._is_own(row):
             return None
-        if time_us.__class__ is not int:
-            raise TypeError
+        if not 0 <= time_us < _END_OF_TIME_US:
+            raise ValueError
         action = action_id.rstrip()
         meaning = self._names.get(action, action)
         detail: dict[str, Any] = {"action_id": action}
@@ -190,6 +192,9 @@ class _Decoder:
                 event.objects = (f"{schema}.{name}" if schema else name,)
             if information:
                 _put_stack(detail, information)
+        for number in (affected, returned, transaction, duration, sequence):
+            if number is not None and not -_LARGEST <= number < _LARGEST:
+                raise ValueError
         if login and session_login and login != session_login:
             detail["acting_as"] = login
         if database_user:

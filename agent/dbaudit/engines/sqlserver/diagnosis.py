@@ -46,10 +46,14 @@ def test(connection: ServerConnection, options: Options, facts: ServerFacts) -> 
         success=all(diagnosis.status is not DiagnosisStatus.FAILED for diagnosis in diagnoses),
         latency_ms=latency_ms,
         version=facts.version,
-        permissions=rights.permissions,
+        permissions={right.name: right.there for right in _rights_for(rights, kind)},
         diagnoses=diagnoses,
         audit_source=_audit_source(kind, trails),
     )
+
+
+def _rights_for(rights: Rights, kind: Kind) -> tuple[Right, ...]:
+    return rights.for_audits if kind is Kind.AUDIT else (rights.see_state,)
 
 
 def _audit_source(kind: Kind, trails: list[Trail]) -> str | None:
@@ -105,7 +109,7 @@ def _least_privilege(rights: Rights) -> Diagnosis:
             f"ALTER SERVER ROLE sysadmin DROP MEMBER {quoted(rights.login)}; -- and the grants of the "
             "documentation",
         )
-    if rights.held["VIEW SERVER SECURITY AUDIT"] is None and rights.held["CONTROL SERVER"]:
+    if not rights.finer and rights.held["CONTROL SERVER"]:
         return warning(
             code,
             "Before SQL Server 2022 only CONTROL SERVER opens audit files, which opens everything else too.",

@@ -54,7 +54,7 @@ class OwnSession(msgspec.Struct, frozen=True):
     since_us: int
 
 
-class Progress(msgspec.Struct, frozen=True):
+class Progress(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The position in every trail, by its key, and the agent's latest sessions."""
 
     trails: dict[str, Position]

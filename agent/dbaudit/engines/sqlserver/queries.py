@@ -50,6 +50,8 @@ AUDIT_COLUMNS = (
     "additional_information",
     *_PERHAPS_MISSING,
 )
+# A path in a code page would come in that of the driver's locale.
+_FILE_NAME = "CONVERT(nvarchar(260), file_name) AS file_name"
 EVENT_COLUMNS = ("file_name", "file_offset", "object_name", "event_data")
 FILE, OFFSET = 0, 1
 """Where every row has its place, whichever function gave it."""
@@ -93,7 +95,8 @@ def end_query(kind: Kind) -> str:
 
 _ENDS = {
     Kind.AUDIT: (
-        "SELECT TOP (2) file_name, audit_file_offset, COUNT(*) AS row_count "
+        "SELECT TOP (2) CONVERT(nvarchar(260), file_name) AS file_name, audit_file_offset, "
+        "COUNT(*) AS row_count "
         "FROM sys.fn_get_audit_file(?, DEFAULT, DEFAULT) GROUP BY file_name, audit_file_offset "
         "ORDER BY file_name DESC, audit_file_offset DESC"
     ),
@@ -108,6 +111,8 @@ _ENDS = {
 def _audit_column(name: str, known: Collection[str]) -> str:
     if name == "time_us":
         return f"{_TIME_US} AS time_us"
+    if name == "file_name":
+        return _FILE_NAME
     if name in _PERHAPS_MISSING and name not in known:
         return f"CONVERT({_PERHAPS_MISSING[name]}, NULL) AS {name}"
     return name

@@ -40,9 +40,15 @@ class Rights(msgspec.Struct, frozen=True):
     held: dict[str, bool | None]
 
     @property
-    def permissions(self) -> dict[str, bool]:
-        """The rights that this server knows, under the names that a test report shows."""
-        return {_snake(name): there for name, there in self.held.items() if there is not None}
+    def finer(self) -> bool:
+        """Whether the server has the rights of 2022, one of which opens audit files and nothing else."""
+        return self.held["VIEW SERVER SECURITY AUDIT"] is not None
+
+    @property
+    def for_audits(self) -> tuple[Right, ...]:
+        """What reading audits takes; without the first two nothing can be read."""
+        rights = (self.read_audit, self.see_audits, self.see_audit_status, self.see_state)
+        return tuple({right.name: right for right in rights}.values())
 
     @property
     def read_audit(self) -> Right:

@@ -72,8 +72,8 @@ def chosen_kind(connection: ServerConnection, rights: Rights, options: Options) 
         return Kind.AUDIT
     if rights.see_state.there and event_sessions(connection, options):
         return Kind.EXTENDED_EVENTS
-    # Neither is there: what is missing is told of the one that the rights speak for.
-    return Kind.EXTENDED_EVENTS if rights.see_state.there and not rights.read_audit.there else Kind.AUDIT
+    # Neither is there: what is missing is told of the one that needs the lower right on this server.
+    return Kind.AUDIT if rights.read_audit.there or rights.finer else Kind.EXTENDED_EVENTS
 
 
 def trails_of(connection: ServerConnection, rights: Rights, options: Options, kind: Kind) -> list[Trail]:
