@@ -99,7 +99,7 @@ class Collecting:
 
     def queries(self) -> list[str | None]:
         """The statement of each event, None where it has none."""
-        return [event.query for event in self.events]
+        return [self._monitored.statement_of(event) for event in self.events]
 
     def of(self, user: str | None, *types: EventType) -> list[AuditEvent]:
         """The events of a user, of these types if any are given."""

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, NoReturn
 import msgspec
 import pytest
 
-from dbaudit.engine import Engine, Secret, SslMode, Target
+from dbaudit.engine import AuditEvent, Engine, Secret, SslMode, Target
 from dbaudit.testing.mutation import mutated
 
 Mutate = Callable[[bytes], bytes]
@@ -79,6 +79,12 @@ class Monitored(ABC):
     def visit(self) -> Visitor:
         """Log in as an ordinary user."""
         self._not_given("visit")
+
+    def statement_of(self, event: AuditEvent) -> str | None:
+        """What of an event tells the statement, as ``Visitor.run`` returned it: its field ``query``, unless
+        the source holds no statements and something else names them.
+        """
+        return event.query
 
     def fail_to_log_in(self) -> str:
         """Try to log in with a wrong password; returns the name of the user as it was given."""
