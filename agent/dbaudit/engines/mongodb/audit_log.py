@@ -19,6 +19,7 @@ from dbaudit.engines.mongodb.commands import (
     database_of,
     error_name,
     objects_of,
+    without_session,
 )
 from dbaudit.engines.mongodb.joining import FailedLogins
 from dbaudit.engines.mongodb.records import Context
@@ -26,6 +27,7 @@ from dbaudit.engines.mongodb.times import Stamp, stamp_us
 
 _PLAIN = (Outcome.SUCCESS, Severity.INFO, None)
 _NO_PARAM = b"{}"
+IMPLICIT_LOGOUT = "Implicit logout due to client connection closure"
 
 
 class Endpoint(msgspec.Struct, frozen=True, gc=False):
@@ -79,6 +81,8 @@ class Subject(msgspec.Struct, gc=False):
     mechanism: Any = None
     ns: Any = None
     application: Any = None
+    reason: Any = None
+    initial_users: Any = msgspec.field(default=None, name="initialUsers")
 
 
 _decode_record = msgspec.json.Decoder(AuditRecord).decode
@@ -120,7 +124,7 @@ class AuditDecoder:
     def _check(self, record: AuditRecord, key: str) -> None:
         try:
             check = _decode_check(record.param or record.params or _NO_PARAM)
-            query = bytes(check.args).decode() or None
+            query = without_session(bytes(check.args).decode()) or None
         except _ERRORS:
             raise RecordError("an authorization check of an unknown form") from None
         operation = check.command
@@ -202,6 +206,11 @@ class AuditDecoder:
             event.application = _application(subject.application)
             if (event.application, ip) == (context.own_application, context.own_ip):
                 return
+        elif operation == "logout" and subject.reason == IMPLICIT_LOGOUT:
+            if context.logged:
+                return
+            event.type = EventType.DISCONNECT
+            event.user = _first_user(subject.initial_users) or event.user
         else:
             namespace = subject.ns if isinstance(subject.ns, str) else None
             event.database = database_of(namespace) or (subject.db if isinstance(subject.db, str) else None)
@@ -249,6 +258,11 @@ def _session(record: AuditRecord, ip: str | None, port: int | None) -> str | Non
         if isinstance(binary, str):
             return ocsf.uuid_text(binary)
     return f"{ip}:{port}" if ip is not None and port is not None else None
+
+
+def _first_user(users: object) -> str | None:
+    name = users[0].get("user") if isinstance(users, list) and users and isinstance(users[0], dict) else None
+    return name if isinstance(name, str) else None
 
 
 def _application(value: object) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -40,6 +41,9 @@ OF_THE_CONNECTION = frozenset(
 )
 """What drivers send by themselves to open, keep and close connections: no statement of anybody."""
 
+OF_THE_SESSION = frozenset({"lsid", "$clusterTime", "$configTime", "$topologyTime"})
+"""The fields that drivers add to a command."""
+
 ERROR_NAMES = {
     2: "BadValue",
     11: "UserNotFound",
@@ -54,6 +58,20 @@ ERROR_NAMES = {
     11600: "InterruptedAtShutdown",
     51003: "UserAlreadyExists",
 }
+
+_SESSION = re.compile(
+    r',\s*"(?:lsid|\$clusterTime|\$configTime|\$topologyTime)"\s*:\s*'
+    r"\{[^{}]*(?:\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\}[^{}]*)*\}"
+)
+
+
+def without_session(command: str) -> str:
+    """A command as JSON without what drivers add of their session, which differs each time.
+
+    >>> without_session('{"find":"t","lsid":{"id":{"$uuid":"7e69"}},"$db":"shop"}')
+    '{"find":"t","$db":"shop"}'
+    """
+    return _SESSION.sub("", command) if '"lsid"' in command or '"$clusterTime"' in command else command
 
 
 def class_of(operation: str | None) -> str:

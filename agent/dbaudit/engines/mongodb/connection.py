@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -28,6 +29,7 @@ from dbaudit.engines.mongodb.tls import tls_options
 X509 = "MONGODB-X509"
 EXTERNAL = "$external"
 _HEARTBEAT_MS = 30_000
+_CLOSING_SECONDS = 1.0
 _PERHAPS_ANOTHER_PROTOCOL = frozenset(
     {ErrorCode.CONNECTION_TIMEOUT, ErrorCode.TLS_FAILED, ErrorCode.CONNECTION_LOST}
 )
@@ -92,12 +94,9 @@ class MemberConnection:
 
     def close(self) -> None:
         """Ends the connections and the driver's threads. Never raises."""
-        try:
+        # The driver tells the server of the end of its sessions: one that hangs is not waited for.
+        with self._files, contextlib.suppress(PyMongoError, OSError), pymongo.timeout(_CLOSING_SECONDS):
             self._client.close()
-        except (PyMongoError, OSError):
-            pass
-        finally:
-            self._files.close()
 
 
 class _FirstAnswer(ServerHeartbeatListener):

@@ -6,6 +6,8 @@ from typing import Any
 
 import msgspec
 
+from dbaudit.engines.mongodb.commands import without_session
+
 _CLOSERS = {"{": "}", "[": "]"}
 _COMMAND = '"command":'
 _decode_any = msgspec.json.Decoder(dict[str, Any]).decode
@@ -49,7 +51,8 @@ class Attributes(msgspec.Struct, gc=False):
         """The command as JSON; only its beginning where the line is cut."""
         if self.cut_command is not None:
             return self.cut_command
-        return bytes(self.command).decode(errors="replace") or None
+        text = bytes(self.command).decode(errors="replace")
+        return without_session(text) or None
 
     def operation(self) -> str | None:
         """The name of the command; of a part of an update or a delete, that of the line's type."""

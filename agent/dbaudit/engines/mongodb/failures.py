@@ -27,6 +27,7 @@ _GOING_AWAY = frozenset({91, 11600, 11601, 11602})
 _NOT_READY = frozenset({189, 13435, 13436, 10107, 10058})
 _UNKNOWN_COMMAND = 59
 
+_TLS = re.compile(r"SSL handshake failed|\[SSL: ")
 _NOT_TRUSTED = re.compile(r"CERTIFICATE_VERIFY_FAILED|certificate verify failed", re.IGNORECASE)
 _OTHER_NAME = re.compile(r"hostname mismatch|doesn't match|not valid for|IP address mismatch", re.IGNORECASE)
 _CLIENT_CERTIFICATE = re.compile(
@@ -41,7 +42,7 @@ def connection_failure(target: Target, place: str, error: BaseException) -> Dbau
     words = _one_line(target, f"{error} {error.__cause__ or ''}")
     if isinstance(error, OperationFailure):
         return statement_failure(target, place, error)
-    if isinstance(error, ssl.SSLError) or "SSL handshake failed" in words:
+    if isinstance(error, ssl.SSLError) or _TLS.search(words):
         return _tls_failure(target, place, words)
     if _TOO_OLD.search(words):
         return ConfigurationError(
@@ -79,7 +80,7 @@ def statement_failure(target: Target, place: str, error: PyMongoError) -> Dbaudi
             f"{place} did not answer a command within {target.statement_timeout_seconds:g} seconds.",
         )
     if isinstance(error, ConnectionFailure):
-        if "SSL handshake failed" in words:
+        if _TLS.search(words):
             return _tls_failure(target, place, words)
         return TransientError(ErrorCode.CONNECTION_LOST, f"The connection to {place} was lost.")
     return TransientError(ErrorCode.CONNECTION_LOST, f"The driver failed at {place}: {words}")

@@ -22,6 +22,7 @@ from dbaudit.engines.mongodb.commands import (
     database_of,
     error_name,
     objects_of,
+    without_session,
 )
 from dbaudit.engines.mongodb.records import Context
 
@@ -169,7 +170,7 @@ def _check(api: Api, event: AuditEvent, unmapped: Unmapped) -> AuditEvent | None
         return None
     event.operation, event.command_class = api.operation, class_of(api.operation)
     event.database, event.objects = database_of(api.request.uid), objects_of(api.request.uid)
-    event.query = bytes(unmapped.args).decode(errors="replace") or None
+    event.query = without_session(bytes(unmapped.args).decode(errors="replace")) or None
     if api.response.code != 0:
         event.outcome, event.severity = Outcome.FAILURE, Severity.WARNING
         event.error_code = api.response.error or error_name(api.response.code)

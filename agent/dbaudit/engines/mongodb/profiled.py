@@ -18,6 +18,7 @@ from dbaudit.core.event import AuditEvent, EventType, Outcome, Severity
 from dbaudit.engines.mongodb.addresses import is_address
 from dbaudit.engines.mongodb.commands import (
     OF_THE_CONNECTION,
+    OF_THE_SESSION,
     class_of,
     database_of,
     error_name,
@@ -98,6 +99,8 @@ def _json(command: object) -> str | None:
     if command is None:
         return None
     try:
+        if isinstance(command, dict):
+            command = {name: value for name, value in command.items() if name not in OF_THE_SESSION}
         return json_util.dumps(command, json_options=_JSON, ensure_ascii=False)
     except (TypeError, ValueError, OverflowError, RecursionError):
         raise RecordError("a command that cannot be written as JSON") from None

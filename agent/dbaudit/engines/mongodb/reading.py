@@ -165,7 +165,7 @@ class MemberReader:
             own_ip=found.own_ip,
             audited=audited,
             audited_statements=audited and found.audit_successes,
-            logged=True,
+            logged=not found.quiet,
             profiled=frozenset(self._profiled),
         )
 

@@ -13,8 +13,8 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     ``member`` is the server's address where several are read, else empty. ``since_us``: what is older was
     before the agent's time. ``own_user`` and ``own_user_database``, ``own_application`` and ``own_ip`` are
     how the server sees the agent. ``audited`` says that the audit log tells of log-ins and refusals,
-    ``audited_statements`` that it tells of every statement, ``logged`` that the server's log is read beside
-    it. ``profiled`` are the databases whose profiler is read.
+    ``audited_statements`` that it tells of every statement, ``logged`` that the server's log tells of
+    connections. ``profiled`` are the databases whose profiler is read.
     """
 
     member: str = ""
