@@ -1,107 +1,15 @@
-"""The conformance suite on MariaDB: server_audit on the disk and over the connection, and the general log."""
+"""The conformance suite on MariaDB: server_audit on the disk and over the connection."""
 
-import contextlib
-import os
-import random
 from collections.abc import Iterator
-from typing import Any
 
-import msgspec
-import pymysql
 import pytest
-from dbaudit.core.secret import Secret
-from dbaudit.engine import SslMode, Target
-from dbaudit.engines.mariadb import MariaDBEngine
-from dbaudit.testing import Monitored, Visitor
-from dbaudit.testing.monitored import Mutate
+from dbaudit.testing import Monitored
 from dbaudit.testing.suite import Conformance
 
 from tests.conftest import missing_engine_is_told
-from tests.engines.mariadb.targets import COLLECTOR, GENERAL_LOG_GRANTS, PASSWORD, target
+from tests.engines.mariadb.monitored import USER, USER_PASSWORD, MonitoredFile, MonitoredRemotely
+from tests.engines.mariadb.targets import COLLECTOR, GENERAL_LOG_GRANTS, PASSWORD
 from tests.servers.mariadb import MariaDBServer, Tls
-from tests.servers.mysql import quoted
-
-USER, USER_PASSWORD = "lena", "right"
-ACCOUNT = f"{COLLECTOR}@'127.0.0.1'"
-
-
-class Client(Visitor):
-    user = USER
-
-    def __init__(self, server: MariaDBServer) -> None:
-        self._connection = server.connect(USER, USER_PASSWORD)
-
-    def run(self, text: str) -> str:
-        statement = f"select {quoted(text)}"
-        with self._connection.cursor() as cursor:
-            cursor.execute(statement)
-        return statement
-
-    def leave(self) -> None:
-        with contextlib.suppress(pymysql.Error):
-            self._connection.close()
-
-
-class MonitoredMariaDB(Monitored):
-    engine = MariaDBEngine()
-
-    def __init__(self, server: MariaDBServer, **options: str) -> None:
-        self._server = server
-        self._options = options
-
-    def target(self) -> Target:
-        return target(self._server, ssl_mode=SslMode.REQUIRE, options=self._options)
-
-    def visit(self) -> Visitor:
-        return Client(self._server)
-
-    def fail_to_log_in(self) -> str:
-        with contextlib.suppress(pymysql.err.OperationalError):
-            self._server.connect(USER, "wrong")
-        return USER
-
-    def tls_target(self, mode: SslMode) -> Target:
-        return target(self._server, ssl_mode=mode, ssl_ca=self._server.ca_certificate, options=self._options)
-
-    def client_certificate_target(self) -> Target:
-        credential = self._server.client_certificate(COLLECTOR)
-        return target(
-            self._server,
-            ssl_mode=SslMode.VERIFY_FULL,
-            ssl_ca=self._server.ca_certificate,
-            ssl_cert=credential.certificate,
-            ssl_key=Secret(credential.key),
-            options=self._options,
-        )
-
-    def carry_out(self, remedy: str) -> None:
-        for statement in remedy.partition(" -- ")[0].split(";"):
-            if statement.strip():
-                self._server.execute_admin(statement)
-
-
-class MonitoredFile(MonitoredMariaDB):
-    """server_audit, wherever its file is read."""
-
-    def rotate(self) -> None:
-        self._server.rotate_audit_file()
-
-    def lose(self) -> None:
-        os.truncate(self._server.audit_file, 0)
-
-    def mutated(self, record: Any, mutate: Mutate, chance: random.Random) -> Any:
-        return msgspec.structs.replace(record, data=mutate(record.data))
-
-    def write_hostile(self, raw: bytes) -> None:
-        with self._server.audit_file.open("ab") as log:
-            log.write(raw)
-
-
-class MonitoredRemotely(MonitoredFile):
-    rights = ("FILE",)
-
-    def revoke(self, right: str) -> None:
-        self._server.execute_admin(f"revoke file on *.* from {ACCOUNT}")
 
 
 @pytest.fixture(scope="module")
