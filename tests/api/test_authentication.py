@@ -28,6 +28,7 @@ def call(api: Api, operation_id: str, key: str | None) -> int:
         path = path.format(database_id=api.declared()["id"], event_id="evt_1")
     body = {
         "create_database": declaration(),
+        "apply_databases": {"databases": [declaration()]},
         "update_database": {"name": "x"},
         "put_db_conns_auditing": {"audit_protocol": "local", "audit_address": "/run/listener.sock"},
         "put_cluster_policy": {"db_conns_auditing": False},

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-from dbaudit.api.errors import STATUS_OF
 from dbaudit.core.database import AuditOptions, AuditStatus, ConnectionStatus, Database, SslMode
+from dbaudit.core.errors import HTTP_STATUS
 from dbaudit.core.event import AuditEvent, EventType, Outcome, Severity
 from dbaudit.core.report import CheckStatus, DiagnosisStatus
 from dbaudit.state.api_keys import Scope
@@ -129,7 +129,7 @@ def test_every_error_status_is_documented_for_some_operation() -> None:
         for status in operation["responses"]
     }
     # 405 belongs to no operation: the method has none.
-    assert set(STATUS_OF.values()) - {405} <= documented
+    assert set(HTTP_STATUS.values()) - {405} <= documented
 
 
 def test_document_and_page_are_served_without_a_key_and_load_nothing_from_elsewhere(api: Api) -> None:

@@ -14,6 +14,7 @@ from flask import Flask, Response, g, request
 from prometheus_client import CollectorRegistry
 
 from dbaudit.api.authentication import Authenticator
+from dbaudit.api.bulk import bulk_blueprint
 from dbaudit.api.cluster import cluster_blueprint
 from dbaudit.api.connection_tests import ConnectionTests
 from dbaudit.api.databases import databases_blueprint
@@ -67,8 +68,10 @@ def create_app(
     """
     app = Flask(__name__, static_folder=None)
     app.url_map.merge_slashes = False
-    app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
     document = Document()
+    app.config["MAX_CONTENT_LENGTH"] = max(
+        settings.max_body_bytes, *(o.max_body_bytes or 0 for o in document.operations.values())
+    )
     gate = Gate(
         document,
         Authenticator(
@@ -82,10 +85,10 @@ def create_app(
     registry.register(StateFigures(state))
     room = WaitingRoom(settings.waiting_requests)
     app.extensions[WAITING_ROOM] = room
+    known = Engines(engines)
     for blueprint in (
-        databases_blueprint(
-            gate, state, Engines(engines), ConnectionTests(state, room, settings.test_timeout_seconds)
-        ),
+        databases_blueprint(gate, state, known, ConnectionTests(state, room, settings.test_timeout_seconds)),
+        bulk_blueprint(gate, state, known),
         events_blueprint(gate, state, room),
         cluster_blueprint(gate, state),
         nodes_blueprint(gate, state),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 from jsonschema.protocols import Validator
 
@@ -28,10 +28,23 @@ class Body:
         self._details = field_errors(validator, self._fields)
         self.sound: Mapping[str, Any] = _sound(self._fields, "", [detail.pointer for detail in self._details])
 
+    @classmethod
+    def of_entry(cls, fields: Mapping[str, Any]) -> Self:
+        """One entry of a body that fits its schema, as a body of its own."""
+        body = cls.__new__(cls)
+        body._fields, body._details, body.sound = dict(fields), [], fields
+        return body
+
     @property
     def secrets(self) -> list[Secret]:
-        """The secrets among the fields."""
-        return [Secret(self.sound[field]) for field in SECRET_FIELDS if self.sound.get(field) is not None]
+        """The secrets among the fields, and among those of its entries."""
+        entries = self.sound.get("databases", ())
+        found = [
+            fields.get(field)
+            for fields in (self.sound, *(e for e in entries if isinstance(e, dict)))
+            for field in SECRET_FIELDS
+        ]
+        return [Secret(value) for value in found if isinstance(value, str)]
 
     def checked(self, more: Sequence[FieldError] = ()) -> Mapping[str, Any]:
         """All fields. Raises RequestError where the schema or ``more`` has anything against them."""

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 
-import msgspec
 from flask import Blueprint, Response, request
 
 from dbaudit.api.answer_cache import AnswerCache, Kept
 from dbaudit.api.answers import json_answer, json_bytes, kept_answer
 from dbaudit.api.connection_tests import ConnectionTests, report_object
 from dbaudit.api.database_objects import database_object, details_object, plan_object, status_object
-from dbaudit.api.declarations import Wanted, wanted_change, wanted_new
+from dbaudit.api.declarations import fields_after, wanted_change, wanted_new
 from dbaudit.api.engines import Engines
 from dbaudit.api.gate import Call, Gate
 from dbaudit.api.parameters import Query
@@ -82,7 +80,7 @@ class _Databases:
             raise exists_already(declaration)
         switched_on = self._state.db_conns.check(declaration.db_conns_auditing)
         if call.query["dry_run"]:
-            after = _fields_after(wanted, AuditStatus.INITIALIZING, switched_on)
+            after = fields_after(wanted, AuditStatus.INITIALIZING, switched_on)
             return json_answer(plan_object(None, after, dict.fromkeys(wanted.secrets, (False, True))))
         secrets = {field: secret for field, secret in wanted.secrets.items() if secret is not None}
         if call.query["verify"]:
@@ -143,7 +141,7 @@ class _Databases:
                 for field, secret in wanted.secrets.items()
                 if not self._state.databases.secret_equals(current.id, field, secret)
             }
-            after = _fields_after(wanted, current.audit_status, switched_on)
+            after = fields_after(wanted, current.audit_status, switched_on)
             return json_answer(plan_object(current, after, changed))
         if call.query["verify"]:
             given = {"password": target.password, "ssl_key": target.ssl_key, **wanted.secrets}
@@ -206,11 +204,3 @@ def _require_match(database: Database) -> None:
             "The database is no longer what If-Match names.",
             remedy="Read it again, and send the ETag of that answer.",
         )
-
-
-def _fields_after(wanted: Wanted, present: AuditStatus, switched_on: bool) -> Mapping[str, object]:
-    return {
-        **msgspec.structs.asdict(wanted.declaration),
-        "audit_status": present if wanted.audit_status is None else wanted.audit_status,
-        "db_conns_auditing": switched_on,
-    }

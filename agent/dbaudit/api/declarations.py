@@ -90,6 +90,15 @@ def wanted_change(body: Body, current: Database, stored_key: Secret | None, engi
     )
 
 
+def fields_after(wanted: Wanted, present: AuditStatus, switched_on: bool) -> Mapping[str, object]:
+    """All fields of a declaration once ``wanted`` is done; ``present`` is its audit status until then."""
+    return {
+        **msgspec.structs.asdict(wanted.declaration),
+        "audit_status": present if wanted.audit_status is None else wanted.audit_status,
+        "db_conns_auditing": switched_on,
+    }
+
+
 def _audit_status(wanted: str | None, current: Database) -> AuditStatus | None:
     if wanted == AuditStatus.PAUSED:
         return AuditStatus.PAUSED

@@ -42,7 +42,8 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     """One operation of the document.
 
     ``rule`` is its path as Flask writes it. ``scope`` is what a key needs; None: no key is asked for.
-    ``produces`` are the media types of its good answers. ``pointer`` is where it stands in the document.
+    ``max_body_bytes`` is how large its body may be; None: as large as any. ``produces`` are the media types
+    of its good answers. ``pointer`` is where it stands in the document.
     """
 
     id: str
@@ -52,6 +53,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     scope: str | None
     query: tuple[Parameter, ...]
     body: Validator | None
+    max_body_bytes: int | None
     produces: tuple[str, ...]
     pointer: str
 
@@ -115,6 +117,7 @@ class Document:
                 if "requestBody" in content
                 else None
             ),
+            max_body_bytes=content.get("x-max-body-bytes"),
             produces=tuple(sorted(produces)) or ("application/json",),
             pointer=pointer,
         )

@@ -11,40 +11,11 @@ from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import RequestRedirect
 
-from dbaudit.core.errors import DbauditError, ErrorCode, FieldError, TransientError
+from dbaudit.core.errors import HTTP_STATUS, DbauditError, ErrorCode, FieldError, TransientError
 from dbaudit.core.secret import Secret
 from dbaudit.core.tracebacks import safe_traceback
 
 _log = logging.getLogger(__name__)
-
-STATUS_OF = {
-    ErrorCode.INVALID_JSON: 400,
-    ErrorCode.VALIDATION_FAILED: 400,
-    ErrorCode.ENGINE_UNKNOWN: 400,
-    ErrorCode.UNAUTHORIZED: 401,
-    ErrorCode.FORBIDDEN: 403,
-    ErrorCode.NOT_FOUND: 404,
-    ErrorCode.METHOD_NOT_ALLOWED: 405,
-    ErrorCode.NOT_ACCEPTABLE: 406,
-    ErrorCode.DATABASE_EXISTS: 409,
-    ErrorCode.CONFLICT: 409,
-    ErrorCode.DB_CONNS_INCOMPLETE: 400,
-    ErrorCode.DB_CONNS_INVALID: 400,
-    ErrorCode.DB_CONNS_BAD_ADDRESS: 400,
-    ErrorCode.DB_CONNS_NOT_FOUND: 404,
-    ErrorCode.DB_CONNS_UNSUPPORTED: 406,
-    ErrorCode.DB_CONNS_NOT_CONFIGURED: 406,
-    ErrorCode.DB_CONNS_ON_BY_POLICY: 406,
-    ErrorCode.DB_CONNS_ON_FOR_DATABASE: 406,
-    ErrorCode.PAYLOAD_TOO_LARGE: 413,
-    ErrorCode.UNSUPPORTED_MEDIA_TYPE: 415,
-    ErrorCode.CONNECTION_TEST_FAILED: 422,
-    ErrorCode.RATE_LIMIT_EXCEEDED: 429,
-    ErrorCode.NO_AGENT_AVAILABLE: 503,
-    ErrorCode.SHUTTING_DOWN: 503,
-    ErrorCode.STATE_UNAVAILABLE: 503,
-}
-"""The HTTP status of every code that leaves as itself; any other one is a fault of the service: 500."""
 
 _OF_HTTP = {
     400: (ErrorCode.INVALID_JSON, "The request cannot be understood."),
@@ -90,7 +61,7 @@ def register_errors(app: Flask) -> None:
 
 
 def _of_ours(error: DbauditError) -> Response:
-    status = STATUS_OF.get(error.code)
+    status = HTTP_STATUS.get(error.code)
     if status is None:
         return _of_fault(error)
     message = error.message

@@ -72,7 +72,7 @@ class Gate:
             if accept is not None and accept not in ("*/*", JSON):
                 _require_acceptable(operation)
             query = read_query(request.query_string)
-            body = None if operation.body is None else Body(self._read(), operation.body)
+            body = None if operation.body is None else Body(self._read(operation), operation.body)
             if body is not None:
                 g.secrets = body.secrets  # whatever fails now, its traceback in the log does not have them
             return view(Call(path, query, body))
@@ -92,11 +92,11 @@ class Gate:
                 )
         require_scope(key, scope)
 
-    def _read(self) -> bytes:
-        if (request.content_length or 0) > self._max_body_bytes:
-            raise RequestError(
-                ErrorCode.PAYLOAD_TOO_LARGE, f"The body has more than {self._max_body_bytes} bytes."
-            )
+    def _read(self, operation: Operation) -> bytes:
+        most = max(self._max_body_bytes, operation.max_body_bytes or 0)
+        if (request.content_length or 0) > most:
+            raise RequestError(ErrorCode.PAYLOAD_TOO_LARGE, f"The body has more than {most} bytes.")
+        request.max_content_length = most
         charset = request.mimetype_params.get("charset", "utf-8").lower()
         if request.mimetype != JSON or charset != "utf-8" or "Content-Encoding" in request.headers:
             raise RequestError(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 
 class ErrorCode(StrEnum):
@@ -20,6 +21,7 @@ class ErrorCode(StrEnum):
     NOT_ACCEPTABLE = "not_acceptable"
     DATABASE_EXISTS = "database_exists"
     CONFLICT = "conflict"
+    PRUNE_LIMIT_EXCEEDED = "prune_limit_exceeded"
     PAYLOAD_TOO_LARGE = "payload_too_large"
     UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
     CONNECTION_TEST_FAILED = "connection_test_failed"
@@ -72,6 +74,37 @@ class ErrorCode(StrEnum):
     ENCRYPTION_KEY_MISSING = "encryption_key_missing"
     ENCRYPTION_KEY_INVALID = "encryption_key_invalid"
     API_UNREACHABLE = "api_unreachable"
+
+
+HTTP_STATUS: Final[Mapping[ErrorCode, int]] = {
+    ErrorCode.INVALID_JSON: 400,
+    ErrorCode.VALIDATION_FAILED: 400,
+    ErrorCode.ENGINE_UNKNOWN: 400,
+    ErrorCode.UNAUTHORIZED: 401,
+    ErrorCode.FORBIDDEN: 403,
+    ErrorCode.NOT_FOUND: 404,
+    ErrorCode.METHOD_NOT_ALLOWED: 405,
+    ErrorCode.NOT_ACCEPTABLE: 406,
+    ErrorCode.DATABASE_EXISTS: 409,
+    ErrorCode.CONFLICT: 409,
+    ErrorCode.PRUNE_LIMIT_EXCEEDED: 409,
+    ErrorCode.DB_CONNS_INCOMPLETE: 400,
+    ErrorCode.DB_CONNS_INVALID: 400,
+    ErrorCode.DB_CONNS_BAD_ADDRESS: 400,
+    ErrorCode.DB_CONNS_NOT_FOUND: 404,
+    ErrorCode.DB_CONNS_UNSUPPORTED: 406,
+    ErrorCode.DB_CONNS_NOT_CONFIGURED: 406,
+    ErrorCode.DB_CONNS_ON_BY_POLICY: 406,
+    ErrorCode.DB_CONNS_ON_FOR_DATABASE: 406,
+    ErrorCode.PAYLOAD_TOO_LARGE: 413,
+    ErrorCode.UNSUPPORTED_MEDIA_TYPE: 415,
+    ErrorCode.CONNECTION_TEST_FAILED: 422,
+    ErrorCode.RATE_LIMIT_EXCEEDED: 429,
+    ErrorCode.NO_AGENT_AVAILABLE: 503,
+    ErrorCode.SHUTTING_DOWN: 503,
+    ErrorCode.STATE_UNAVAILABLE: 503,
+}
+"""The HTTP status of every code that leaves the API as itself; any other one is a fault: 500."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,6 +83,18 @@ class Declaration(msgspec.Struct, frozen=True, kw_only=True):
     db_conns_auditing: bool | None = None
 
 
+class Change(msgspec.Struct, frozen=True, kw_only=True):
+    """One of several changes that are made together: a new database where ``database_id`` is None, the end of
+    one where ``declaration`` is None. The rest is as for ``DatabaseStore.create`` and ``update``.
+    """
+
+    database_id: str | None
+    declaration: Declaration | None
+    secrets: Mapping[str, Secret | None] = {}
+    audit_status: AuditStatus | None = None
+    unless_changed_since_us: int | None = None
+
+
 class DatabaseStore:
     """Declares, changes, finds and removes databases."""
 
@@ -164,38 +176,47 @@ class DatabaseStore:
         Raises RequestError (`database_exists`) when host, port and database are declared already, and what
         ``DbConnsStore.admit`` raises.
         """
-        now = now_us()
-        database_id = new_id("db")
         last_event = self._events.last_number()
         try:
             with self._backend.writing() as connection:
-                switched_on = self._db_conns.admit(connection, declaration.db_conns_auditing)
-                number = connection.execute(
-                    insert(databases)
-                    .values(
-                        id=database_id,
-                        status=ConnectionStatus.PENDING.value,
-                        audit_status=audit_status.value,
-                        connection_version=1,
-                        created_at_us=now,
-                        updated_at_us=now,
-                        **(_columns(declaration) | {"db_conns_auditing": switched_on}),
-                    )
-                    .returning(databases.c.no)
-                ).scalar_one()
-                _write_tags(connection, number, declaration.tags)
-                connection.execute(
-                    insert(collectors).values(database_no=number, state="waiting", since_us=now)
-                )
-                if switched_on:
-                    self._deliveries.begin(connection, number, last_event)
-                for field, secret in secrets.items():
-                    self._secrets.put(connection, _record_id(database_id, field), secret)
-                created = _database(_row(connection, database_id))
+                created = self._create(connection, declaration, secrets, audit_status, last_event)
         except IntegrityError:
             raise exists_already(declaration) from None
         self._wakeup.notify(Topic.DATABASES)
         return created
+
+    def _create(
+        self,
+        connection: Connection,
+        declaration: Declaration,
+        secrets: Mapping[str, Secret | None],
+        audit_status: AuditStatus,
+        last_event: int,
+    ) -> Database:
+        now = now_us()
+        database_id = new_id("db")
+        switched_on = self._db_conns.admit(connection, declaration.db_conns_auditing)
+        number = connection.execute(
+            insert(databases)
+            .values(
+                id=database_id,
+                status=ConnectionStatus.PENDING.value,
+                audit_status=audit_status.value,
+                connection_version=1,
+                created_at_us=now,
+                updated_at_us=now,
+                **(_columns(declaration) | {"db_conns_auditing": switched_on}),
+            )
+            .returning(databases.c.no)
+        ).scalar_one()
+        _write_tags(connection, number, declaration.tags)
+        connection.execute(insert(collectors).values(database_no=number, state="waiting", since_us=now))
+        if switched_on:
+            self._deliveries.begin(connection, number, last_event)
+        for field, secret in secrets.items():
+            if secret is not None:
+                self._secrets.put(connection, _record_id(database_id, field), secret)
+        return _database(_row(connection, database_id))
 
     def update(
         self,
@@ -216,63 +237,121 @@ class DatabaseStore:
         last_event = self._events.last_number() if declaration.db_conns_auditing else 0
         try:
             with self._backend.writing() as connection:
-                row = _row(connection, database_id, lock=True)
-                before = _database(row)
-                if unless_changed_since_us not in (None, before.updated_at_us):
-                    raise RequestError(
-                        ErrorCode.CONFLICT, "The database was changed by somebody else meanwhile."
-                    )
-                changed_secrets = {
-                    field: secret
-                    for field, secret in secrets.items()
-                    if self._secrets.get(connection, _record_id(database_id, field)) != secret
-                }
-                values = {k: v for k, v in _columns(declaration).items() if getattr(row, k) != v}
-                if audit_status is not None and audit_status is not before.audit_status:
-                    values["audit_status"] = audit_status.value
-                if not values and not changed_secrets:
-                    return before
-                if values.get("db_conns_auditing"):
-                    self._db_conns.admit(connection, True)
-                    self._deliveries.begin(connection, row.no, last_event)
-                if not set(CONNECTION_FIELDS).isdisjoint([*values, *changed_secrets]):
-                    values |= {
-                        "status": ConnectionStatus.PENDING.value,
-                        "status_code": None,
-                        "status_reason": None,
-                        "connection_version": before.connection_version + 1,
-                    }
-                    if before.audit_status is AuditStatus.ACTIVE and "audit_status" not in values:
-                        values["audit_status"] = AuditStatus.INITIALIZING.value
-                connection.execute(
-                    update(databases)
-                    .where(databases.c.no == row.no)
-                    .values(updated_at_us=max(now_us(), before.updated_at_us + 1), **values)
+                change = Change(
+                    database_id=database_id,
+                    declaration=declaration,
+                    secrets=secrets,
+                    audit_status=audit_status,
+                    unless_changed_since_us=unless_changed_since_us,
                 )
-                if "tags" in values:
-                    connection.execute(delete(database_tags).where(database_tags.c.database_no == row.no))
-                    _write_tags(connection, row.no, declaration.tags)
-                for field, secret in changed_secrets.items():
-                    if secret is None:
-                        self._secrets.remove(connection, _record_id(database_id, field))
-                    else:
-                        self._secrets.put(connection, _record_id(database_id, field), secret)
-                after = _database(_row(connection, database_id))
+                before = _row(connection, database_id, lock=True)
+                after = self._update(connection, before, declaration, change, last_event)
         except IntegrityError:
             raise exists_already(declaration) from None
-        self._wakeup.notify(Topic.DATABASES)
+        if after.updated_at_us != before.updated_at_us:
+            self._wakeup.notify(Topic.DATABASES)
         return after
+
+    def _update(
+        self,
+        connection: Connection,
+        row: Row[Any],
+        declaration: Declaration,
+        change: Change,
+        last_event: int,
+    ) -> Database:
+        before = _database(row)
+        if change.unless_changed_since_us not in (None, before.updated_at_us):
+            raise RequestError(ErrorCode.CONFLICT, "The database was changed by somebody else meanwhile.")
+        changed_secrets = {
+            field: secret
+            for field, secret in change.secrets.items()
+            if self._secrets.get(connection, _record_id(before.id, field)) != secret
+        }
+        values = {k: v for k, v in _columns(declaration).items() if getattr(row, k) != v}
+        if change.audit_status is not None and change.audit_status is not before.audit_status:
+            values["audit_status"] = change.audit_status.value
+        if not values and not changed_secrets:
+            return before
+        if values.get("db_conns_auditing"):
+            self._db_conns.admit(connection, True)
+            self._deliveries.begin(connection, row.no, last_event)
+        if not set(CONNECTION_FIELDS).isdisjoint([*values, *changed_secrets]):
+            values |= {
+                "status": ConnectionStatus.PENDING.value,
+                "status_code": None,
+                "status_reason": None,
+                "connection_version": before.connection_version + 1,
+            }
+            if before.audit_status is AuditStatus.ACTIVE and "audit_status" not in values:
+                values["audit_status"] = AuditStatus.INITIALIZING.value
+        connection.execute(
+            update(databases)
+            .where(databases.c.no == row.no)
+            .values(updated_at_us=max(now_us(), before.updated_at_us + 1), **values)
+        )
+        if "tags" in values:
+            connection.execute(delete(database_tags).where(database_tags.c.database_no == row.no))
+            _write_tags(connection, row.no, declaration.tags)
+        for field, secret in changed_secrets.items():
+            if secret is None:
+                self._secrets.remove(connection, _record_id(before.id, field))
+            else:
+                self._secrets.put(connection, _record_id(before.id, field), secret)
+        return _database(_row(connection, before.id))
 
     def delete(self, database_id: str) -> None:
         """Stop monitoring a database and forget its secrets. Its events stay until their retention ends."""
         with self._backend.writing() as connection:
-            row = _row(connection, database_id, lock=True)
-            connection.execute(
-                update(databases).where(databases.c.no == row.no).values(deleted_at_us=now_us())
-            )
-            connection.execute(delete(database_tags).where(database_tags.c.database_no == row.no))
-            self._secrets.remove(connection, *(_record_id(database_id, field) for field in SECRET_FIELDS))
+            self._delete(connection, _row(connection, database_id, lock=True))
         self._wakeup.notify(Topic.DATABASES)
+
+    def _delete(self, connection: Connection, row: Row[Any]) -> None:
+        connection.execute(update(databases).where(databases.c.no == row.no).values(deleted_at_us=now_us()))
+        connection.execute(delete(database_tags).where(database_tags.c.database_no == row.no))
+        self._secrets.remove(connection, *(_record_id(row.id, field) for field in SECRET_FIELDS))
+
+    def apply(self, changes: Sequence[Change]) -> list[Database | None]:
+        """Make all of ``changes`` or none; returns each database as it is then, None for one that ended.
+
+        Databases may take over the addresses of others that end or move in the same call. Raises
+        RequestError: `conflict` when somebody else was quicker, `not_found`, and what ``create`` raises.
+        """
+        last_event = self._events.last_number()
+        after: dict[int, Database | None] = {}
+        try:
+            with self._backend.writing() as connection:
+                rows = _locked_rows(connection, [c.database_id for c in changes if c.database_id is not None])
+                for place, change in enumerate(changes):
+                    if change.declaration is None and change.database_id is not None:
+                        self._delete(connection, rows[change.database_id])
+                        after[place] = None
+                _make_way(connection, rows, changes)
+                for place, change in enumerate(changes):
+                    if change.declaration is None:
+                        continue
+                    if change.database_id is None:
+                        status = change.audit_status or AuditStatus.INITIALIZING
+                        after[place] = self._create(
+                            connection, change.declaration, change.secrets, status, last_event
+                        )
+                    else:
+                        row = rows[change.database_id]
+                        after[place] = self._update(connection, row, change.declaration, change, last_event)
+        except IntegrityError:
+            raise RequestError(
+                ErrorCode.CONFLICT, "One of the addresses was declared by somebody else meanwhile."
+            ) from None
+        if changes:
+            self._wakeup.notify(Topic.DATABASES)
+        return [after[place] for place in range(len(changes))]
+
+    def secrets(self, database_ids: Sequence[str]) -> dict[tuple[str, str], Secret]:
+        """The stored secrets of these databases, by id and field, to be compared with others."""
+        names = {_record_id(one, field): (one, field) for one in database_ids for field in SECRET_FIELDS}
+        with self._backend.reading() as connection:
+            found = self._secrets.get_many(connection, list(names))
+        return {names[record_id]: secret for record_id, secret in found.items()}
 
     def secret_equals(self, database_id: str, field: str, value: Secret | None) -> bool:
         """Whether the stored secret is this one; the comparison stays here, no verifier leaves the state."""
@@ -358,6 +437,25 @@ def _row(connection: Connection, database_id: str, *, lock: bool = False) -> Row
     if row is None:
         raise not_found("database", database_id)
     return row
+
+
+def _locked_rows(connection: Connection, database_ids: Sequence[str]) -> dict[str, Row[Any]]:
+    # In one order, whatever that of the changes: two of these at a time must not wait for each other.
+    return {one: _row(connection, one, lock=True) for one in sorted(database_ids)}
+
+
+def _make_way(connection: Connection, rows: dict[str, Row[Any]], changes: Sequence[Change]) -> None:
+    """Move databases that change their address aside, so that another one can take it in any order."""
+    for change in changes:
+        wanted = change.declaration
+        if change.database_id is None or wanted is None:
+            continue
+        row = rows[change.database_id]
+        if (row.host, row.port, row.database) != (wanted.host, wanted.port, wanted.database):
+            connection.execute(
+                update(databases).where(databases.c.no == row.no).values(host=f"moving/{row.id}")
+            )
+            rows[row.id] = _row(connection, row.id)
 
 
 def _condition(wanted: DatabaseFilter) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 
 from sqlalchemy import Connection, delete, func, insert, select, text, update
 
@@ -15,6 +15,7 @@ from dbaudit.state.schema import secrets, settings
 
 _ACTIVE_KEY = "encryption.active_key"
 _ROTATION_BATCH = 500
+_LOOKUP_BATCH = 500
 
 
 class SecretStore:
@@ -39,6 +40,16 @@ class SecretStore:
             )
         ).one_or_none()
         return None if row is None else Secret(self._keyring.decrypt(Encrypted(*row), record_id).decode())
+
+    def get_many(self, connection: Connection, record_ids: Sequence[str]) -> dict[str, Secret]:
+        """The secrets of those of ``record_ids`` that have one."""
+        found = {}
+        for start in range(0, len(record_ids), _LOOKUP_BATCH):
+            some = record_ids[start : start + _LOOKUP_BATCH]
+            for row in connection.execute(select(secrets).where(secrets.c.record_id.in_(some))):
+                encrypted = Encrypted(row.key_id, row.nonce, row.ciphertext)
+                found[row.record_id] = Secret(self._keyring.decrypt(encrypted, row.record_id).decode())
+        return found
 
     def get_bytes(self, connection: Connection, record_id: str) -> bytes | None:
         """The bytes stored under ``record_id``; None when there are none."""
