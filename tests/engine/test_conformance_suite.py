@@ -2,6 +2,8 @@
 
 import inspect
 import logging
+import socket
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -9,7 +11,9 @@ import msgspec
 import pytest
 from dbaudit.engine import AuditEvent, Chunk, ConfigurationError, Cursor, Decoded, ErrorCode, Session, Target
 from dbaudit.engine.manager import EngineRegistry, InstalledEngine
+from dbaudit.testing.outcomes import within
 from dbaudit.testing.suite import Conformance, metadata
+from dbaudit.testing.wire import Relay, listening
 
 from tests.engine.sound import COLLECTOR, PASSWORD, MonitoredSound, SoundEngine, SoundSession
 
@@ -77,6 +81,7 @@ def events(change: Callable[[list[AuditEvent]], list[AuditEvent]]) -> Callable[.
 
 
 _leaked: list[bytes] = []
+_opened: list[socket.socket] = []
 
 
 def _logs(_engine: SoundEngine, target: Target) -> None:
@@ -200,6 +205,10 @@ FAULTS: dict[str, tuple[str, dict[str, Callable[..., Any]]]] = {
         {"open": lambda engine, _target: setattr(SoundEngine, "open", lambda e, t: SoundSession(e.source))},
     ),
     "memory that grows": ("test_memory_does_not_grow_over_a_long_run", {"read": reads(_leaks)}),
+    "a descriptor left open": (
+        "test_sessions_leave_no_descriptor_and_no_thread",
+        {"open": lambda _engine, _target: _opened.append(socket.socket())},
+    ),
     "a report that differs": (
         "test_missing_right_is_found_and_its_remedy_mends_it",
         {
@@ -235,6 +244,8 @@ def test_fault_of_an_engine_is_found(
     run(test, MonitoredSound(Faulty()))
     with pytest.raises((AssertionError, pytest.fail.Exception, ValueError, TypeError, ZeroDivisionError)):
         run(test, MonitoredSound(Faulty(**replaced)))
+    while _opened:
+        _opened.pop().close()
 
 
 def test_password_in_a_log_fails_any_test(caplog: pytest.LogCaptureFixture) -> None:
@@ -249,3 +260,26 @@ def test_password_in_a_log_fails_any_test(caplog: pytest.LogCaptureFixture) -> N
                 next(watch)
         else:
             assert next(watch, "over") == "over"
+
+
+def test_call_that_never_returns_fails_its_test() -> None:
+    never = threading.Event()
+    with pytest.raises(AssertionError, match=r"read\(\) has not returned after 0.05 seconds"):
+        within(0.05, "read()", never.wait)
+    never.set()
+
+
+def test_relay_tells_tls_from_plain_text_and_freezes() -> None:
+    with listening(lambda link: link.sendall(link.recv(100))) as port:
+        relay = Relay(("127.0.0.1", port))
+        with relay.open() as way, socket.create_connection(("127.0.0.1", way), timeout=5) as link:
+            link.sendall(b"plain text")
+            assert link.recv(100) == b"plain text"
+            assert relay.sent() == b"plain text"
+            assert not relay.carried_tls()
+        frozen = Relay(("127.0.0.1", port))
+        with frozen.open() as way, socket.create_connection(("127.0.0.1", way), timeout=0.05) as link:
+            frozen.freeze()
+            link.sendall(b"never passed on")
+            with pytest.raises(TimeoutError):
+                link.recv(100)
