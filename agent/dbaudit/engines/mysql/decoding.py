@@ -7,10 +7,17 @@ from itertools import groupby
 from typing import Any
 
 from dbaudit.engine.base import Decoded
+from dbaudit.engines.mysql import audit_blocks, error_log
+from dbaudit.engines.mysql.audit_blocks import AuditBlock
+from dbaudit.engines.mysql.error_log import ErrorLogBlock
 from dbaudit.engines.mysql_protocol import general_rows
 from dbaudit.engines.mysql_protocol.general_rows import GeneralLogBlock
 
-_DECODERS: dict[type, Callable[[Sequence[Any]], Decoded]] = {GeneralLogBlock: general_rows.decode}
+_DECODERS: dict[type, Callable[[Sequence[Any]], Decoded]] = {
+    GeneralLogBlock: general_rows.decode,
+    AuditBlock: audit_blocks.decode,
+    ErrorLogBlock: error_log.decode,
+}
 
 
 def decode(records: Sequence[Any]) -> Decoded:

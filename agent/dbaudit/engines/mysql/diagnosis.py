@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterator
+from pathlib import Path
 
 from dbaudit.core.database import Target
 from dbaudit.core.errors import ConfigurationError, ErrorCode
 from dbaudit.core.report import Diagnosis, DiagnosisStatus, TestReport
+from dbaudit.engines.mysql.audit_file import read_format
 from dbaudit.engines.mysql.options import Options, Source
 from dbaudit.engines.mysql.server import RETIRING_RIGHTS, Server
 from dbaudit.engines.mysql_protocol.connection import ServerConnection
@@ -75,7 +77,7 @@ def _diagnose(
     if source is Source.AUDIT_LOG:
         yield from _audit_log(server, me)
     elif source is Source.AUDIT_FILE:
-        yield ok("audit_file", f"{options.audit_file} is read from the disk.")
+        yield _audit_file(options.audit_file or "")
     elif source is Source.GENERAL_LOG:
         yield from _general_log(connection, server, me)
     elif source is Source.ERROR_LOG:
@@ -191,6 +193,21 @@ def _retired(connection: ServerConnection) -> Diagnosis:
         "the same general log take its rows from each other.",
         f"Declare each server once; then DROP TABLE {table};",
     )
+
+
+def _audit_file(path: str) -> Diagnosis:
+    code = "audit_file"
+    try:
+        file_format = read_format(path)
+    except ConfigurationError as error:
+        return failed(code, error.message, error.remedy)
+    if not Path(path).exists():
+        return failed(
+            code, f"There is no file {path} on the agent's host.", "Run the agent on the server's host."
+        )
+    if file_format is None:
+        return warning(code, f"{path} is empty: its format shows once something is written.", None)
+    return ok(code, f"{path} is read from the disk, as {file_format.value}.")
 
 
 def _audit_log(server: Server, me: str) -> Iterator[Diagnosis]:

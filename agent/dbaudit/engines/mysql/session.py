@@ -11,6 +11,9 @@ from dbaudit.core.event import gap
 from dbaudit.core.report import Health, TestReport
 from dbaudit.engine.base import Chunk, Cursor, Session
 from dbaudit.engines.mysql import diagnosis, health
+from dbaudit.engines.mysql.audit_file import AuditFileReader
+from dbaudit.engines.mysql.audit_log import AuditLogReader
+from dbaudit.engines.mysql.error_log import ErrorLogReader
 from dbaudit.engines.mysql.options import Options, Source, StartFrom
 from dbaudit.engines.mysql.server import Server, ask
 from dbaudit.engines.mysql_protocol.connection import ServerConnection, connect
@@ -86,6 +89,12 @@ def _reader(connection: ServerConnection, server: Server, options: Options, sour
     beginning = options.start_from is StartFrom.BEGINNING
     if source is Source.GENERAL_LOG:
         return GeneralLogReader(connection, may_retire=server.may_retire, beginning=beginning)
+    if source is Source.AUDIT_LOG:
+        return AuditLogReader(connection, beginning=beginning)
+    if source is Source.AUDIT_FILE:
+        return AuditFileReader(connection, options.audit_file or "", beginning=beginning)
+    if source is Source.ERROR_LOG:
+        return ErrorLogReader(connection, beginning=beginning)
     raise ConfigurationError(
         ErrorCode.AUDIT_SOURCE_MISSING,
         "The server offers the agent's account no source of audit records.",

@@ -1,0 +1,124 @@
+"""Reading the file of an audit plugin from the disk of the agent's host."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from dbaudit.core.errors import ConfigurationError, ErrorCode
+from dbaudit.engine.base import Chunk, Cursor
+from dbaudit.engine.local_files import FilePosition, LocalLog
+from dbaudit.engines.mysql.audit_blocks import BORDERS, AuditBlock, AuditFormat, format_of, own_sessions
+from dbaudit.engines.mysql_protocol.connection import ServerConnection
+
+SOURCE = "audit_file"
+_CURSOR_VERSION = 1
+_BEGINNING_BYTES = 512
+_KEPT_OWN_SESSIONS = 500
+_REMEDY = (
+    "Run the agent on the server's host as an account of the file's group: "
+    "usermod --append --groups mysql ACCOUNT_OF_THE_AGENT"
+)
+
+
+class Place(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where reading goes on; the cursor. ``own`` are sessions of the agent that go on."""
+
+    v: int = _CURSOR_VERSION
+    source: str = SOURCE
+    position: FilePosition
+    own: tuple[int, ...] = ()
+
+    def cursor(self) -> Cursor:
+        cursor: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(self))
+        return cursor
+
+
+def understood(cursor: Cursor) -> Place:
+    """The place that a stored cursor holds. Raises ConfigurationError for one of another source."""
+    try:
+        place = msgspec.convert(cursor, Place)
+    except msgspec.ValidationError:
+        place = None
+    if place is None or place.v != _CURSOR_VERSION or place.source != SOURCE or place.position.offset < 0:
+        raise ConfigurationError(
+            ErrorCode.CURSOR_INVALID,
+            "The stored cursor is not one of this engine's audit file.",
+            remedy="Declare the database anew, to begin again.",
+        )
+    return place
+
+
+class AuditFileReader:
+    """Follows the audit file and its rotated files, chunk by chunk."""
+
+    def __init__(self, connection: ServerConnection, path: str, *, beginning: bool) -> None:
+        self._connection = connection
+        self._path = path
+        self._beginning = beginning
+        self._format: AuditFormat | None = None
+        self._log: LocalLog | None = None
+
+    def read(self, cursor: Cursor | None, limit_bytes: int) -> Chunk:
+        """The whole records after ``cursor``, about ``limit_bytes`` of them at most."""
+        log = self._opened()
+        if cursor is None:
+            place = Place(
+                position=log.first_position(beginning=self._beginning),
+                own=(self._connection.connection_id,),
+            )
+            return Chunk(records=[], cursor=place.cursor())
+        place = understood(cursor)
+        portion = log.read(place.position, limit_bytes)
+        blocks, own = [], place.own
+        if portion.data:
+            block = self._block(portion.data, portion.start, place, whole=portion.whole)
+            blocks, own = [block], own_sessions(block)[-_KEPT_OWN_SESSIONS:]
+        return Chunk(
+            records=blocks,
+            cursor=Place(position=portion.after, own=own).cursor(),
+            gaps=tuple(loss.event() for loss in portion.losses),
+            more=portion.more,
+        )
+
+    def acknowledge(self, cursor: Cursor) -> None:
+        """The file is the server's: nothing is dropped."""
+
+    def close(self) -> None:
+        if self._log is not None:
+            self._log.close()
+
+    def _block(self, data: bytes, start: FilePosition, place: Place, *, whole: bool) -> AuditBlock:
+        target = self._connection.target
+        return AuditBlock(
+            format=self._format or AuditFormat.JSON,
+            data=data,
+            head=start.head,
+            offset=start.offset,
+            whole=whole,
+            own_user=target.username,
+            own_application=target.application_name,
+            own_sessions=tuple(dict.fromkeys((*place.own, self._connection.connection_id))),
+        )
+
+    def _opened(self) -> LocalLog:
+        """The log; its format shows only once something is written."""
+        if self._log is None or self._format is None:
+            self._format = read_format(self._path)
+            self._log = LocalLog(self._path, BORDERS[self._format or AuditFormat.JSON], remedy=_REMEDY)
+        return self._log
+
+
+def read_format(path: str) -> AuditFormat | None:
+    """The format of the file now; None while it is empty or away. Raises ConfigurationError."""
+    try:
+        with Path(path).open("rb") as file:
+            return format_of(file.read(_BEGINNING_BYTES))
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise ConfigurationError(
+            ErrorCode.PERMISSION_MISSING, f"{path} cannot be read: {error.strerror}.", remedy=_REMEDY
+        ) from None

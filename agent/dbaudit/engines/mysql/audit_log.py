@@ -1,0 +1,209 @@
+"""Reading the audit log over the connection: audit_log_read() of MySQL Enterprise and of Percona Server.
+
+By the manual of MySQL, "Reading Audit Log Files": a pair of ``timestamp`` and ``id`` (a bookmark) names an
+event, reading begins with that event, goes on from call to call in the same session, and ends with ``null``.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from dbaudit.core.clock import now_us
+from dbaudit.core.errors import ConfigurationError, ErrorCode
+from dbaudit.core.event import AuditEvent, gap
+from dbaudit.engine.base import Chunk, Cursor
+from dbaudit.engines.mysql.audit_blocks import AuditBlock, AuditFormat, own_sessions
+from dbaudit.engines.mysql_protocol.connection import ServerConnection
+
+SOURCE = "audit_log"
+_CURSOR_VERSION = 1
+_PAUSE_SECONDS = 1.0
+_RECORD_BYTES = 400
+_MOST_RECORDS = 10_000
+_KEPT_OWN_SESSIONS = 500
+
+
+class Place(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where reading goes on; the cursor: the event that was read last, or before there was any the time from
+    which on events are wanted.
+    """
+
+    v: int = _CURSOR_VERSION
+    source: str = SOURCE
+    timestamp: str = ""
+    id: int = -1
+    own: tuple[int, ...] = ()
+
+    def cursor(self) -> Cursor:
+        cursor: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(self))
+        return cursor
+
+
+class _Bookmark(msgspec.Struct):
+    timestamp: str
+    id: int
+    connection_id: int | None = None
+
+
+def understood(cursor: Cursor) -> Place:
+    """The place that a stored cursor holds. Raises ConfigurationError for one of another source."""
+    try:
+        place = msgspec.convert(cursor, Place)
+    except msgspec.ValidationError:
+        place = None
+    if place is None or place.v != _CURSOR_VERSION or place.source != SOURCE or not place.timestamp:
+        raise ConfigurationError(
+            ErrorCode.CURSOR_INVALID,
+            "The stored cursor is not one of this engine's audit log.",
+            remedy="Declare the database anew, to begin again.",
+        )
+    return place
+
+
+class AuditLogReader:
+    """Reads the audit log of one server, chunk by chunk."""
+
+    def __init__(
+        self,
+        connection: ServerConnection,
+        *,
+        beginning: bool,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._connection = connection
+        self._beginning = beginning
+        self._clock = clock
+        self._at: Place | None = None
+        """Where the read sequence of this session stands, while one is open."""
+        self._quiet: Place | None = None
+        self._ahead: Place | None = None
+        self._quiet_until = 0.0
+
+    def read(self, cursor: Cursor | None, limit_bytes: int) -> Chunk:
+        """The events after ``cursor``, about ``limit_bytes`` of them at most."""
+        if cursor is None:
+            return Chunk(records=[], cursor=self._first_place().cursor())
+        place = understood(cursor)
+        if place != self._quiet:
+            self._quiet = self._ahead = None
+        elif self._clock() < self._quiet_until:
+            return Chunk(records=[], cursor=cursor)
+        begin = self._ahead or place
+        elements, gaps, more = self._elements(begin, limit_bytes)
+        if not elements:
+            self._pause(place, begin)
+            return Chunk(records=[], cursor=cursor, gaps=gaps, more=more)
+        last = msgspec.json.decode(elements[-1], type=_Bookmark)
+        after = Place(timestamp=last.timestamp, id=last.id, own=place.own)
+        if self._at is not None:
+            self._at = after
+        if not gaps and not more and self._all_own(elements):
+            # Nothing but what this session did: on an idle server the cursor stays as it is.
+            self._pause(place, after)
+            return Chunk(records=[], cursor=cursor)
+        block = self._block(elements, begin)
+        after = msgspec.structs.replace(after, own=own_sessions(block)[-_KEPT_OWN_SESSIONS:])
+        if self._at is not None:
+            self._at = after
+        self._quiet = self._ahead = None
+        return Chunk(records=[block], cursor=after.cursor(), gaps=gaps, more=more)
+
+    def acknowledge(self, cursor: Cursor) -> None:
+        """The log is the server's: nothing is dropped."""
+
+    def close(self) -> None:
+        """The read sequence ends with the session."""
+
+    def _pause(self, place: Place, ahead: Place) -> None:
+        self._quiet, self._ahead = place, ahead
+        self._quiet_until = self._clock() + _PAUSE_SECONDS
+
+    def _first_place(self) -> Place:
+        own = (self._connection.connection_id,)
+        if self._beginning:
+            return Place(timestamp="1970-01-01 00:00:00", own=own)
+        text = self._connection.value("SELECT audit_log_read_bookmark()")
+        try:
+            bookmark = msgspec.json.decode(text or "null", type=_Bookmark)
+        except (msgspec.DecodeError, TypeError):
+            now = self._connection.value("SELECT CAST(UTC_TIMESTAMP() AS CHAR)")
+            return Place(timestamp=str(now), own=own)
+        return Place(timestamp=bookmark.timestamp, id=bookmark.id, own=own)
+
+    def _elements(
+        self, place: Place, limit_bytes: int
+    ) -> tuple[list[msgspec.Raw], tuple[AuditEvent, ...], bool]:
+        """The events after a place, the losses, and whether more is waiting."""
+        wanted = max(2, min(_MOST_RECORDS, limit_bytes // _RECORD_BYTES))
+        resumed = self._at is not None and (self._at.timestamp, self._at.id) == (place.timestamp, place.id)
+        argument: dict[str, Any] = {"max_array_length": wanted}
+        if not resumed and place.id < 0:
+            argument["start"] = {"timestamp": place.timestamp}
+        elif not resumed:
+            argument |= {"timestamp": place.timestamp, "id": place.id}
+        self._at = None
+        try:
+            answer = self._connection.value("SELECT audit_log_read(%s)", [json.dumps(argument)])
+        except ConfigurationError:
+            if resumed or place.id < 0:
+                raise
+            # The bookmark names no event any more: its file was removed.
+            later = msgspec.structs.replace(place, id=-1)
+            elements, _gaps, more = self._elements(later, limit_bytes)
+            return elements, (_lost(place),), more
+        elements = self._parsed(answer)
+        more = bool(elements) and elements[-1] != b"null"
+        elements = [element for element in elements if element != b"null"]
+        gaps: tuple[AuditEvent, ...] = ()
+        if elements and not resumed and place.id >= 0:
+            first = msgspec.json.decode(elements[0], type=_Bookmark)
+            if (first.timestamp, first.id) == (place.timestamp, place.id):
+                elements = elements[1:]
+            else:
+                gaps = (_lost(place),)
+        if more:
+            self._at = place
+        return elements, gaps, more
+
+    def _parsed(self, answer: str | bytes | None) -> list[msgspec.Raw]:
+        try:
+            return msgspec.json.decode(answer or "[]", type=list[msgspec.Raw])
+        except (msgspec.DecodeError, TypeError) as error:
+            raise ConfigurationError(
+                ErrorCode.AUDIT_SOURCE_MISSING,
+                f"audit_log_read() gave what is no array of events: {str(error).splitlines()[0]}",
+                remedy="Set audit_log_format = JSON in the configuration of the server.",
+            ) from None
+
+    def _all_own(self, elements: list[msgspec.Raw]) -> bool:
+        mine = self._connection.connection_id
+        return all(msgspec.json.decode(e, type=_Bookmark).connection_id == mine for e in elements)
+
+    def _block(self, elements: list[msgspec.Raw], place: Place) -> AuditBlock:
+        target = self._connection.target
+        # A line break cannot stand in an element but between its items.
+        lines = [bytes(element).replace(b"\n", b" ") for element in elements]
+        return AuditBlock(
+            format=AuditFormat.JSON,
+            data=b"\n".join(lines),
+            head=f"audit_log_read@{place.timestamp}#{place.id}",
+            own_user=target.username,
+            own_application=target.application_name,
+            own_sessions=tuple(dict.fromkeys((*place.own, self._connection.connection_id))),
+        )
+
+
+def _lost(place: Place) -> AuditEvent:
+    return gap(
+        key=f"gap:{place.timestamp}#{place.id}",
+        time_us=now_us(),
+        reason="The event that was read last is not in the audit log any more: files of it were removed.",
+        source="audit_log_read()",
+        last_event=f"{place.timestamp}#{place.id}",
+        lost_records=None,
+    )
