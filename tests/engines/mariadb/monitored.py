@@ -10,6 +10,7 @@ import pymysql
 from dbaudit.core.secret import Secret
 from dbaudit.engine import SslMode, Target
 from dbaudit.engines.mariadb import MariaDBEngine
+from dbaudit.engines.mysql_protocol.general_log import RETIRED_ROWS
 from dbaudit.testing import Monitored, Visitor
 from dbaudit.testing.monitored import Mutate
 
@@ -95,7 +96,34 @@ class MonitoredFile(MonitoredMariaDB):
 
 
 class MonitoredRemotely(MonitoredFile):
-    rights = ("FILE",)
+    rights = ("file",)
 
     def revoke(self, right: str) -> None:
         self._server.execute_admin(f"revoke file on *.* from {ACCOUNT}")
+
+
+class MonitoredGeneralLog(MonitoredMariaDB):
+    rights = ("select_general_log",)
+    mutations = 500
+    # The server writes what is beyond the Basic Multilingual Plane as \xF0\x9F..., in the table's utf8.
+    texts = tuple(text.replace("🐘", "ä") for text in Monitored.texts)
+
+    def rotate(self) -> None:
+        # So many rows that the table is retired.
+        connection = self._server.connect(USER, USER_PASSWORD)
+        with connection.cursor() as cursor:
+            for _each in range(RETIRED_ROWS):
+                cursor.execute("do 0")
+        connection.close()
+
+    def lose(self) -> None:
+        self._server.execute_admin("truncate table mysql.general_log")
+
+    def revoke(self, right: str) -> None:
+        self._server.execute_admin(f"revoke select on mysql.general_log from {ACCOUNT}")
+
+    def mutated(self, record: Any, mutate: Mutate, chance: random.Random) -> Any:
+        rows = list(record.rows)
+        place = chance.randrange(len(rows))
+        rows[place] = mutate(rows[place])
+        return msgspec.structs.replace(record, rows=tuple(rows))

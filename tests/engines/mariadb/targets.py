@@ -10,11 +10,9 @@ from tests.servers.mysql import MySQLServer
 
 COLLECTOR = "dbaudit_collector"
 PASSWORD = "c0llect;'\\ me"  # with what a statement has to quote
-FILE_GRANTS = ("USAGE ON *.*",)
-REMOTE_GRANTS = ("FILE ON *.*",)
 GENERAL_LOG_GRANTS = (
-    "SELECT, ALTER, DROP ON mysql.general_log",
-    "CREATE, INSERT, SELECT, DROP ON dbaudit.*",
+    "SELECT, ALTER, DROP, CREATE, INSERT ON mysql.general_log",
+    "SELECT, ALTER, DROP, CREATE, INSERT ON dbaudit.*",
 )
 
 

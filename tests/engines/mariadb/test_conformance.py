@@ -1,4 +1,4 @@
-"""The conformance suite on MariaDB: server_audit on the disk and over the connection."""
+"""The conformance suite on MariaDB: server_audit on the disk and over the connection, the general log."""
 
 from collections.abc import Iterator
 
@@ -7,7 +7,13 @@ from dbaudit.testing import Monitored
 from dbaudit.testing.suite import Conformance
 
 from tests.conftest import missing_engine_is_told
-from tests.engines.mariadb.monitored import USER, USER_PASSWORD, MonitoredFile, MonitoredRemotely
+from tests.engines.mariadb.monitored import (
+    USER,
+    USER_PASSWORD,
+    MonitoredFile,
+    MonitoredGeneralLog,
+    MonitoredRemotely,
+)
 from tests.engines.mariadb.targets import COLLECTOR, GENERAL_LOG_GRANTS, PASSWORD
 from tests.servers.mariadb import MariaDBServer, Tls
 
@@ -42,3 +48,9 @@ class TestFileOverTheConnection(Conformance):
         server.execute_admin("set global server_audit_excl_users = %s", [COLLECTOR])
         yield MonitoredRemotely(server, audit_source="remote_file")
         server.execute_admin("set global server_audit_excl_users = ''")
+
+
+class TestGeneralLog(Conformance):
+    @pytest.fixture
+    def monitored(self, server: MariaDBServer) -> Monitored:
+        return MonitoredGeneralLog(server, audit_source="general_log")

@@ -53,7 +53,7 @@ def _diagnose(
     yield _least_privilege(rights)
     needed = rights.needed(source)
     for name, (there, grant) in needed.items():
-        code = f"permission_{name.partition(' ')[0].lower()}"
+        code = f"permission_{name}"
         yield (
             ok(code, f"The right {name} is there.")
             if there
@@ -123,7 +123,7 @@ def _is_loopback(host: str) -> bool:
 
 def _least_privilege(rights: Rights) -> Diagnosis:
     code = "least_privilege"
-    if not rights.everything:
+    if not rights.administration:
         return ok(code, "The account is no administrator's.")
     return warning(
         code,
