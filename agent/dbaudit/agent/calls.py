@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from dbaudit.agent.marks import Mark
 from dbaudit.core.database import Target
 from dbaudit.core.errors import ConfigurationError, ErrorCode, PluginError, TransientError
 from dbaudit.core.report import TestReport
@@ -31,10 +32,11 @@ _CODES_OF_THE_STATE = frozenset(
 
 
 class EngineCalls:
-    """The calls for one target, by one thread at a time; ``since`` may be asked by any."""
+    """The calls for one target, by the thread of ``mark``; ``since`` may be asked by any."""
 
-    def __init__(self, engine_type: str, target: Target) -> None:
+    def __init__(self, engine_type: str, target: Target, mark: Mark) -> None:
         self._engine_type = engine_type
+        self._mark = mark
         # A secret that is public under another name cannot be hidden without hiding that, too.
         public = {target.username, target.database, target.host}
         self._secrets: tuple[Secret, ...] = tuple(
@@ -79,11 +81,13 @@ class EngineCalls:
 
     @contextmanager
     def watched(self, name: str) -> Iterator[None]:
-        """Show by ``since`` that the call ``name`` lasts."""
+        """Show by ``since``, and to the process after this one, that the call ``name`` lasts."""
         self._inside = (name, time.monotonic())
+        self._mark.enter(name)
         try:
             yield
         finally:
+            self._mark.leave()
             self._inside = None
 
     def hide(self, text: str) -> str:

@@ -15,12 +15,13 @@ from dbaudit.agent.backoff import Backoff
 from dbaudit.agent.calls import EngineCalls
 from dbaudit.agent.decoding import chunk_name, decode
 from dbaudit.agent.failures import shown, unusable
+from dbaudit.agent.marks import Marks
 from dbaudit.agent.mending import mend
 from dbaudit.agent.protection import protect
 from dbaudit.agent.rate import Rate
 from dbaudit.agent.settings import AgentSettings
 from dbaudit.core.clock import now_us
-from dbaudit.core.database import AuditStatus, ConnectionStatus, Database
+from dbaudit.core.database import AuditStatus, ConnectionStatus, Database, Target
 from dbaudit.core.errors import (
     ConfigurationError,
     DbauditError,
@@ -59,6 +60,7 @@ class Collector(threading.Thread):
         lease: Lease,
         node_id: str,
         version: str,
+        marks: Marks,
     ) -> None:
         super().__init__(name=f"collector-{lease.database_id}", daemon=True)
         self.lease = lease
@@ -67,6 +69,7 @@ class Collector(threading.Thread):
         self._settings = settings
         self._node_id = node_id
         self._version = version
+        self._marks = marks
         self._stopping = threading.Event()
         self._given_up = False
         self._backoff = Backoff(settings.backoff_initial_seconds, settings.backoff_max_seconds)
@@ -99,6 +102,11 @@ class Collector(threading.Thread):
         self._stopping.set()
         self._show(error, delay_seconds)
 
+    def hold_back(self, error: DbauditError, delay_seconds: float) -> None:
+        """Show ``error`` in place of starting."""
+        if self._quietly(self._know_database):
+            self._show(error, delay_seconds)
+
     def run(self) -> None:
         """Collect until stopped, or until another node holds the lease."""
         while not self._stopping.is_set():
@@ -124,7 +132,14 @@ class Collector(threading.Thread):
         engine = self._registry.get(database.type)
         target = self._state.databases.target(database.id)
         self._set_state(CollectorState.STARTING)
-        calls = self._calls = EngineCalls(engine.type, target)
+        mark = self._marks.take(database.id)
+        try:
+            self._work(database, engine, target, EngineCalls(engine.type, target, mark))
+        finally:
+            self._marks.give_back(mark)
+
+    def _work(self, database: Database, engine: Engine, target: Target, calls: EngineCalls) -> None:
+        self._calls = calls
         session: Session = calls.call("open", Session, engine.open, target)
         try:
             report = calls.test(session)
@@ -136,6 +151,9 @@ class Collector(threading.Thread):
             self._follow(database, engine, calls, session)
         finally:
             self._close(calls, session)
+
+    def _know_database(self) -> None:
+        self._database = self._state.databases.get(self.lease.database_id)
 
     def _follow(self, database: Database, engine: Engine, calls: EngineCalls, session: Session) -> None:
         """Collect until the connection has to be made anew or this collector is stopped."""

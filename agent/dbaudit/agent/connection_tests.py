@@ -9,6 +9,7 @@ import time
 import msgspec
 
 from dbaudit.agent.calls import EngineCalls
+from dbaudit.agent.marks import Marks
 from dbaudit.core.clock import now_us
 from dbaudit.core.errors import DbauditError, ErrorCode
 from dbaudit.core.report import Diagnosis, DiagnosisStatus, TestReport
@@ -40,11 +41,12 @@ class ConnectionTests(threading.Thread):
     is free again; its thread ends when the engine returns, if ever.
     """
 
-    def __init__(self, state: State, registry: EngineRegistry, node_id: str) -> None:
+    def __init__(self, state: State, registry: EngineRegistry, node_id: str, marks: Marks) -> None:
         super().__init__(name="connection-tests", daemon=True)
         self._state = state
         self._registry = registry
         self._node_id = node_id
+        self._marks = marks
         self._stopping = threading.Event()
         self._lock = threading.Lock()
         self._running: dict[str, _Running] = {}
@@ -91,7 +93,7 @@ class ConnectionTests(threading.Thread):
         for task in late:
             _log.warning("task %s is given up: the engine %s does not answer", task.id, task.engine_type)
             message = f"{task.target.host}:{task.target.port} did not finish the test in time."
-            self._finish(task, _failed(ErrorCode.CONNECTION_TIMEOUT, message, None))
+            self._finish(task, failed(ErrorCode.CONNECTION_TIMEOUT, message, None))
 
     def _run_one(self, task: Task) -> None:
         started = time.monotonic()
@@ -108,7 +110,8 @@ class ConnectionTests(threading.Thread):
             _log.info("task %s took %.3f seconds", task.id, time.monotonic() - started)
 
     def _test(self, task: Task) -> TestReport:
-        calls = EngineCalls(task.engine_type, task.target)
+        mark = self._marks.take(task.id)
+        calls = EngineCalls(task.engine_type, task.target, mark)
         try:
             engine = self._registry.get(task.engine_type)
             session: Session = calls.call("open", Session, engine.open, task.target)
@@ -117,7 +120,9 @@ class ConnectionTests(threading.Thread):
             finally:
                 self._close(calls, session)
         except DbauditError as error:
-            return _failed(error.code, error.message, error.remedy)
+            return failed(error.code, error.message, error.remedy)
+        finally:
+            self._marks.give_back(mark)
         return report
 
     def _close(self, calls: EngineCalls, session: Session) -> None:
@@ -133,7 +138,8 @@ class ConnectionTests(threading.Thread):
             _log.warning("the result of task %s cannot be written: %s", task.id, error)
 
 
-def _failed(code: ErrorCode, message: str, remedy: str | None) -> TestReport:
+def failed(code: ErrorCode, message: str, remedy: str | None) -> TestReport:
+    """The report of a test that did not come to its end."""
     return TestReport(
         reachable=False,
         success=False,

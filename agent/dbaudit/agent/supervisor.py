@@ -11,10 +11,12 @@ from collections import defaultdict
 import dbaudit
 from dbaudit.agent.backoff import Backoff
 from dbaudit.agent.collector import Collector
-from dbaudit.agent.connection_tests import ConnectionTests
+from dbaudit.agent.connection_tests import ConnectionTests, failed
 from dbaudit.agent.delivery import Sender
+from dbaudit.agent.marks import Marks
 from dbaudit.agent.retention import Retention
 from dbaudit.agent.settings import AgentSettings
+from dbaudit.agent.suspects import Suspects
 from dbaudit.core import db_conns
 from dbaudit.core.errors import DbauditError, PluginError
 from dbaudit.core.tracebacks import safe_traceback
@@ -32,10 +34,26 @@ _GARBAGE_THRESHOLD = 100_000
 
 
 class Agent:
-    """One node: it takes its share of the databases and collects them until it is told to stop."""
+    """One node: it takes its share of the databases and collects them until it is told to stop.
 
-    def __init__(self, state: State, registry: EngineRegistry, settings: AgentSettings) -> None:
+    ``marks`` are shared with the processes that were this agent before, the last of which ``died``, such as
+    `was ended by SIGSEGV`; None when there was none.
+    """
+
+    def __init__(
+        self,
+        state: State,
+        registry: EngineRegistry,
+        settings: AgentSettings,
+        marks: Marks | None = None,
+        died: str | None = None,
+    ) -> None:
         self._state = state
+        self._marks = marks or Marks()
+        if died is not None:
+            _log.error("the process of this agent before this one %s\n%s", died, self._marks.crash)
+        self._suspects = Suspects(self._marks, died)
+        self._held_back: set[str] = set()
         self._registry = registry
         self._settings = settings
         self._collectors: dict[str, Collector] = {}
@@ -50,18 +68,22 @@ class Agent:
         if node is None:
             return
         _log.info("agent %s (%s) is running", node.id, node.name)
-        tests = ConnectionTests(self._state, self._registry, node.id)
+        tests = ConnectionTests(self._state, self._registry, node.id, self._marks)
         retention = Retention(self._state, self._settings.retention_interval_seconds)
         sender = Sender(self._state, node.id, lambda: self._leases)
         tests.start()
         retention.start()
         sender.start()
-        pause_seconds = self._state.nodes.lease_seconds / _BEATS_A_LEASE
         try:
             while not stop.is_set():
                 seen = self._state.wakeup.count(Topic.DATABASES)
+                pause_seconds = self._state.nodes.lease_seconds / _BEATS_A_LEASE
                 try:
-                    self._hold(node, self._state.nodes.beat(node))
+                    leases = self._state.nodes.beat(node)
+                    pause_seconds = min(
+                        pause_seconds, self._suspects.advance({lease.database_id for lease in leases})
+                    )
+                    self._hold(node, leases)
                     self._state.collectors.beat([c.pulse() for c in self._collectors.values()])
                 except DbauditError as error:
                     _log.warning("the heartbeat failed: %s", error)
@@ -78,7 +100,14 @@ class Agent:
         backoff = Backoff(self._settings.backoff_initial_seconds, self._settings.state_retry_max_seconds)
         while not stop.is_set():
             try:
-                return self._state.nodes.register(self._settings.node_name, dbaudit.__version__, capabilities)
+                node = self._state.nodes.register(
+                    self._settings.node_name, dbaudit.__version__, capabilities, node_id=self._marks.node_id
+                )
+                for owner, error in self._suspects.failures.items():
+                    self._state.tasks.finish(owner, failed(error.code, error.message, error.remedy))
+                self._state.tasks.release(node.id)
+                self._marks.works_as(node.id)
+                return node
             except DbauditError as error:
                 _log.warning("this agent cannot be registered: %s", error)
                 stop.wait(backoff.next_seconds())
@@ -101,17 +130,31 @@ class Agent:
             elif not collector.is_alive():
                 del self._collectors[database_id]
         for database_id, lease in held.items():
-            if database_id not in self._collectors and self._may_start(database_id):
-                collector = Collector(
-                    self._state,
-                    self._registry,
-                    self._settings,
-                    lease=lease,
-                    node_id=node.id,
-                    version=dbaudit.__version__,
-                )
-                self._collectors[database_id] = collector
+            if database_id in self._collectors:
+                continue
+            if not self._suspects.may_start(database_id):
+                self._hold_back(lease, node)
+            elif self._may_start(database_id):
+                self._held_back.discard(database_id)
+                self._collectors[database_id] = collector = self._collector(lease, node)
                 collector.start()
+
+    def _collector(self, lease: Lease, node: Node) -> Collector:
+        return Collector(
+            self._state,
+            self._registry,
+            self._settings,
+            lease=lease,
+            node_id=node.id,
+            version=dbaudit.__version__,
+            marks=self._marks,
+        )
+
+    def _hold_back(self, lease: Lease, node: Node) -> None:
+        """Show, once, why the database is not collected now."""
+        if lease.database_id not in self._held_back:
+            self._held_back.add(lease.database_id)
+            self._collector(lease, node).hold_back(*self._suspects.told(lease.database_id))
 
     def _may_start(self, database_id: str) -> bool:
         if time.monotonic() < self._not_before.get(database_id, 0.0):
@@ -161,4 +204,5 @@ class Agent:
             self._state.nodes.leave(node)
         except DbauditError as error:
             _log.warning("the leases cannot be given back and will lapse: %s", error)
+        self._marks.clear()
         _log.info("agent %s has stopped", node.id)

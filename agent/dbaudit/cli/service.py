@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dbaudit.cli.command import Command, configuration, need_server
+from dbaudit.cli.children import SHUTDOWN_SECONDS, agent_child, end_all
+from dbaudit.cli.command import Command, common_arguments, configuration, need_server
+from dbaudit.cli.exit_codes import ExitCode
 from dbaudit.cli.listening import listen, url_of
 from dbaudit.cli.logs import announce, start_log
 from dbaudit.cli.state import opened_state
-from dbaudit.cli.stopping import stop_on_signals, stop_with_parent
+from dbaudit.cli.stopping import stop_on_signals, stop_with_parent, wait_until_stopped
 from dbaudit.cli.tls import check_tls
 from dbaudit.configuration import Settings
 
 if TYPE_CHECKING:
     from dbaudit.api import EngineDescription
     from dbaudit.engine.manager import EngineRegistry
-
-SHUTDOWN_SECONDS = 10
 
 _child_option = click.option("--child", is_flag=True, hidden=True, help="Stop when standard input ends.")
 
@@ -58,18 +58,23 @@ def api(host: str | None, port: str | None, listen_fd: int | None, child: bool) 
 
 @click.command(cls=Command)
 @_child_option
-def agent(child: bool) -> None:
+@click.option("--marks-fd", type=int, hidden=True, help="The memory for the marks, inherited.")
+@click.option("--died", hidden=True, help="How the agent before this one died.")
+def agent(child: bool, marks_fd: int | None, died: str | None) -> None:
     """Test, monitor and collect the databases of the state until SIGTERM or Ctrl-C.
 
-    Any number of agents can run on one state; each database is collected by one of them at a time.
+    Any number of agents can run on one state; each database is collected by one of them at a time. The agent
+    itself is a child process, which is started again should an engine end it.
     """
     settings = configuration().settings
     need_server()
     stop = stop_on_signals()
+    start_log(settings, "agent")
     if child:
         stop_with_parent(stop)
-    start_log(settings, "agent")
-    run_agent(settings, stop)
+        run_agent(settings, stop, marks_fd, died)
+    else:
+        watch_agent(stop)
 
 
 def serve_api(settings: Settings, listener: socket.socket, stop: threading.Event) -> None:
@@ -114,18 +119,34 @@ def serve_api(settings: Settings, listener: socket.socket, stop: threading.Event
             stopper.join()
 
 
-def run_agent(settings: Settings, stop: threading.Event) -> None:
-    """Be an agent until ``stop`` is set."""
-    from dbaudit.agent import Agent, AgentSettings
+_CANNOT_START = frozenset({ExitCode.USAGE, ExitCode.CONFIGURATION, ExitCode.STATE_UNAVAILABLE}).__contains__
+
+
+def watch_agent(stop: threading.Event) -> None:
+    """Have an agent as a child until ``stop`` is set; an agent that dies is followed by another one."""
+    child = agent_child((), stop, _CANNOT_START)
+    child.start(common_arguments())
+    wait_until_stopped(stop)
+    code = end_all([child])
+    if code:
+        raise click.exceptions.Exit(code)
+
+
+def run_agent(settings: Settings, stop: threading.Event, marks_fd: int | None, died: str | None) -> None:
+    """Be an agent until ``stop`` is set; in the memory ``marks_fd`` are the marks of one that ``died``."""
+    from dbaudit.agent import Agent, AgentSettings, Marks
     from dbaudit.engine.manager import load_engines
 
+    marks = Marks(marks_fd)
+    if marks_fd is not None:
+        marks.watch_process()
     with opened_state(settings, create=True) as state:
         agent_settings = AgentSettings(
             node_name=settings.node_name,
             poll_interval_seconds=settings.poll_interval_seconds,
             shutdown_seconds=SHUTDOWN_SECONDS,
         )
-        Agent(state, load_engines(), agent_settings).run(stop)
+        Agent(state, load_engines(), agent_settings, marks, died).run(stop)
 
 
 def describe(registry: EngineRegistry) -> Sequence[EngineDescription]:

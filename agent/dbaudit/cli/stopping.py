@@ -10,6 +10,7 @@ import threading
 from types import FrameType
 
 _ORPHAN_SECONDS = 20.0
+_LOOK_SECONDS = 0.2
 
 
 def stop_on_signals() -> threading.Event:
@@ -25,6 +26,16 @@ def stop_on_signals() -> threading.Event:
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         signal.signal(signal.SIGHUP, handle)
     return stop
+
+
+def wait_until_stopped(stop: threading.Event) -> None:
+    """Wait in the main thread until ``stop`` is set.
+
+    The system may give a signal to any thread, but only the main one runs its handler: it must not sleep for
+    ever.
+    """
+    while not stop.wait(_LOOK_SECONDS):
+        pass
 
 
 def stop_with_parent(stop: threading.Event) -> None:

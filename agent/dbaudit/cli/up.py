@@ -17,13 +17,12 @@ from typing import TYPE_CHECKING
 import click
 import httpx
 
-from dbaudit.cli.children import Child
+from dbaudit.cli.children import Child, agent_child, end_all
 from dbaudit.cli.command import Command, common_arguments, configuration, need_server
 from dbaudit.cli.listening import listen, url_of
 from dbaudit.cli.logs import announce, start_log
-from dbaudit.cli.service import SHUTDOWN_SECONDS
 from dbaudit.cli.state import make_home, opened_state
-from dbaudit.cli.stopping import stop_on_signals
+from dbaudit.cli.stopping import stop_on_signals, wait_until_stopped
 from dbaudit.cli.tls import check_tls
 from dbaudit.core.errors import ConfigurationError, ErrorCode
 
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
 
 URL_FILE = "api.url"
 _LOCK_FILE = "up.lock"
-_STOP_SECONDS = SHUTDOWN_SECONDS + 10.0
 _ORPHANS_SECONDS = 30.0
 _PAUSE_SECONDS = 0.1
 
@@ -71,8 +69,13 @@ def _run(settings: Settings, listener: socket.socket, lock: int, stop: threading
     tls = settings.tls_cert is not None
     url = url_of(listener, tls=tls, local=True)
     children = [
-        Child("api", ["--child", "--listen-fd", str(listener.fileno())], (listener.fileno(), lock), stop),
-        Child("agent", ["--child"], (lock,), stop),
+        Child(
+            "api",
+            lambda died: ["--child", "--listen-fd", str(listener.fileno())],
+            (listener.fileno(), lock),
+            stop,
+        ),
+        agent_child((lock,), stop),
     ]
     try:
         with opened_state(settings, create=True) as state:
@@ -84,18 +87,11 @@ def _run(settings: Settings, listener: socket.socket, lock: int, stop: threading
                 announce(settings, "up", f"ready; the API is described at {url}/v1/docs/")
                 if state.api_keys.count() == 0:
                     announce(settings, "up", _how_to_make_a_key(settings.home))
-        stop.wait()
+        wait_until_stopped(stop)
     finally:
-        codes = _end(children)
+        code = end_all(children)
         (settings.home / URL_FILE).unlink(missing_ok=True)
-    return next((code for code in codes if code), 0)
-
-
-def _end(children: list[Child]) -> list[int]:
-    deadline = time.monotonic() + _STOP_SECONDS
-    for child in children:
-        child.terminate()
-    return [child.join(max(0.0, deadline - time.monotonic())) for child in children]
+    return code
 
 
 def _until_ready(url: str, stop: threading.Event) -> bool:

@@ -53,11 +53,16 @@ class NodeStore:
         self._backend = backend
         self.lease_seconds = lease_seconds
 
-    def register(self, name: str, version: str, capabilities: tuple[str, ...]) -> Node:
-        """A new node, alive from now on; nodes that were silent for a day are forgotten."""
+    def register(
+        self, name: str, version: str, capabilities: tuple[str, ...], *, node_id: str | None = None
+    ) -> Node:
+        """A new node, alive from now on; nodes that were silent for a day are forgotten.
+
+        With ``node_id`` it takes the place of that one, whose process has ended, and its leases.
+        """
         now = now_us()
         node = Node(
-            id=new_id("node"),
+            id=node_id or new_id("node"),
             name=name,
             version=version,
             capabilities=capabilities,
@@ -65,7 +70,8 @@ class NodeStore:
             heartbeat_at_us=now,
         )
         with self._backend.writing() as connection:
-            connection.execute(delete(nodes).where(nodes.c.heartbeat_at_us < now - FORGET_NODE_AFTER_US))
+            forgotten = or_(nodes.c.heartbeat_at_us < now - FORGET_NODE_AFTER_US, nodes.c.id == node.id)
+            connection.execute(delete(nodes).where(forgotten))
             connection.execute(
                 insert(nodes).values(
                     id=node.id,

@@ -143,6 +143,16 @@ class TaskStore:
             target=target_of(stored.database_id or row.id, declaration, secrets),
         )
 
+    def release(self, node_id: str) -> None:
+        """What a node took and did not finish before its process ended may be taken again."""
+        with self._backend.writing() as connection:
+            connection.execute(
+                update(tasks)
+                .where(tasks.c.node_id == node_id, tasks.c.status == "running")
+                .values(status="queued", node_id=None, started_at_us=None)
+            )
+        self._wakeup.notify(Topic.TASK_NEW)
+
     def _drop_expired(self, connection: Connection, now: int) -> None:
         expired = select(tasks.c.id).where(tasks.c.status == "queued", tasks.c.deadline_us <= now)
         ids = connection.execute(expired.with_for_update(skip_locked=True)).scalars().all()

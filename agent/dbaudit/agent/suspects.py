@@ -1,0 +1,186 @@
+"""Which databases are held back after the agent's process has died, and when each is tried again.
+
+A call into an engine may end the whole process: a fault in a driver's C code, a plugin that leaves, a kernel
+that is out of memory. Whoever did it is known by its thread, or else is among those that were in a call. One
+that is found is tried again alone, after pauses that grow. Several suspects are tried in turn, first one half
+of them: what is not running when the process dies has not ended it.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Collection, Iterable
+
+import msgspec
+
+from dbaudit.agent.marks import Marked, Marks
+from dbaudit.core.errors import PluginError
+
+_FIRST_PAUSE_SECONDS = 2.0
+_LONGEST_PAUSE_SECONDS = 3600.0
+_TRIAL_SECONDS = 3.0
+"""Who has been collected for so long is not suspected any more."""
+_SOON_SECONDS = 60.0
+"""Two deaths within this time are taken to have one cause."""
+_REMEMBERED_SECONDS = 3600.0
+"""The pauses of one that has ended no process for so long after its last one begin anew."""
+_REMEDY = "Report this to the author of the engine; the log of the agent has more."
+
+
+class Suspect(msgspec.Struct, kw_only=True):
+    """A database that may have ended the process, ``deaths`` times for certain; 0 while that is not known.
+
+    Times are of the system's monotonic clock, which all processes share. One that is not ``held_back`` is
+    collected; until ``trial_until`` on trial.
+    """
+
+    id: str
+    deaths: int
+    died_at: float
+    retry_at: float
+    reason: str
+    held_back: bool = True
+    trial_until: float | None = None
+
+
+class _Note(msgspec.Struct):
+    suspects: list[Suspect] = []
+    died_at: float = -math.inf
+    blamed: list[str] = []
+
+
+class Suspects:
+    """Judges by the marks of the process before this one. ``died`` is how that ended, such as `was ended by
+    SIGSEGV`; None when there was none.
+
+    ``failures`` has why the marked owners were blamed, by their names: databases, and tasks, which are not
+    tried again.
+    """
+
+    def __init__(
+        self, marks: Marks, died: str | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._marks = marks
+        self._clock = clock
+        note = _noted(marks)
+        self._suspects = {suspect.id: suspect for suspect in note.suspects}
+        self._died_at, self._blamed = note.died_at, note.blamed
+        self.failures: dict[str, PluginError] = {}
+        if died is not None:
+            self._judge(marks.found, marks.culprit, f"The agent's process {died}")
+        marks.clear()
+
+    def may_start(self, database_id: str) -> bool:
+        """Whether the database may be collected now."""
+        suspect = self._suspects.get(database_id)
+        return suspect is None or not suspect.held_back
+
+    def told(self, database_id: str) -> tuple[PluginError, float]:
+        """Why the database is held back, and the seconds until it is tried, unless others come first."""
+        suspect = self._suspects[database_id]
+        return _error(suspect.reason), max(0.0, suspect.retry_at - self._clock())
+
+    def advance(self, held: Collection[str]) -> float:
+        """End trials and begin new ones among the databases that this node holds; returns the seconds after
+        which to do it again.
+        """
+        now = self._clock()
+        before = list(map(msgspec.structs.astuple, self._suspects.values()))
+        for suspect in list(self._suspects.values()):
+            if suspect.trial_until is not None and suspect.trial_until <= now:
+                suspect.trial_until = None
+            acquitted = not suspect.held_back and suspect.trial_until is None
+            forgotten = suspect.deaths == 0 or now - suspect.died_at > _REMEMBERED_SECONDS
+            if suspect.id not in held or (acquitted and forgotten):
+                del self._suspects[suspect.id]
+        if not self._on_trial():
+            for suspect in self._next(now):
+                suspect.held_back = False
+                suspect.trial_until = now + _TRIAL_SECONDS
+        if before != list(map(msgspec.structs.astuple, self._suspects.values())):
+            self._save()
+        moments = [s.trial_until for s in self._on_trial()] or [
+            s.retry_at for s in self._suspects.values() if s.held_back
+        ]
+        return max(0.0, min((m for m in moments if m is not None), default=math.inf) - now)
+
+    def _next(self, now: float) -> list[Suspect]:
+        """Whom to try now: half of those of whom nothing is known, or else one that was found."""
+        due = [s for s in self._suspects.values() if s.held_back and s.retry_at <= now]
+        unknown = [s for s in due if s.deaths == 0]
+        if unknown:
+            return unknown[: max(1, len(unknown) // 2)]
+        return sorted(due, key=lambda s: s.retry_at)[:1]
+
+    def _on_trial(self) -> list[Suspect]:
+        return [s for s in self._suspects.values() if s.trial_until is not None]
+
+    def _judge(self, marked: Iterable[Marked], culprit: int | None, what: str) -> None:
+        now = self._clock()
+        marked = tuple(marked)
+        running = {m.owner: m.call for m in sorted(marked, key=lambda m: m.call)}
+        on_trial = {s.id for s in self._on_trial()}
+        blamed = self._blame(running, _owner(marked, culprit), culprit is not None, on_trial, now)
+        for suspect in list(self._suspects.values()):
+            if suspect.id in on_trial:
+                suspect.held_back, suspect.trial_until = True, None
+                if suspect.deaths == 0 and suspect.id not in blamed:
+                    del self._suspects[suspect.id]
+            elif suspect.deaths == 0 and blamed & on_trial:
+                del self._suspects[suspect.id]  # it was not running
+        by_thread = culprit is not None and _owner(marked, culprit) is None
+        for owner in sorted(blamed):
+            self._accuse(owner, "" if by_thread else running[owner], len(blamed) == 1, what, now)
+        self._died_at, self._blamed = now, sorted(blamed)
+        self._save()
+
+    def _blame(
+        self, running: dict[str, str], owner: str | None, known: bool, on_trial: set[str], now: float
+    ) -> set[str]:
+        """Who may have ended the process: ``owner`` if that is known; ``known`` is whether the thread is."""
+        inside = {owner for owner, call in running.items() if call}
+        soon = now - self._died_at < _SOON_SECONDS
+        tried = on_trial & running.keys()
+        if owner is not None:
+            return {owner}
+        if tried:
+            return tried if known else tried & inside or tried
+        if known or not inside or (soon and self._blamed and not running.keys() & self._blamed):
+            # A thread of an engine's own. Once is no reason to hold everybody back.
+            return set(running) if soon else set()
+        return inside
+
+    def _accuse(self, owner: str, call: str, alone: bool, what: str, now: float) -> None:
+        if not alone:
+            reason = f"{what}; this is one of the databases that may be why. They are tried in turn."
+        elif call:
+            reason = f"{what} in {call}() of the engine."
+        else:
+            reason = f"{what}, probably by a thread of the engine."
+        self.failures[owner] = _error(reason)
+        before = self._suspects.pop(owner, None)
+        deaths = (before.deaths if before else 0) + alone
+        pause = min(_LONGEST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * 2.0 ** (deaths - 1)) if alone else 0.0
+        self._suspects[owner] = Suspect(
+            id=owner, deaths=deaths, died_at=now, retry_at=now + pause, reason=reason
+        )
+
+    def _save(self) -> None:
+        note = _Note(list(self._suspects.values()), self._died_at, self._blamed)
+        self._marks.note = msgspec.json.encode(note)
+
+
+def _noted(marks: Marks) -> _Note:
+    try:
+        return msgspec.json.decode(marks.note, type=_Note)
+    except msgspec.DecodeError:  # none yet, or of another version
+        return _Note()
+
+
+def _owner(marked: Iterable[Marked], thread: int | None) -> str | None:
+    return next((m.owner for m in marked if m.thread == thread), None)
+
+
+def _error(reason: str) -> PluginError:
+    return PluginError(reason, remedy=_REMEDY)
