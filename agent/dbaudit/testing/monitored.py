@@ -65,7 +65,7 @@ class Monitored(ABC):
     deadline_seconds: float = 20.0
     """How long the suite waits at most for something to arrive in the source."""
     mutations: int = 2000
-    """How many mutated records the decoder is given."""
+    """How many mutated records the decoder is given, unless the environment's DBAUDIT_MUTATIONS says so."""
 
     @abstractmethod
     def target(self) -> Target:

@@ -2,14 +2,18 @@
 
 import contextlib
 import itertools
+import random
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import psycopg
 import pytest
 from dbaudit.engine import Secret, SslMode, Target
 from dbaudit.engines.postgresql import PostgreSQLEngine
 from dbaudit.testing import Monitored, Visitor
+from dbaudit.testing.monitored import Mutate
 from dbaudit.testing.suite import Conformance, SourceConformance
 from psycopg import sql
 
@@ -90,6 +94,9 @@ class MonitoredPostgreSQL(Monitored):
     def carry_out(self, remedy: str) -> None:
         for statement in statements(remedy):
             self._server.execute_admin(statement)  # type: ignore[arg-type]
+
+    def mutated(self, record: Any, mutate: Mutate, chance: random.Random) -> Any:
+        return msgspec.structs.replace(record, data=mutate(record.data))
 
     def _log(self) -> Path:
         return self._server.current_log(self._options["log_format"])

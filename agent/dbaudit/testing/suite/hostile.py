@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from typing import Any
 
@@ -15,6 +16,8 @@ from dbaudit.testing.monitored import Monitored
 from dbaudit.testing.mutation import mutate_bytes
 from dbaudit.testing.suite.collecting import marks
 
+_MORE = "DBAUDIT_MUTATIONS"
+"""The variable by which a long run asks for more mutated records than the author does."""
 _SEED = 20261122
 _GARBAGE = (
     b"\x00\xff\xfe garbage \xc3( \xed\xa0\x80 {[<'\"\\\n",
@@ -41,7 +44,7 @@ class HostileChecks:
         def mutate(data: bytes) -> bytes:
             return mutate_bytes(data, chance)
 
-        for _each in range(monitored.mutations):
+        for _each in range(int(os.environ.get(_MORE, monitored.mutations))):
             whole = list(records)
             place = chance.randrange(len(whole))
             whole[place] = monitored.mutated(whole[place], mutate, chance)
