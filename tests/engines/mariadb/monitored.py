@@ -19,6 +19,7 @@ from tests.servers.mariadb import MariaDBServer, Tls
 from tests.servers.mysql import quoted
 
 USER, USER_PASSWORD = "lena", "right"
+CERTIFIED = "certified"
 ACCOUNT = f"{COLLECTOR}@'127.0.0.1'"
 
 
@@ -62,9 +63,10 @@ class MonitoredMariaDB(Monitored):
         return target(self._server, ssl_mode=mode, ssl_ca=self._server.ca_certificate, options=self._options)
 
     def client_certificate_target(self) -> Target:
-        credential = self._server.client_certificate(COLLECTOR)
+        credential = self._server.client_certificate(CERTIFIED)
         return target(
             self._server,
+            username=CERTIFIED,
             ssl_mode=SslMode.VERIFY_FULL,
             ssl_ca=self._server.ca_certificate,
             ssl_cert=credential.certificate,

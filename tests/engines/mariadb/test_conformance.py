@@ -4,10 +4,11 @@ from collections.abc import Iterator
 
 import pytest
 from dbaudit.testing import Monitored
-from dbaudit.testing.suite import Conformance
+from dbaudit.testing.suite import Conformance, SourceConformance
 
 from tests.conftest import missing_engine_is_told
 from tests.engines.mariadb.monitored import (
+    CERTIFIED,
     USER,
     USER_PASSWORD,
     MonitoredFile,
@@ -32,6 +33,8 @@ def server() -> Iterator[MariaDBServer]:
         started.execute_admin("create database dbaudit")
         started.create_user(COLLECTOR, PASSWORD, "FILE ON *.*", *GENERAL_LOG_GRANTS)
         started.create_user(USER, USER_PASSWORD)
+        started.create_user(CERTIFIED, PASSWORD)
+        started.execute_admin(f"alter user {CERTIFIED}@'127.0.0.1' require x509")
         yield started
 
 
@@ -41,7 +44,7 @@ class TestFileOnTheDisk(Conformance):
         return MonitoredFile(server, audit_source="file")
 
 
-class TestFileOverTheConnection(Conformance):
+class TestFileOverTheConnection(SourceConformance):
     @pytest.fixture
     def monitored(self, server: MariaDBServer) -> Iterator[Monitored]:
         # As documented: else each reading adds a statement to what is read.
@@ -50,7 +53,7 @@ class TestFileOverTheConnection(Conformance):
         server.execute_admin("set global server_audit_excl_users = ''")
 
 
-class TestGeneralLog(Conformance):
+class TestGeneralLog(SourceConformance):
     @pytest.fixture
     def monitored(self, server: MariaDBServer) -> Monitored:
         return MonitoredGeneralLog(server, audit_source="general_log")
