@@ -229,7 +229,7 @@ class Answers:
             [None if name in missing else _cell(name, path, offset, row) for name in names]
             for path, offset, row in rows[:top]
         ]
-        return _result(names, cells)
+        return Result([Column(name, _kind(name)) for name in names], cells, self.model.passed_over)
 
     def _column(self, expression: str, *, audit: bool) -> str:
         match = _COLUMN.match(expression)

@@ -148,7 +148,8 @@ class Model:
         self.records_sessions = True
         """Whether log-ins and log-outs through the protocol are recorded, as a server does."""
         self.refuses_logins: tuple[int, str] | None = None
-        self.passed_over: str | None = None
+        self.passed_over: tuple[int, str] | None = None
+        """What the reading functions say beside their rows, with its number."""
         self._session_numbers = itertools.count(51)
         self._times = itertools.count()
 

@@ -43,12 +43,21 @@ class Packets:
 
     def send(self, body: bytes, kind: int = RESPONSE) -> None:
         """One message, in as many packets as it takes."""
+        self._write(self._packets_of(body, kind))
+
+    def send_half(self, body: bytes) -> None:
+        """The first half of an answer's bytes: a server that stops in the middle."""
+        whole = self._packets_of(body, RESPONSE)
+        self._write(whole[: len(whole) // 2])
+
+    @staticmethod
+    def _packets_of(body: bytes, kind: int) -> bytes:
         packets = bytearray()
         for number, start in enumerate(range(0, max(1, len(body)), _PAYLOAD_BYTES), start=1):
             part = body[start : start + _PAYLOAD_BYTES]
             status = _LAST if start + _PAYLOAD_BYTES >= len(body) else 0
             packets += _HEADER.pack(kind, status, len(part) + _HEADER.size, 0, number % 256, 0) + part
-        self._write(bytes(packets))
+        return bytes(packets)
 
     def start_tls(self, context: ssl.SSLContext) -> None:
         """The handshake inside PRELOGIN packets; afterwards everything is inside TLS."""

@@ -71,6 +71,8 @@ class TdsServer:
         """Set: connections are taken, and nothing is ever said on them."""
         self.stopped_answering = threading.Event()
         """Set: statements get no answer any more, nor do attentions."""
+        self.stalling = threading.Event()
+        """Set: of each answer half is sent, and then nothing more."""
         self.plain_logins = 0
         self.encrypted_logins = 0
         threading.Thread(target=self._accept, daemon=True).start()
@@ -142,7 +144,12 @@ class Conversation:
                 kind, body = self._packets.receive()
                 if self._server.stopped_answering.is_set():
                     continue
-                self._packets.send(self._reply(session, kind, body))
+                reply = self._reply(session, kind, body)
+                if self._server.stalling.is_set():
+                    self._packets.send_half(reply)
+                    self._server.stopped_answering.set()
+                    continue
+                self._packets.send(reply)
         finally:
             self._backend.log_out(session)
 
@@ -239,7 +246,10 @@ class Conversation:
             return finish(0, 0)
         parts = [tokens.metadata(result.columns)]
         parts += [tokens.row(result.columns, values) for values in result.rows]
-        return b"".join(parts) + finish(tokens.DONE_COUNT, len(parts) - 1)
+        count = len(parts) - 1
+        if result.said is not None:
+            parts.insert(0, tokens.information(*result.said))
+        return b"".join(parts) + finish(tokens.DONE_COUNT, count)
 
 
 def _in_procedure(status: int, rows: int) -> bytes:

@@ -31,6 +31,8 @@ class Column:
 class Result:
     columns: Sequence[Column]
     rows: Iterable[Sequence[Any]]
+    said: tuple[int, str] | None = None
+    """The number and the text of a message that is no error."""
 
 
 def b_varchar(text: str) -> bytes:
@@ -195,11 +197,15 @@ DONE_ERROR, DONE_COUNT, DONE_ATTENTION = 0x02, 0x10, 0x20
 DONE_PROC, DONE_IN_PROC = 0xFE, 0xFF
 
 
-def error(number: int, severity: int, text: str) -> bytes:
+def error(number: int, severity: int, text: str, token: int = 0xAA) -> bytes:
     body = (
         struct.pack("<iBB", number, 1, severity) + us_varchar(text) + b_varchar("DOUBLE") + b_varchar("")
     ) + struct.pack("<i", 1)
-    return b"\xaa" + struct.pack("<H", len(body)) + body
+    return bytes([token]) + struct.pack("<H", len(body)) + body
+
+
+def information(number: int, text: str) -> bytes:
+    return error(number, 10, text, 0xAB)
 
 
 def return_status(status: int = 0) -> bytes:

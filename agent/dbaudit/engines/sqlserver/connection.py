@@ -16,11 +16,13 @@ from dbaudit.engine.certificates import check_certificates
 from dbaudit.engines.sqlserver import freetds
 from dbaudit.engines.sqlserver.drivers import Family, OdbcDriver, driver_for
 from dbaudit.engines.sqlserver.failures import broken_login, refused_login, statement_failure
+from dbaudit.engines.sqlserver.lifeline import Lifeline, NewSocket
 from dbaudit.engines.sqlserver.options import Options
 from dbaudit.engines.sqlserver.tds import examine
 
 _ROWS_AT_ONCE = 200
 _EXAMINATION_SECONDS = 5.0
+_PATIENCE_SECONDS = 2.5
 _SETTINGS = (
     "SET NOCOUNT ON; SET TEXTSIZE 2147483647; SET ANSI_NULLS ON; SET ANSI_WARNINGS ON; SET ANSI_PADDING ON; "
     "SET QUOTED_IDENTIFIER ON; SET CONCAT_NULL_YIELDS_NULL ON; SET LOCK_TIMEOUT {milliseconds}"
@@ -31,11 +33,14 @@ class ServerConnection:
     """A logged-in session that commits each statement.
 
     Its statements raise ConfigurationError or TransientError, within ``target.statement_timeout_seconds``
-    plus the two seconds that drivers wait for a server to confirm that it stopped.
+    plus three seconds: drivers wait one or two for a server to confirm that it stopped.
     """
 
-    def __init__(self, connection: pyodbc.Connection, target: Target, driver: OdbcDriver) -> None:
+    def __init__(
+        self, connection: pyodbc.Connection, lifeline: Lifeline, target: Target, driver: OdbcDriver
+    ) -> None:
         self._connection = connection
+        self._lifeline = lifeline
         self.target = target
         self.driver = driver
 
@@ -94,19 +99,21 @@ class ServerConnection:
     def close(self) -> None:
         with contextlib.suppress(pyodbc.Error):
             self._connection.close()
+        self._lifeline.close()
 
     @contextlib.contextmanager
     def _executing(self, query: str, parameters: Sequence[Any]) -> Iterator[pyodbc.Cursor]:
         cursor = None
-        try:
-            cursor = self._connection.cursor()
-            yield cursor.execute(query, *parameters)
-        except pyodbc.Error as error:
-            raise statement_failure(self.target, error) from error
-        finally:
-            if cursor is not None:
-                with contextlib.suppress(pyodbc.Error):
-                    cursor.close()
+        with self._lifeline.bounded(self.target.statement_timeout_seconds + _PATIENCE_SECONDS):
+            try:
+                cursor = self._connection.cursor()
+                yield cursor.execute(query, *parameters)
+            except pyodbc.Error as error:
+                raise statement_failure(self.target, error, cut=self._lifeline.was_cut) from error
+            finally:
+                if cursor is not None:
+                    with contextlib.suppress(pyodbc.Error):
+                        cursor.close()
 
 
 def _with_replacements(raw: bytes) -> str:
@@ -122,6 +129,7 @@ def connect(target: Target, options: Options) -> ServerConnection:
     _check(target)
     driver = driver_for(target, options)
     started = time.monotonic()
+    new_socket = NewSocket(target.port)
     try:
         with _connection_string(target, driver) as text:
             connection = pyodbc.connect(text, autocommit=True, timeout=_whole(target.connect_timeout_seconds))
@@ -135,7 +143,7 @@ def connect(target: Target, options: Options) -> ServerConnection:
         with contextlib.suppress(pyodbc.Error):
             connection.close()
         raise statement_failure(target, error) from None
-    return ServerConnection(connection, target, driver)
+    return ServerConnection(connection, new_socket.found(), target, driver)
 
 
 def _why(target: Target, error: pyodbc.Error, started: float) -> Exception:

@@ -15,7 +15,7 @@ from dbaudit.engines.sqlserver.findings import quoted
 from dbaudit.engines.sqlserver.tds import endpoint
 
 _NUMBER = re.compile(r"\((-?\d+)\)")
-_ORIGIN = re.compile(r"\[[^\]]*\]\s*")
+_ORIGIN = re.compile(r"\[[^\]:]*\]\s*")
 _FUNCTION = re.compile(r"\s*\(SQL\w+\)\s*;?\s*")
 
 
@@ -130,9 +130,11 @@ def broken_login(target: Target, error: pyodbc.Error) -> DbauditError:
             f"{target.connect_timeout_seconds:g} seconds.",
             remedy="Check that the port is that of SQL Server and that the server is not overloaded.",
         )
-    if "certificate" in words.lower():
+    if "certificate" in words.lower() or "SSL Provider" in words:
         return ConfigurationError(
-            ErrorCode.CERTIFICATE_INVALID, f"The certificate of {endpoint(target)} was refused: {words}"
+            ErrorCode.CERTIFICATE_INVALID,
+            f"The driver refused the certificate of {endpoint(target)}: {words}",
+            remedy="Set host to a name, not an address, that is in the server's certificate, or give ssl_ca.",
         )
     return TransientError(
         ErrorCode.CONNECTION_LOST,
@@ -153,10 +155,10 @@ _PERMISSION_NUMBERS = frozenset({229, 230, 262, 297, 300, 371, 378, 5011, 15151,
 _PASSING_NUMBERS = frozenset({601, 701, 802, 1204, 1205, 1222, 3960, 8645, 8651, 9001, 17803, 40197, 40501})
 
 
-def statement_failure(target: Target, error: pyodbc.Error) -> DbauditError:
-    """The error for a statement that failed after the log-in."""
+def statement_failure(target: Target, error: pyodbc.Error, *, cut: bool = False) -> DbauditError:
+    """The error for a statement that failed after the log-in; ``cut``: the connection was given up."""
     state, numbers = str(error.args[0]), set(numbers_of(error))
-    if state in ("HYT00", "HYT01", "HY008"):
+    if cut or state in ("HYT00", "HYT01", "HY008"):
         return TransientError(
             ErrorCode.STATEMENT_TIMEOUT,
             f"{endpoint(target)} did not finish a statement within "

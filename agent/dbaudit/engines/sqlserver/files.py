@@ -53,8 +53,11 @@ class TrailFiles:
 
     @cached_property
     def actions(self) -> dict[str, str]:
-        """The server's names of action ids."""
-        return dict(self._connection.rows(queries.actions_query()))
+        """The server's names of action ids; none where it does not tell them."""
+        try:
+            return dict(self._connection.rows(queries.actions_query()))
+        except ServerError:
+            return {}
 
     @property
     def names_applications(self) -> bool:

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from dbaudit.core.report import Diagnosis
 from dbaudit.engines.sqlserver.connection import ServerConnection
-from dbaudit.engines.sqlserver.findings import ok, quoted, warning
+from dbaudit.engines.sqlserver.failures import ServerError
+from dbaudit.engines.sqlserver.findings import ok, quoted, skipped, warning
 from dbaudit.engines.sqlserver.trails import Trail
 
 _SESSION_GROUPS = ("SUCCESSFUL_LOGIN_GROUP", "FAILED_LOGIN_GROUP", "LOGOUT_GROUP")
@@ -31,7 +32,12 @@ _SESSION_EVENTS = """
 
 def recorded_by_audits(connection: ServerConnection, trails: Sequence[Trail]) -> Iterator[Diagnosis]:
     """Whether sessions and statements are recorded by one of the audits at least."""
-    actions = connection.rows(_SERVER_ACTIONS)
+    try:
+        actions = connection.rows(_SERVER_ACTIONS)
+        batches = connection.rows(_KNOWN_GROUPS)
+    except ServerError as error:
+        yield skipped("session_groups", f"the server does not tell what its audits record ({error.message})")
+        return
     names = {trail.name for trail in trails}
     groups = {action for audit, action in actions if audit in names}
     first = trails[0].name
@@ -45,8 +51,7 @@ def recorded_by_audits(connection: ServerConnection, trails: Sequence[Trail]) ->
     else:
         yield ok("session_groups", "Log-ins, failed log-ins and log-outs are recorded.")
     if groups.isdisjoint(_STATEMENT_GROUPS):
-        finest = connection.rows(_KNOWN_GROUPS)
-        group = "BATCH_COMPLETED_GROUP" if finest else "SCHEMA_OBJECT_ACCESS_GROUP"
+        group = "BATCH_COMPLETED_GROUP" if batches else "SCHEMA_OBJECT_ACCESS_GROUP"
         yield warning(
             "statement_groups",
             "No enabled server audit specification records statements; those of single databases are not "
