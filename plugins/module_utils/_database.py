@@ -56,6 +56,13 @@ FIELDS = {
     "db_conns_auditing": {"type": "bool"},
 }
 
+# How the declaration of one database is meant.
+HOW = {
+    "id": {"type": "str"},
+    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+    "update_password": {"type": "str", "choices": ["always", "on_create"], "default": "always", "no_log": False},
+}
+
 REQUIRED_FOR_NEW = ("name", "type", "host", "port", "database", "username", "password")
 
 # An empty text takes them away: null to the API.
@@ -83,7 +90,7 @@ def ensure(databases: Resource, params: Mapping[str, Any], check_mode: bool) -> 
     else:
         if current is None and params["id"] is not None:
             raise ClientError("There is no database with the id %s; to declare a new one, leave id out." % params["id"])
-        body = _given(params)
+        body = given_fields(params)
         query = {"verify": "true"} if params["verify"] else {}
         if current is None:
             outcome = databases.create(_complete(body), query, check_mode)
@@ -98,7 +105,8 @@ def ensure(databases: Resource, params: Mapping[str, Any], check_mode: bool) -> 
     return {"changed": outcome.changed, "database": outcome.resource, "diff": outcome.diff}
 
 
-def _given(params: Mapping[str, Any]) -> Dict[str, Any]:
+def given_fields(params: Mapping[str, Any]) -> Dict[str, Any]:
+    """The fields of the API that a task gives of a database."""
     body = {field: params[field] for field in FIELDS if params[field] is not None}
     if "audit_options" in body:
         body["audit_options"] = {name: value for name, value in body["audit_options"].items() if value is not None}

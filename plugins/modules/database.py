@@ -17,6 +17,7 @@ description:
 author:
   - The dbaudit authors (@dbaudit)
 extends_documentation_fragment:
+  - dbaudit.dbaudit.declaration
   - dbaudit.dbaudit.connection
   - dbaudit.dbaudit.attributes
 options:
@@ -27,111 +28,6 @@ options:
     type: str
     choices: [present, absent]
     default: present
-  name:
-    description:
-      - The name of the database in dbaudit, which is its identity unless O(id) is given.
-      - One of O(name) and O(id) is required.
-    type: str
-  id:
-    description:
-      - The identifier that the API gave the database, such as C(db_abc123).
-      - With it, O(name) is the name that the database gets, so that it can be renamed.
-    type: str
-  type:
-    description:
-      - The engine of the database, such as V(postgresql). C(dbaudit engines) lists those that the installation knows.
-      - Required for a new database; cannot be changed afterwards.
-    type: str
-  host:
-    description:
-      - The host name or IP address of the database server, as the agents reach it.
-      - Required for a new database.
-    type: str
-  port:
-    description:
-      - The TCP port of the database server.
-      - For a new database it may be left out for the port that is usual for O(type),
-        which is 5432 for V(postgresql), 3306 for V(mysql) and V(mariadb), 1433 for V(sqlserver), 1521 for V(oracle)
-        and 27017 for V(mongodb).
-    type: int
-  database:
-    description:
-      - The name of the database on its server.
-      - Required for a new database.
-    type: str
-  username:
-    description:
-      - The user that the agents log in as. It needs rights to read the audit records and nothing more.
-      - Required for a new database.
-    type: str
-  password:
-    description:
-      - The password of O(username). It is stored encrypted and never shown.
-      - Required for a new database; an empty text where O(ssl_cert) is enough to log in.
-    type: str
-  update_password:
-    description:
-      - V(always) replaces the stored password when O(password) is another one.
-      - V(on_create) sets O(password) for a new database only.
-    type: str
-    choices: [always, on_create]
-    default: always
-  ssl_mode:
-    description:
-      - How the agents' connection to the database server is protected. V(disable) does not use TLS,
-        V(require) encrypts without knowing the server, V(verify-ca) checks the server's certificate and
-        V(verify-full) checks that it was made out for O(host) too.
-    type: str
-    choices: [disable, require, verify-ca, verify-full]
-  ssl_ca:
-    description:
-      - The certificates of the authorities to trust, as PEM text. An empty text takes them away.
-    type: str
-  ssl_cert:
-    description:
-      - The client certificate to log in with, as PEM text. An empty text takes it away.
-    type: str
-  ssl_key:
-    description:
-      - The private key of O(ssl_cert), as PEM text. It is stored encrypted and never shown. An empty text takes it away.
-    type: str
-  tags:
-    description:
-      - Words to find the database by. The list replaces the present one; an empty list takes all tags away.
-    type: list
-    elements: str
-  audit_options:
-    description:
-      - What is collected and kept. Options that are left out stay as they are.
-    type: dict
-    suboptions:
-      capture_queries:
-        description: Whether the text of statements is stored.
-        type: bool
-      capture_results:
-        description: Whether row counts and result states are stored, where the engine tells them. The rows themselves never are.
-        type: bool
-      mask_sensitive_data:
-        description:
-          - Whether the values in statements are replaced before they are stored. Passwords are removed whatever this says.
-        type: bool
-      retention_days:
-        description: The days to keep events.
-        type: int
-      engine:
-        description:
-          - Options that only the engine of this database knows. They replace the present ones.
-        type: dict
-  audit_status:
-    description:
-      - V(paused) stops the collecting of events, V(active) goes on with it.
-    type: str
-    choices: [active, paused]
-  db_conns_auditing:
-    description:
-      - Whether connection events of this database are sent to the listener that the cluster's settings name, from now on.
-      - Without it a new database gets what the cluster's policy says. It cannot be turned on while nothing says where to send.
-    type: bool
   verify:
     description:
       - Whether an agent tries the connection before a new database or a change is stored. If it fails, nothing is stored and the
@@ -151,6 +47,7 @@ options:
     type: int
     default: 60
 seealso:
+  - module: dbaudit.dbaudit.databases
   - module: dbaudit.dbaudit.database_info
 """
 
@@ -276,7 +173,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.dbaudit.dbaudit.plugins.module_utils._argspec import argument_spec
 from ansible_collections.dbaudit.dbaudit.plugins.module_utils._client import Client
-from ansible_collections.dbaudit.dbaudit.plugins.module_utils._database import DATABASES, FIELDS, ensure
+from ansible_collections.dbaudit.dbaudit.plugins.module_utils._database import DATABASES, FIELDS, HOW, ensure
 from ansible_collections.dbaudit.dbaudit.plugins.module_utils._errors import ClientError
 from ansible_collections.dbaudit.dbaudit.plugins.module_utils._resource import Resource
 
@@ -284,12 +181,10 @@ from ansible_collections.dbaudit.dbaudit.plugins.module_utils._resource import R
 def main() -> None:
     module = AnsibleModule(
         argument_spec=argument_spec(
-            state={"type": "str", "choices": ["present", "absent"], "default": "present"},
-            id={"type": "str"},
-            update_password={"type": "str", "choices": ["always", "on_create"], "default": "always", "no_log": False},
             verify={"type": "bool", "default": False},
             wait={"type": "bool", "default": False},
             wait_timeout={"type": "int", "default": 60},
+            **HOW,
             **FIELDS,
         ),
         required_one_of=[("name", "id")],

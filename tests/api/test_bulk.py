@@ -117,9 +117,7 @@ def test_every_check_of_one_database_holds_for_each_of_a_list(
 def test_a_new_database_needs_all_that_adding_one_needs(api: Api) -> None:
     refused = applied(api, [{"name": "new", "type": "postgresql"}])
     pointers = [d["pointer"] for d in refused.json["error"]["details"]]
-    assert pointers == [
-        f"/databases/0/{field}" for field in ("host", "port", "database", "username", "password")
-    ]
+    assert pointers == [f"/databases/0/{field}" for field in ("host", "database", "username", "password")]
 
 
 def test_two_entries_of_one_name_or_one_address_are_refused(api_on_both: Api) -> None:

@@ -55,13 +55,37 @@ def api() -> Api:
 
 def options(module: str) -> dict[str, Any]:
     found = import_module(f"ansible_collections.dbaudit.dbaudit.plugins.modules.{module}")
-    documented = yaml.safe_load(found.DOCUMENTATION)["options"]
+    documentation = yaml.safe_load(found.DOCUMENTATION)
+    documented: dict[str, Any] = documentation["options"]
+    for fragment in documentation["extends_documentation_fragment"]:
+        if fragment.startswith("dbaudit.dbaudit.declaration"):
+            documented |= declaration(fragment.removeprefix("dbaudit.dbaudit.declaration.").upper())
+    return documented
+
+
+def declaration(name: str) -> dict[str, Any]:
+    """What the fragment ``declaration`` documents: ``LIST``, or the options of the module itself."""
+    found = import_module("ansible_collections.dbaudit.dbaudit.plugins.doc_fragments.declaration")
+    text = getattr(found.ModuleDocFragment, name, found.ModuleDocFragment.DOCUMENTATION)
+    documented = yaml.safe_load(text)["options"]
     assert isinstance(documented, dict)
     return documented
 
 
 def declared() -> Any:
     return import_module("ansible_collections.dbaudit.dbaudit.plugins.module_utils._database")
+
+
+def test_an_entry_of_a_list_has_every_field_of_the_api(api: Api) -> None:
+    entries = options("databases")["databases"]["suboptions"]
+    assert set(entries) == set(api.fields("DatabaseListEntry"))
+    assert set(entries) == set(declared().FIELDS) | set(declared().HOW)
+    for name in ("state", "update_password"):
+        _assert_alike(declared().HOW[name], api.fields("DatabaseListEntry")[name], name)
+    prune = api.resolved(api.fields("DatabaseList")["prune"])["properties"]
+    documented = options("databases")
+    assert {f"prune_{name}" for name in prune} == {name for name in documented if name.startswith("prune_")}
+    assert {documented[f"prune_{name}"]["default"] for name in ("limit",)} == {prune["limit"]["default"]}
 
 
 @pytest.mark.parametrize("schema", ["DatabaseCreate", "DatabaseUpdate"])

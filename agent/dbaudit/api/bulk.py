@@ -130,6 +130,8 @@ class _Bulk:
         return self._update(fields, current, secrets)
 
     def _creation(self, fields: Mapping[str, Any], by_policy: bool) -> _Step:
+        port = self._engines.default_port(fields.get("type", ""))
+        fields = {**({} if port is None else {"port": port}), **fields}
         missing = [field for field in _REQUIRED_FOR_NEW if field not in fields]
         if missing:
             text = "is missing; it is required, because the database is not there yet"

@@ -30,11 +30,16 @@ class Engines:
 
     def __init__(self, engines: Sequence[EngineDescription]) -> None:
         self._broken = {engine.type: engine.problem for engine in engines if engine.problem is not None}
+        self._ports = {engine.type: engine.default_port for engine in engines}
         self._options: dict[str, Validator] = {
             engine.type: StrictValidator(dict(engine.options_schema))
             for engine in engines
             if engine.problem is None
         }
+
+    def default_port(self, engine_type: str) -> int | None:
+        """The port that is usual for a type; None for one that is not known."""
+        return self._ports.get(engine_type)
 
     def type_errors(self, engine_type: str) -> list[FieldError]:
         """Why no database of this type can be declared; empty where one can."""
