@@ -124,6 +124,10 @@ class Monitored(ABC):
         """
         self._not_given("tls_target")
 
+    def no_tls_target(self) -> Target:
+        """A target with the mode `require` on a server that offers no TLS."""
+        self._not_given("no_tls_target")
+
     def client_certificate_target(self) -> Target:
         """A target that logs in with a certificate and its key."""
         self._not_given("client_certificate_target")

@@ -55,6 +55,7 @@ class Client(Visitor):
 class MonitoredPostgreSQL(Monitored):
     engine = PostgreSQLEngine()
     rights = tuple(_REVOKES)
+    without_tls: PostgresServer | None = None
 
     def __init__(self, server: PostgresServer, **options: str) -> None:
         self._server = server
@@ -104,6 +105,11 @@ class MonitoredPostgreSQL(Monitored):
     def tls_target(self, mode: SslMode) -> Target:
         return target(self._server, ssl_mode=mode, ssl_ca=self._server.ca_certificate)
 
+    def no_tls_target(self) -> Target:
+        if self.without_tls is None:
+            pytest.skip("tried on another server")
+        return target(self.without_tls, ssl_mode=SslMode.REQUIRE)
+
     def client_certificate_target(self) -> Target:
         credential = self._server.client_certificate(CERTIFIED)
         return target(
@@ -151,8 +157,10 @@ def oldest() -> Iterator[PostgresServer]:
 
 class TestJsonlogOverTheConnection(Conformance):
     @pytest.fixture
-    def monitored(self, server: PostgresServer) -> Monitored:
-        return MonitoredPostgreSQL(server, log_source="remote", log_format="jsonlog")
+    def monitored(self, server: PostgresServer, postgres: PostgresServer) -> Monitored:
+        monitored = MonitoredPostgreSQL(server, log_source="remote", log_format="jsonlog")
+        monitored.without_tls = postgres
+        return monitored
 
 
 class TestCsvlogOfTheOldestVersion(SourceConformance):

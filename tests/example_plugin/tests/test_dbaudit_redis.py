@@ -109,6 +109,9 @@ class MonitoredRedis(Monitored):
             return self.target()
         return self._as("dbaudit", "collector-password", mode)
 
+    def no_tls_target(self) -> Target:
+        return msgspec.structs.replace(self.target(), ssl_mode=SslMode.REQUIRE)
+
     def client_certificate_target(self) -> Target:
         client = AUTHORITY.client("dbaudit")
         return self._as(

@@ -15,6 +15,7 @@ _ENCRYPTED = [SslMode.REQUIRE, SslMode.VERIFY_CA, SslMode.VERIFY_FULL]
 _VERIFIED = [SslMode.VERIFY_CA, SslMode.VERIFY_FULL]
 _LOOPBACK = ("127.0.0.1", "localhost")
 _OTHER_HOST = "127.0.0.2"
+_SHORT_SECONDS = 1.0
 _STRANGER = CertificateAuthority("somebody else")
 
 
@@ -67,6 +68,20 @@ class TlsChecks:
         error = refusal(lambda: monitored.engine.open(target), target)
         assert error.code is ErrorCode.CERTIFICATE_INVALID
         assert [detail.pointer for detail in error.details] == ["/ssl_ca"]
+
+    def test_server_without_tls_is_refused_before_the_password_is_sent(self, monitored: Monitored) -> None:
+        target = monitored.no_tls_target()
+        assert target.ssl_mode is SslMode.REQUIRE
+        relay = Relay((target.host, target.port))
+        with relay.open() as port:
+            nearer = msgspec.structs.replace(
+                target, host="127.0.0.1", port=port, connect_timeout_seconds=_SHORT_SECONDS
+            )
+            error = refusal(lambda: monitored.engine.open(nearer), target)
+            # Some servers wait for more of what they take for a request, or hang up.
+            silent = (ErrorCode.CONNECTION_TIMEOUT, ErrorCode.CONNECTION_LOST)
+            assert error.code in (ErrorCode.TLS_FAILED, *silent)
+            assert target.password.reveal().encode() not in relay.sent()
 
     def test_client_certificate_logs_in(self, monitored: Monitored) -> None:
         target = _by_certificate(monitored)
