@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import json
 import threading
@@ -14,8 +15,9 @@ import dbaudit
 import pytest
 from dbaudit import sdk
 from dbaudit.core.errors import ErrorCode
+from dbaudit.sdk.request import Repeat
 from dbaudit.sdk.retry import back_off_seconds, retry_delay_seconds
-from dbaudit.sdk.transport import Transport
+from dbaudit.sdk.transport import AsyncTransport, Transport
 
 EMPTY_PAGE = {"data": [], "pagination": {"total": 0, "page": 1, "per_page": 100}}
 Answer = tuple[int, dict[str, str], bytes] | None
@@ -34,15 +36,24 @@ def good(body: Any) -> Answer:
     return 200, {}, json.dumps(body).encode()
 
 
+class Asked(list[str]):
+    """The methods of the requests; ``keys`` are their idempotency keys."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.keys: list[str | None] = []
+
+
 @contextmanager
-def answering(*answers: Answer) -> Iterator[tuple[str, list[str]]]:
+def answering(*answers: Answer) -> Iterator[tuple[str, Asked]]:
     """A server that gives these answers one after the other (None: it hangs up), and what it was asked."""
-    asked: list[str] = []
+    asked = Asked()
     waiting = iter(answers)
 
     class Handler(BaseHTTPRequestHandler):
         def handle_one(self) -> None:
             asked.append(self.command)
+            asked.keys.append(self.headers.get("Idempotency-Key"))
             self.rfile.read(int(self.headers.get("Content-Length", 0)))
             answer = next(waiting)
             self.close_connection = True
@@ -79,8 +90,33 @@ def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     def with_quick_sleep(self: Transport, *arguments: Any, **options: Any) -> None:
         begin(self, *arguments, **{**options, "sleep": pauses.append})
 
+    async def pause(seconds: float) -> None:
+        pauses.append(seconds)
+
+    begin_async = AsyncTransport.__init__
+
+    def with_quick_pause(self: AsyncTransport, *arguments: Any, **options: Any) -> None:
+        begin_async(self, *arguments, **{**options, "sleep": pause})
+
     monkeypatch.setattr(Transport, "__init__", with_quick_sleep)
+    monkeypatch.setattr(AsyncTransport, "__init__", with_quick_pause)
     return pauses
+
+
+def ask(way: str, url: str, **options: Any) -> object:
+    """What one request through ``Client`` or ``AsyncClient`` gives."""
+    if way == "threads":
+        with dbaudit.Client(api_url=url, api_key="x", **options) as client:
+            return client.databases.get("db_1")
+
+    async def get() -> object:
+        async with dbaudit.AsyncClient(api_url=url, api_key="x", **options) as client:
+            return await client.databases.get("db_1")
+
+    return asyncio.run(get())
+
+
+WAYS = pytest.mark.parametrize("way", ["threads", "asyncio"])
 
 
 @pytest.mark.parametrize(
@@ -100,12 +136,13 @@ def test_reading_is_tried_again(bad: Answer, slept: list[float]) -> None:
     assert len(slept) == 2
 
 
-def test_it_gives_up_after_max_retries_with_the_last_error(slept: list[float]) -> None:
+@WAYS
+def test_it_gives_up_after_max_retries_with_the_last_error(way: str, slept: list[float]) -> None:
     with (
         answering(*itertools.repeat(error(503, "state_unavailable"), 5)) as (url, asked),
         pytest.raises(sdk.UnavailableError) as failed,
     ):
-        dbaudit.Client(api_url=url, api_key="x", max_retries=3).databases.get("db_1")
+        ask(way, url, max_retries=3)
     assert failed.value.code is ErrorCode.STATE_UNAVAILABLE
     assert failed.value.request_id == "r1"
     assert asked == ["GET"] * 4
@@ -118,28 +155,45 @@ def test_what_the_api_asks_to_wait_is_waited(slept: list[float]) -> None:
     assert slept == [7.0]
 
 
-def test_nobody_waits_longer_than_a_minute(slept: list[float]) -> None:
+@WAYS
+def test_nobody_waits_longer_than_a_minute(way: str, slept: list[float]) -> None:
     with (
         answering(error(429, "rate_limit_exceeded", Retry_After="3600")) as (url, _asked),
-        pytest.raises(sdk.RateLimitedError) as failed,
+        pytest.raises(sdk.RateLimitExceededError) as failed,
     ):
-        dbaudit.Client(api_url=url, api_key="x").databases.get("db_1")
+        ask(way, url)
     assert failed.value.retry_after_seconds == 3600
     assert slept == []
 
 
-CHANGES: list[Callable[[dbaudit.Client], object]] = [
-    lambda client: client.databases.delete("db_1"),
+AWAY = pytest.mark.parametrize("bad", [error(503, "state_unavailable"), None], ids=["503", "hang-up"])
+NEW: dict[str, Any] = {
+    "name": "n",
+    "type": "postgresql",
+    "host": "h",
+    "port": 1,
+    "database": "d",
+    "username": "u",
+    "password": "p",
+}
+MADE = {
+    **{field: value for field, value in NEW.items() if field != "password"},
+    "id": "db_1",
+    "ssl_mode": "require",
+    "status": "pending",
+    "audit_status": "initializing",
+    "created_at": "2026-01-01T00:00:00Z",
+    "updated_at": "2026-01-01T00:00:00Z",
+}
+ONCE: list[Callable[[dbaudit.Client], object]] = [
     lambda client: client.databases.test("db_1"),
-    lambda client: client.databases.create(
-        name="n", type="postgresql", host="h", port=1, database="d", username="u", password="p"
-    ),
+    lambda client: client.databases.update("db_1", name="n", if_match='"1"'),
 ]
 
 
-@pytest.mark.parametrize("change", CHANGES, ids=["delete", "test", "create"])
-@pytest.mark.parametrize("bad", [error(503, "state_unavailable"), None], ids=["503", "hang-up"])
-def test_a_change_that_may_have_happened_is_not_repeated(
+@pytest.mark.parametrize("change", ONCE, ids=["test", "update of a known version"])
+@AWAY
+def test_what_must_not_happen_twice_is_not_repeated(
     change: Callable[[dbaudit.Client], object], bad: Answer, slept: list[float]
 ) -> None:
     with answering(bad) as (url, asked), pytest.raises(sdk.ApiError):
@@ -148,13 +202,58 @@ def test_a_change_that_may_have_happened_is_not_repeated(
     assert slept == []
 
 
+@AWAY
+def test_adding_is_repeated_under_one_key(bad: Answer, slept: list[float]) -> None:
+    with answering(bad, bad, (201, {}, json.dumps(MADE).encode())) as (url, asked):
+        assert dbaudit.Client(api_url=url, api_key="x").databases.create(**NEW).id == "db_1"
+    assert asked == ["POST"] * 3
+    (key,) = set(asked.keys)
+    assert key
+
+
+def test_every_call_has_another_key_unless_the_caller_gives_one(slept: list[float]) -> None:
+    made = (201, {}, json.dumps(MADE).encode())
+    with answering(made, made, made) as (url, asked):
+        client = dbaudit.Client(api_url=url, api_key="x")
+        client.databases.create(**NEW)
+        client.databases.create(**NEW)
+        client.databases.create(**NEW, idempotency_key="mine")
+    assert len(set(asked.keys)) == 3
+    assert asked.keys[2] == "mine"
+
+
+@AWAY
+def test_a_removal_that_may_have_happened_is_repeated_and_then_absence_is_success(
+    bad: Answer, slept: list[float]
+) -> None:
+    with answering(bad, error(404, "not_found")) as (url, asked):
+        dbaudit.Client(api_url=url, api_key="x").databases.delete("db_1")
+    assert asked == ["DELETE", "DELETE"]
+
+
+def test_removing_what_was_never_there_is_an_error(slept: list[float]) -> None:
+    with (
+        answering(error(429, "rate_limit_exceeded"), error(404, "not_found")) as (url, _asked),
+        pytest.raises(sdk.NotFoundError),
+    ):
+        dbaudit.Client(api_url=url, api_key="x").databases.delete("db_1")
+
+
+@pytest.mark.parametrize(("value", "least"), [("Wed, 21 Oct 2015 07:28:00 GMT", 0.0), ("soon", 0.375)])
+def test_a_date_to_wait_for_is_understood(value: str, least: float, slept: list[float]) -> None:
+    with answering(error(503, "state_unavailable", Retry_After=value), good(EMPTY_PAGE)) as (url, _asked):
+        list(dbaudit.Client(api_url=url, api_key="x").databases.list())
+    assert least <= slept[0] <= 0.5
+
+
 def test_a_change_that_was_refused_for_the_rate_is_tried_again(slept: list[float]) -> None:
     with answering(error(429, "rate_limit_exceeded"), (204, {}, b"")) as (url, asked):
         dbaudit.Client(api_url=url, api_key="x").databases.delete("db_1")
     assert asked == ["DELETE", "DELETE"]
 
 
-def test_an_answer_that_never_comes_is_given_up_in_time(slept: list[float]) -> None:
+@WAYS
+def test_an_answer_that_never_comes_is_given_up_in_time(way: str, slept: list[float]) -> None:
     released = threading.Event()
 
     class Silent(BaseHTTPRequestHandler):
@@ -170,7 +269,7 @@ def test_an_answer_that_never_comes_is_given_up_in_time(slept: list[float]) -> N
         url = f"http://127.0.0.1:{server.server_address[1]}"
         try:
             with pytest.raises(sdk.UnreachableError) as failed:
-                dbaudit.Client(api_url=url, api_key="x", timeout_seconds=0.2).databases.get("db_1")
+                ask(way, url, timeout_seconds=0.2, max_retries=0)
         finally:
             released.set()
             server.shutdown()
@@ -198,9 +297,8 @@ def test_an_answer_that_never_comes_is_given_up_in_time(slept: list[float]) -> N
 def test_an_answer_of_something_else_is_an_error_and_no_crash(
     answer: Answer, kind: type[sdk.ApiError], slept: list[float]
 ) -> None:
-    with answering(answer) as (url, _asked), pytest.raises(kind) as failed:
-        dbaudit.Client(api_url=url, api_key="x").databases.get("db_1")
-    assert failed.value.__class__ is kind
+    with answering(answer) as (url, _asked), pytest.raises(kind):
+        dbaudit.Client(api_url=url, api_key="x", max_retries=0).databases.get("db_1")
 
 
 def test_fields_that_this_version_does_not_know_are_ignored() -> None:
@@ -218,27 +316,26 @@ def unavailable(code: ErrorCode, **options: Any) -> sdk.UnavailableError:
 
 
 @pytest.mark.parametrize(
-    ("method", "failure", "was_sent", "again"),
+    ("repeat", "failure", "was_sent", "again"),
     [
-        ("GET", unreachable(), True, True),
-        ("PATCH", unreachable(), True, True),
-        ("POST", unreachable(), True, False),
-        ("DELETE", unreachable(), True, False),
-        ("POST", unreachable(), False, True),
-        ("DELETE", unreachable(), False, True),
-        ("GET", unavailable(ErrorCode.STATE_UNAVAILABLE), True, True),
-        ("POST", unavailable(ErrorCode.STATE_UNAVAILABLE), True, False),
-        ("GET", unavailable(ErrorCode.NO_AGENT_AVAILABLE), True, False),
-        ("POST", sdk.RateLimitedError(ErrorCode.RATE_LIMIT_EXCEEDED, "slow"), True, True),
-        ("GET", sdk.ServerError(ErrorCode.INTERNAL_ERROR, "fault"), True, False),
-        ("GET", sdk.NotFoundError(ErrorCode.NOT_FOUND, "none"), True, False),
-        ("GET", sdk.UnauthorizedError(ErrorCode.UNAUTHORIZED, "who"), True, False),
+        (Repeat.FREELY, unreachable(), True, True),
+        (Repeat.BY_KEY, unreachable(), True, True),
+        (Repeat.UNTIL_GONE, unreachable(), True, True),
+        (Repeat.NEVER, unreachable(), True, False),
+        (Repeat.NEVER, unreachable(), False, True),
+        (Repeat.FREELY, unavailable(ErrorCode.STATE_UNAVAILABLE), True, True),
+        (Repeat.NEVER, unavailable(ErrorCode.STATE_UNAVAILABLE), True, False),
+        (Repeat.FREELY, unavailable(ErrorCode.NO_AGENT_AVAILABLE), True, False),
+        (Repeat.NEVER, sdk.RateLimitedError(ErrorCode.RATE_LIMIT_EXCEEDED, "slow"), True, True),
+        (Repeat.FREELY, sdk.ServerError(ErrorCode.INTERNAL_ERROR, "fault"), True, False),
+        (Repeat.FREELY, sdk.NotFoundError(ErrorCode.NOT_FOUND, "none"), True, False),
+        (Repeat.FREELY, sdk.UnauthorizedError(ErrorCode.UNAUTHORIZED, "who"), True, False),
     ],
 )
 def test_only_what_is_safe_and_promising_is_tried_again(
-    method: str, failure: sdk.ApiError, was_sent: bool, again: bool
+    repeat: Repeat, failure: sdk.ApiError, was_sent: bool, again: bool
 ) -> None:
-    assert (retry_delay_seconds(method, 1, failure, was_sent=was_sent) is not None) is again
+    assert (retry_delay_seconds(repeat, 1, failure, was_sent=was_sent) is not None) is again
 
 
 def test_delays_grow_up_to_a_bound() -> None:

@@ -4,20 +4,35 @@
 >>> client = dbaudit.Client()                      # reads DBAUDIT_API_URL and DBAUDIT_API_KEY
 >>> for db in client.databases.list():             # all pages, one after the other
 ...     print(f"{db.name}: {db.status}")
+
+The classes of the errors are here too, such as ``dbaudit.sdk.DatabaseExistsError``: one a code of the API.
 """
 
-from dbaudit.sdk.client import Client
-from dbaudit.sdk.databases import (
+from __future__ import annotations
+
+from msgspec import UNSET
+
+from dbaudit.sdk.client import AsyncClient, Client
+from dbaudit.sdk.cluster import ClusterPolicy, DbConnsSettings, DbConnsStatus, Delivery, DeliveryError
+from dbaudit.sdk.database_results import (
     AuditOptions,
     Collector,
     Database,
+    DatabaseListResult,
+    DatabaseResult,
     DatabaseStatus,
     Diagnosis,
+    Difference,
+    DryRun,
+    Health,
     HealthChecks,
+    LastError,
     LastEvent,
+    Stats,
     TestReport,
 )
 from dbaudit.sdk.errors import (
+    BY_NAME,
     ApiError,
     ConflictError,
     ConnectionTestFailedError,
@@ -30,34 +45,65 @@ from dbaudit.sdk.errors import (
     UnavailableError,
     UnreachableError,
 )
-from dbaudit.sdk.events import Event, EventStream
+from dbaudit.sdk.events import Event
 from dbaudit.sdk.nodes import Node
-from dbaudit.sdk.pages import Page, Pages
+from dbaudit.sdk.pages import AsyncPages, Page, Pages
+from dbaudit.sdk.service import Liveness, Readiness
+from dbaudit.sdk.streams import AsyncEventStream, EventStream
 
 __all__ = [
+    "UNSET",
     "ApiError",
+    "AsyncClient",
+    "AsyncEventStream",
+    "AsyncPages",
     "AuditOptions",
     "Client",
+    "ClusterPolicy",
     "Collector",
     "ConflictError",
     "ConnectionTestFailedError",
     "Database",
+    "DatabaseListResult",
+    "DatabaseResult",
     "DatabaseStatus",
+    "DbConnsSettings",
+    "DbConnsStatus",
+    "Delivery",
+    "DeliveryError",
     "Diagnosis",
+    "Difference",
+    "DryRun",
     "Event",
     "EventStream",
     "ForbiddenError",
+    "Health",
     "HealthChecks",
     "InvalidRequestError",
+    "LastError",
     "LastEvent",
+    "Liveness",
     "Node",
     "NotFoundError",
     "Page",
     "Pages",
     "RateLimitedError",
+    "Readiness",
     "ServerError",
+    "Stats",
     "TestReport",
     "UnauthorizedError",
     "UnavailableError",
     "UnreachableError",
 ]
+
+
+def __getattr__(name: str) -> type[ApiError]:
+    try:
+        return BY_NAME[name]
+    except KeyError:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *BY_NAME})

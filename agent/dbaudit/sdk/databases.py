@@ -1,141 +1,23 @@
-"""Monitored databases."""
+"""What can be done with monitored databases."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
-from typing import Any
-from urllib.parse import quote
+from typing import Any, Literal
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from dbaudit.core.secret import Secret
-from dbaudit.sdk.pages import Page, Pages
-from dbaudit.sdk.transport import Transport
+from dbaudit.sdk.database_results import Database, DatabaseListResult, DatabaseStatus, DryRun, TestReport
+from dbaudit.sdk.methods import AsyncResource, Resource, async_call, async_listing, call, listing
+from dbaudit.sdk.pages import Page
+from dbaudit.sdk.request import Repeat, Reply, Request, segment, understood_as
 
+_PATH = "/v1/databases"
 _PAGE_SIZE = 100
 _TEST_TIMEOUT_SECONDS = 75.0
-
-
-class AuditOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """What is collected and kept; ``engine`` holds the options of this engine alone."""
-
-    capture_queries: bool = True
-    capture_results: bool = False
-    mask_sensitive_data: bool = True
-    retention_days: int = 90
-    engine: dict[str, Any] = {}
-
-
-class Stats(msgspec.Struct, frozen=True, kw_only=True):
-    """Counts of events since 00:00 UTC today, and six days ago."""
-
-    events_today: int = 0
-    events_this_week: int = 0
-    alerts_pending: int = 0
-    policies_active: int = 0
-
-
-class Health(msgspec.Struct, frozen=True, kw_only=True):
-    """The last measured round trip, and when the agent last reported on the database."""
-
-    latency_ms: float | None = None
-    last_heartbeat: datetime | None = None
-
-
-class Database(msgspec.Struct, frozen=True, kw_only=True):
-    """A monitored database. ``stats`` and ``health`` are there after ``get`` only."""
-
-    id: str
-    name: str
-    type: str
-    host: str
-    port: int
-    database: str
-    username: str
-    ssl_mode: str
-    status: str
-    audit_status: str
-    created_at: datetime
-    updated_at: datetime
-    ssl_ca: str | None = None
-    ssl_cert: str | None = None
-    tags: list[str] = []
-    audit_options: AuditOptions = AuditOptions()
-    status_code: str | None = None
-    status_reason: str | None = None
-    last_event_at: datetime | None = None
-    db_conns_auditing: bool = False
-    stats: Stats | None = None
-    health: Health | None = None
-
-
-class Collector(msgspec.Struct, frozen=True, kw_only=True):
-    """The collector of a database: its agent, what it does, how fast, and what was lost or not understood."""
-
-    version: str | None = None
-    uptime_seconds: int = 0
-    events_per_second: float = 0.0
-    state: str | None = None
-    node: str | None = None
-    last_error: dict[str, str | None] | None = None
-    gaps: int = 0
-    rejected: int = 0
-
-
-class HealthChecks(msgspec.Struct, frozen=True, kw_only=True):
-    """Each `healthy`, `warning`, `critical` or `unknown`."""
-
-    connectivity: str = "unknown"
-    permissions: str = "unknown"
-    latency: str = "unknown"
-    disk_space: str = "unknown"
-
-
-class LastEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """The latest event of a database."""
-
-    timestamp: datetime
-    type: str
-    user: str | None = None
-
-
-class DatabaseStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """How connection and collecting stand."""
-
-    id: str
-    connection_status: str
-    audit_status: str
-    collector: Collector
-    health_checks: HealthChecks
-    status_code: str | None = None
-    status_reason: str | None = None
-    last_event: LastEvent | None = None
-
-
-class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
-    """One step of a test: `ok`, `warning`, `failed` or `skipped`, and the exact remedy."""
-
-    code: str
-    status: str
-    detail: str
-    remedy: str | None = None
-
-
-class TestReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What a connection test found. ``success``: the server was reached and every right is there."""
-
-    __test__ = False  # not a test class, whatever its name says to pytest
-
-    success: bool
-    latency_ms: float | None = None
-    version: str | None = None
-    permissions: dict[str, bool] = {}
-    warnings: list[str] = []
-    diagnoses: list[Diagnosis] = []
-    audit_source: str | None = None
-    error_code: str | None = None
-    error: str | None = None
+_BULK_TIMEOUT_SECONDS = 300.0
 
 
 class _Pagination(msgspec.Struct, frozen=True):
@@ -145,131 +27,275 @@ class _Pagination(msgspec.Struct, frozen=True):
 
 
 class _Listing(msgspec.Struct, frozen=True):
-    data: list[Database]
+    data: tuple[Database, ...]
     pagination: _Pagination
 
 
-class Databases:
-    """``client.databases``. Every method raises ``dbaudit.sdk.ApiError``."""
-
-    def __init__(self, transport: Transport) -> None:
-        self._transport = transport
-
-    def list(
-        self,
-        *,
-        status: str | None = None,
-        type: str | None = None,  # noqa: A002  # the API's word
-        tags: Sequence[str] | None = None,
-        name: str | None = None,
-        host: str | None = None,
-    ) -> Pages[Database]:
-        """The databases that match every filter given, in the order of their creation; ``tags`` means all of
-        them.
-        """
-        filters = {
-            "status": status,
-            "type": type,
-            "tags": ",".join(tags) if tags else None,
-            "name": name,
-            "host": host,
-        }
-
-        def fetch(query: dict[str, str | int]) -> Page[Database]:
-            found = self._transport.request("GET", "/v1/databases", _Listing, query={**filters, **query})
-            at = found.pagination
-            more = at.page * at.per_page < at.total
-            following: dict[str, str | int] = {"page": at.page + 1, "per_page": at.per_page}
-            return Page(found.data, following if more else None, at.total)
-
-        return Pages(fetch, {"page": 1, "per_page": _PAGE_SIZE})
-
-    def create(
-        self,
-        *,
-        name: str,
-        type: str,  # noqa: A002  # the API's word
-        host: str,
-        port: int,
-        database: str,
-        username: str,
-        password: str | Secret,
-        verify: bool = False,
-        **optional: Any,
-    ) -> Database:
-        """Add a database.
-
-        ``verify`` has the connection tested first: nothing is stored when it fails, and
-        ConnectionTestFailedError has the report. ``optional`` are the other fields of the API: ``ssl_mode``,
-        ``ssl_ca``, ``ssl_cert``, ``ssl_key``, ``tags``, ``audit_options``, ``audit_status``,
-        ``db_conns_auditing``.
-        """
-        body = {
-            "name": name,
-            "type": type,
-            "host": host,
-            "port": port,
-            "database": database,
-            "username": username,
-            "password": password,
-            **optional,
-        }
-        return self._transport.request(
-            "POST",
-            "/v1/databases",
-            Database,
-            query=_verification(verify),
-            body=body,
-            timeout_seconds=_TEST_TIMEOUT_SECONDS if verify else None,
-        )
-
-    def get(self, database_id: str) -> Database:
-        """The database with its statistics and health."""
-        return self._transport.request("GET", _path(database_id), Database)
-
-    def update(self, database_id: str, *, verify: bool = False, **changes: Any) -> Database:
-        """Change the fields given in ``changes``, named as in ``create``, and return the database as it is
-        then. ``verify`` has a changed connection tested first.
-        """
-        return self._transport.request(
-            "PATCH",
-            _path(database_id),
-            Database,
-            query=_verification(verify),
-            body=changes,
-            timeout_seconds=_TEST_TIMEOUT_SECONDS if verify else None,
-        )
-
-    def delete(self, database_id: str) -> None:
-        """Remove the database from monitoring. Its events stay until their retention ends."""
-        self._transport.request("DELETE", _path(database_id), type(None))
-
-    def get_status(self, database_id: str) -> DatabaseStatus:
-        """How connection and collecting stand."""
-        return self._transport.request("GET", f"{_path(database_id)}/status", DatabaseStatus)
-
-    def test(self, database_id: str) -> TestReport:
-        """Have an agent test the connection now.
-
-        Raises ConnectionTestFailedError, with the report, when the database was not reached or the log-in
-        refused.
-        """
-        return self._transport.request(
-            "POST", f"{_path(database_id)}/test", TestReport, timeout_seconds=_TEST_TIMEOUT_SECONDS
-        )
+def list_databases(
+    *,
+    status: str | None = None,
+    type: str | None = None,  # noqa: A002  # the API's word
+    tags: Sequence[str] | None = None,
+    name: str | None = None,
+    host: str | None = None,
+) -> Request[Page[Database]]:
+    """The databases that match every filter given, in the order of their creation; ``tags`` means all of
+    them. Iterate over it; each page is fetched when it is reached.
+    """
+    words = ",".join(tags) if tags else None
+    return _page({"status": status, "type": type, "tags": words, "name": name, "host": host}, 1)
 
 
-def report_of(value: Any) -> TestReport:
-    """The report that goes along with an error; an empty one where there is none."""
-    try:
-        return msgspec.convert(value, TestReport)
-    except msgspec.ValidationError:
-        return TestReport(success=False)
+def _page(filters: Mapping[str, Any], page: int) -> Request[Page[Database]]:
+    def understand(reply: Reply) -> Page[Database]:
+        found = msgspec.json.decode(reply.content, type=_Listing)
+        at = found.pagination
+        more = at.page * at.per_page < at.total
+        return Page(found.data, at.total, _page(filters, at.page + 1) if more else None)
+
+    query = {**filters, "page": page, "per_page": _PAGE_SIZE}
+    return Request(method="GET", path=_PATH, query=query, understand=understand)
+
+
+def create_database(
+    *,
+    name: str,
+    type: str,  # noqa: A002  # the API's word
+    host: str,
+    port: int,
+    database: str,
+    username: str,
+    password: str | Secret,
+    ssl_mode: str | UnsetType = UNSET,
+    ssl_ca: str | UnsetType | None = UNSET,
+    ssl_cert: str | UnsetType | None = UNSET,
+    ssl_key: str | Secret | UnsetType | None = UNSET,
+    tags: Sequence[str] | UnsetType = UNSET,
+    audit_options: Mapping[str, Any] | UnsetType = UNSET,
+    audit_status: Literal["active", "paused"] | UnsetType = UNSET,
+    db_conns_auditing: bool | UnsetType = UNSET,
+    verify: bool = False,
+    idempotency_key: str | None = None,
+) -> Request[Database]:
+    """Add a database; what is not given is as the API has it by default.
+
+    ``verify`` has the connection tested first: nothing is stored when it fails, and
+    ConnectionTestFailedError has the report. ``idempotency_key``, 1 to 255 characters of your own, lets you
+    repeat the call after a crash of your program and get the same database; without it the client makes one
+    for its own retries.
+    """
+    body = {
+        "name": name,
+        "type": type,
+        "host": host,
+        "port": port,
+        "database": database,
+        "username": username,
+        "password": password,
+        "ssl_mode": ssl_mode,
+        "ssl_ca": ssl_ca,
+        "ssl_cert": ssl_cert,
+        "ssl_key": ssl_key,
+        "tags": tags,
+        "audit_options": audit_options,
+        "audit_status": audit_status,
+        "db_conns_auditing": db_conns_auditing,
+    }
+    return Request(
+        method="POST",
+        path=_PATH,
+        query={"verify": verify or None},
+        body=body,
+        headers={} if idempotency_key is None else {"Idempotency-Key": idempotency_key},
+        understand=_database,
+        repeat=Repeat.BY_KEY,
+        timeout_seconds=_TEST_TIMEOUT_SECONDS if verify else None,
+    )
+
+
+def preview_create_database(**fields: Any) -> Request[DryRun]:
+    """What ``create`` with these fields would do; nothing is changed."""
+    return Request(
+        method="POST", path=_PATH, query={"dry_run": True}, body=fields, understand=understood_as(DryRun)
+    )
+
+
+def apply_databases(
+    databases: Sequence[Mapping[str, Any]],
+    *,
+    prune: Mapping[str, Any] | UnsetType = UNSET,
+    dry_run: bool = False,
+) -> Request[DatabaseListResult]:
+    """Declare many databases at once: all of them, or none where anything is wrong with one.
+
+    An entry of ``databases`` has the fields of ``create`` and may have ``id``, ``state`` (`present` or
+    `absent`) and ``update_password`` (`always` or `on_create`). Fields that are left out stay as they are.
+    ``prune`` removes those that the list does not name: ``{"tags": [...], "limit": 10}``. ``dry_run`` tells
+    what would be done. Doing it twice is the same as doing it once.
+    """
+    return Request(
+        method="POST",
+        path=f"{_PATH}/bulk",
+        query={"dry_run": dry_run or None},
+        body={"databases": databases, "prune": prune},
+        understand=understood_as(DatabaseListResult),
+        timeout_seconds=_BULK_TIMEOUT_SECONDS,
+    )
+
+
+def get_database(database_id: str) -> Request[Database]:
+    """The database with its statistics and health."""
+    return Request(method="GET", path=_path(database_id), understand=_database)
+
+
+def update_database(
+    database_id: str,
+    *,
+    name: str | UnsetType = UNSET,
+    type: str | UnsetType = UNSET,  # noqa: A002  # the API's word
+    host: str | UnsetType = UNSET,
+    port: int | UnsetType = UNSET,
+    database: str | UnsetType = UNSET,
+    username: str | UnsetType = UNSET,
+    password: str | Secret | UnsetType = UNSET,
+    ssl_mode: str | UnsetType = UNSET,
+    ssl_ca: str | UnsetType | None = UNSET,
+    ssl_cert: str | UnsetType | None = UNSET,
+    ssl_key: str | Secret | UnsetType | None = UNSET,
+    tags: Sequence[str] | UnsetType = UNSET,
+    audit_options: Mapping[str, Any] | UnsetType = UNSET,
+    audit_status: Literal["active", "paused"] | UnsetType = UNSET,
+    db_conns_auditing: bool | UnsetType = UNSET,
+    verify: bool = False,
+    if_match: str | None = None,
+) -> Request[Database]:
+    """Change the fields that are given, and return the database as it is then; None removes a certificate or
+    key. ``type`` is accepted where it is the same.
+
+    ``verify`` has a changed connection tested first. ``if_match`` is the ``etag`` of the database as you saw
+    it: ConflictError, and nothing is changed, when somebody else was quicker.
+    """
+    body = {
+        "name": name,
+        "type": type,
+        "host": host,
+        "port": port,
+        "database": database,
+        "username": username,
+        "password": password,
+        "ssl_mode": ssl_mode,
+        "ssl_ca": ssl_ca,
+        "ssl_cert": ssl_cert,
+        "ssl_key": ssl_key,
+        "tags": tags,
+        "audit_options": audit_options,
+        "audit_status": audit_status,
+        "db_conns_auditing": db_conns_auditing,
+    }
+    return Request(
+        method="PATCH",
+        path=_path(database_id),
+        query={"verify": verify or None},
+        body=body,
+        headers={} if if_match is None else {"If-Match": if_match},
+        understand=_database,
+        # Once it is done, the etag is another one, and the second time would be a conflict.
+        repeat=Repeat.FREELY if if_match is None else Repeat.NEVER,
+        timeout_seconds=_TEST_TIMEOUT_SECONDS if verify else None,
+    )
+
+
+def preview_update_database(database_id: str, **changes: Any) -> Request[DryRun]:
+    """What ``update`` with these fields would do; nothing is changed."""
+    return Request(
+        method="PATCH",
+        path=_path(database_id),
+        query={"dry_run": True},
+        body=changes,
+        understand=understood_as(DryRun),
+    )
+
+
+def delete_database(database_id: str) -> Request[None]:
+    """Remove the database from monitoring. Its events stay until their retention ends."""
+    return Request(method="DELETE", path=_path(database_id), understand=_nothing, repeat=Repeat.UNTIL_GONE)
+
+
+def preview_delete_database(database_id: str) -> Request[DryRun]:
+    """What ``delete`` would do; nothing is changed."""
+    return Request(
+        method="DELETE",
+        path=_path(database_id),
+        query={"dry_run": True},
+        understand=understood_as(DryRun),
+    )
+
+
+def get_database_status(database_id: str) -> Request[DatabaseStatus]:
+    """How connection and collecting stand."""
+    return Request(
+        method="GET", path=f"{_path(database_id)}/status", understand=understood_as(DatabaseStatus)
+    )
+
+
+def test_database(database_id: str) -> Request[TestReport]:
+    """Have an agent test the connection now.
+
+    Raises ConnectionTestFailedError, with the report, when the database was not reached or the log-in
+    refused.
+    """
+    return Request(
+        method="POST",
+        path=f"{_path(database_id)}/test",
+        understand=understood_as(TestReport),
+        repeat=Repeat.NEVER,
+        timeout_seconds=_TEST_TIMEOUT_SECONDS,
+    )
+
+
+test_database.__test__ = False  # type: ignore[attr-defined]  # no test, whatever its name says to pytest
 
 
 def _path(database_id: str) -> str:
-    return f"/v1/databases/{quote(database_id, safe='')}"
+    return f"{_PATH}/{segment(database_id)}"
 
 
-def _verification(verify: bool) -> Mapping[str, str | None]:
-    return {"verify": "true" if verify else None}
+def _database(reply: Reply) -> Database:
+    found = msgspec.json.decode(reply.content, type=Database)
+    return msgspec.structs.replace(found, etag=reply.headers.get("ETag"))
+
+
+def _nothing(reply: Reply) -> None:
+    """The answer to a removal says nothing."""
+
+
+class Databases(Resource):
+    """``client.databases``. Every method raises ``dbaudit.sdk.ApiError``."""
+
+    list = listing(list_databases)
+    create = call(create_database)
+    preview_create = call(preview_create_database)
+    apply = call(apply_databases)
+    get = call(get_database)
+    update = call(update_database)
+    preview_update = call(preview_update_database)
+    delete = call(delete_database)
+    preview_delete = call(preview_delete_database)
+    get_status = call(get_database_status)
+    test = call(test_database)
+
+
+class AsyncDatabases(AsyncResource):
+    """``client.databases`` of an AsyncClient. Every method raises ``dbaudit.sdk.ApiError``."""
+
+    list = async_listing(list_databases)
+    create = async_call(create_database)
+    preview_create = async_call(preview_create_database)
+    apply = async_call(apply_databases)
+    get = async_call(get_database)
+    update = async_call(update_database)
+    preview_update = async_call(preview_update_database)
+    delete = async_call(delete_database)
+    preview_delete = async_call(preview_delete_database)
+    get_status = async_call(get_database_status)
+    test = async_call(test_database)

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal
-from urllib.parse import quote
 
 import msgspec
 
-from dbaudit.sdk.errors import RateLimitedError, UnavailableError, UnreachableError
-from dbaudit.sdk.pages import Page, Pages
-from dbaudit.sdk.retry import back_off_seconds
-from dbaudit.sdk.transport import Transport
+from dbaudit.sdk.frozen import freeze
+from dbaudit.sdk.methods import AsyncResource, Resource, async_call, async_listing, call, listing
+from dbaudit.sdk.pages import Page
+from dbaudit.sdk.request import Reply, Request, segment, understood_as
+from dbaudit.sdk.streams import Batch, Following, async_following, following
 
+_PATH = "/v1/events"
 _PAGE_SIZE = 1000
 _WAIT_SECONDS = 25
 _END = "end"
@@ -44,9 +44,13 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     query_hash: str | None = None
     duration_ms: float | None = None
     rows_affected: int | None = None
-    objects: list[str] | None = None
-    parameters: list[str | None] | None = None
+    objects: tuple[str, ...] | None = None
+    parameters: tuple[str | None, ...] | None = None
     detail: dict[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        if self.detail is not None:
+            freeze(self, "detail")
 
 
 class _Pagination(msgspec.Struct, frozen=True):
@@ -55,125 +59,81 @@ class _Pagination(msgspec.Struct, frozen=True):
 
 
 class _Listing(msgspec.Struct, frozen=True):
-    data: list[Event]
+    data: tuple[Event, ...]
     pagination: _Pagination
 
 
-class EventStream:
-    """Iterates over events as they are stored, and waits for the next ones, for ever.
-
-    It outlives restarts of the API: it waits, and goes on behind the last event. ``cursor`` is where it
-    stands; a new stream that begins there misses nothing, and gives at most one page again.
+def list_events(
+    *,
+    database_id: str | None = None,
+    type: str | Sequence[str] | None = None,  # noqa: A002  # the API's word
+    user: str | None = None,
+    start_date: datetime | None = None,
+    end_date: datetime | None = None,
+    severity: str | None = None,
+    query_contains: str | None = None,
+    order: Literal["newest", "oldest", "stored"] = "newest",
+    page_size: int = _PAGE_SIZE,
+) -> Request[Page[Event]]:
+    """The events that match every filter given; ``type`` means any of several. A time without a zone is UTC.
+    Take as many as you want from the iteration: a page has ``page_size`` (1 to 1000) of them.
     """
-
-    def __init__(
-        self,
-        fetch: Callable[[str | None], _Listing],
-        cursor: str | None,
-        sleep: Callable[[float], None],
-        on_outage: Callable[[Exception], None],
-    ) -> None:
-        self._fetch = fetch
-        self.cursor = cursor
-        self._sleep = sleep
-        self._on_outage = on_outage
-        self._fetched: Iterator[Event] = iter(())
-        self._following = cursor
-
-    def __iter__(self) -> Iterator[Event]:
-        failures = 0
-        while True:
-            yield from self._fetched
-            self.cursor = self._following
-            try:
-                found = self._fetch(self.cursor)
-            except (UnreachableError, UnavailableError, RateLimitedError) as error:
-                failures += 1
-                if failures == 1:
-                    self._on_outage(error)
-                self._sleep(error.retry_after_seconds or back_off_seconds(failures))
-                continue
-            failures = 0
-            self._fetched = iter(found.data)
-            self._following = found.pagination.next_cursor
+    filters = _filters(database_id, type, user, start_date, end_date, severity, query_contains)
+    return _page({**filters, "order": order, "limit": page_size}, None)
 
 
-class Events:
-    """``client.events``. Every method raises ``dbaudit.sdk.ApiError``."""
+def _page(filters: Mapping[str, Any], cursor: str | None) -> Request[Page[Event]]:
+    def understand(reply: Reply) -> Page[Event]:
+        found = msgspec.json.decode(reply.content, type=_Listing)
+        more = found.pagination.has_more and found.pagination.next_cursor is not None
+        return Page(found.data, None, _page(filters, found.pagination.next_cursor) if more else None)
 
-    def __init__(self, transport: Transport, sleep: Callable[[float], None] = time.sleep) -> None:
-        self._transport = transport
-        self._sleep = sleep
+    return Request(method="GET", path=_PATH, query={**filters, "cursor": cursor}, understand=understand)
 
-    def list(
-        self,
-        *,
-        database_id: str | None = None,
-        type: str | Sequence[str] | None = None,  # noqa: A002  # the API's word
-        user: str | None = None,
-        start_date: datetime | None = None,
-        end_date: datetime | None = None,
-        severity: str | None = None,
-        query_contains: str | None = None,
-        order: Literal["newest", "oldest", "stored"] = "newest",
-        page_size: int = _PAGE_SIZE,
-    ) -> Pages[Event]:
-        """The events that match every filter given; ``type`` means any of several. A time without a zone is
-        UTC. Take as many as you want from the iteration: a page has ``page_size`` (1 to 1000) of them.
-        """
-        filters = _filters(database_id, type, user, start_date, end_date, severity, query_contains)
 
-        def fetch(query: dict[str, str | int]) -> Page[Event]:
-            found = self._list({**filters, "order": order, **query})
-            cursor = found.pagination.next_cursor if found.pagination.has_more else None
-            return Page(found.data, None if cursor is None else {"cursor": cursor, "limit": page_size})
+def get_event(event_id: str) -> Request[Event]:
+    """One event."""
+    return Request(method="GET", path=f"{_PATH}/{segment(event_id)}", understand=understood_as(Event))
 
-        return Pages(fetch, {"limit": page_size})
 
-    def get(self, event_id: str) -> Event:
-        """One event."""
-        return self._transport.request("GET", f"/v1/events/{quote(event_id, safe='')}", Event)
+def follow_events(
+    *,
+    cursor: str | None = _END,
+    database_id: str | None = None,
+    type: str | Sequence[str] | None = None,  # noqa: A002  # the API's word
+    user: str | None = None,
+    start_date: datetime | None = None,
+    severity: str | None = None,
+    query_contains: str | None = None,
+    on_outage: Callable[[Exception], None] = lambda error: None,
+) -> Following[Event]:
+    """The events in the order in which they are stored, and then those to come, each once.
 
-    def follow(
-        self,
-        *,
-        cursor: str | None = _END,
-        database_id: str | None = None,
-        type: str | Sequence[str] | None = None,  # noqa: A002  # the API's word
-        user: str | None = None,
-        start_date: datetime | None = None,
-        severity: str | None = None,
-        query_contains: str | None = None,
-        on_outage: Callable[[Exception], None] = lambda error: None,
-    ) -> EventStream:
-        """The events in the order in which they are stored, and then those to come, each once.
+    Begins with what is stored from this call on; behind ``cursor``, that of an earlier stream, where one is
+    given; or at the very beginning with None. ``on_outage`` is told when the API is away; the stream goes on
+    when it is back.
+    """
+    filters = _filters(database_id, type, user, start_date, None, severity, query_contains)
 
-        Begins with what is stored from this call on; behind ``cursor``, that of an earlier stream, where one
-        is given; or at the very beginning with None. ``on_outage`` is told when the API is away; the stream
-        goes on when it is back.
-        """
-        filters = _filters(database_id, type, user, start_date, None, severity, query_contains)
+    def after(at: str | None) -> Request[Batch[Event]]:
+        query = {**filters, "order": "stored", "cursor": at, "limit": _PAGE_SIZE}
+        return Request(
+            method="GET",
+            path=_PATH,
+            query={**query, "wait_seconds": _WAIT_SECONDS},
+            understand=_batch,
+            max_retries=0,
+        )
 
-        def fetch(at: str | None) -> _Listing:
-            return self._list(
-                {
-                    **filters,
-                    "order": "stored",
-                    "cursor": at,
-                    "limit": _PAGE_SIZE,
-                    "wait_seconds": _WAIT_SECONDS,
-                },
-                max_retries=0,
-            )
+    # The end is fixed by a request of its own, now: what is stored before the iteration begins is not missed.
+    query = {**filters, "order": "stored", "cursor": _END, "limit": 1}
+    end = Request(method="GET", path=_PATH, query=query, understand=_batch) if cursor == _END else None
+    return Following(after, end, cursor, on_outage)
 
-        if cursor == _END:
-            # The end is fixed now: what is stored before the iteration begins is not missed.
-            now = self._list({**filters, "order": "stored", "cursor": _END, "limit": 1})
-            cursor = now.pagination.next_cursor
-        return EventStream(fetch, cursor, self._sleep, on_outage)
 
-    def _list(self, query: Mapping[str, Any], max_retries: int | None = None) -> _Listing:
-        return self._transport.request("GET", "/v1/events", _Listing, query=query, max_retries=max_retries)
+def _batch(reply: Reply) -> Batch[Event]:
+    found = msgspec.json.decode(reply.content, type=_Listing)
+    return Batch(found.data, found.pagination.next_cursor)
 
 
 def _filters(
@@ -200,3 +160,19 @@ def _time(moment: datetime | None) -> str | None:
     if moment is None:
         return None
     return (moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)).isoformat()
+
+
+class Events(Resource):
+    """``client.events``. Every method raises ``dbaudit.sdk.ApiError``."""
+
+    list = listing(list_events)
+    get = call(get_event)
+    follow = following(follow_events)
+
+
+class AsyncEvents(AsyncResource):
+    """``client.events`` of an AsyncClient. Every method raises ``dbaudit.sdk.ApiError``."""
+
+    list = async_listing(list_events)
+    get = async_call(get_event)
+    follow = async_following(follow_events)

@@ -6,7 +6,8 @@ from datetime import datetime
 
 import msgspec
 
-from dbaudit.sdk.transport import Transport
+from dbaudit.sdk.methods import AsyncResource, Resource, async_call, call
+from dbaudit.sdk.request import Reply, Request
 
 
 class Node(msgspec.Struct, frozen=True, kw_only=True):
@@ -18,22 +19,32 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     version: str
     alive: bool
-    capabilities: list[str]
+    capabilities: tuple[str, ...]
     started_at: datetime
     last_heartbeat: datetime
-    databases: list[str]
+    databases: tuple[str, ...]
 
 
 class _Listing(msgspec.Struct, frozen=True):
-    data: list[Node]
+    data: tuple[Node, ...]
 
 
-class Nodes:
-    """``client.nodes``. Every method raises ``dbaudit.sdk.ApiError``."""
+def list_nodes() -> Request[tuple[Node, ...]]:
+    """The agents, oldest first; those that have been silent for less than a day, too."""
+    return Request(method="GET", path="/v1/nodes", understand=_nodes)
 
-    def __init__(self, transport: Transport) -> None:
-        self._transport = transport
 
-    def list(self) -> list[Node]:
-        """The agents, oldest first; those that have been silent for less than a day, too."""
-        return self._transport.request("GET", "/v1/nodes", _Listing).data
+def _nodes(reply: Reply) -> tuple[Node, ...]:
+    return msgspec.json.decode(reply.content, type=_Listing).data
+
+
+class Nodes(Resource):
+    """``client.nodes``."""
+
+    list = call(list_nodes)
+
+
+class AsyncNodes(AsyncResource):
+    """``client.nodes`` of an AsyncClient."""
+
+    list = async_call(list_nodes)

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-import msgspec
+from dbaudit.sdk.request import Request
+from dbaudit.sdk.transport import AsyncTransport, Transport
 
 Item = TypeVar("Item")
 
 
-class Page(msgspec.Struct, Generic[Item], frozen=True):
-    """One page: its items, the query of the next page (None: this is the last), and how many items all pages
-    have (None where the API does not count them).
+@dataclass(frozen=True)
+class Page(Generic[Item]):
+    """One page: its items, how many items all pages have (None where the API does not count them), and the
+    request for the next page (None: this is the last).
     """
 
-    items: list[Item]
-    next_query: dict[str, str | int] | None
-    total: int | None = None
+    items: tuple[Item, ...]
+    total: int | None
+    following: Request[Page[Item]] | None
 
 
 class Pages(Generic[Item]):
@@ -26,11 +29,9 @@ class Pages(Generic[Item]):
     Every new iteration asks the API anew.
     """
 
-    def __init__(
-        self, fetch: Callable[[dict[str, str | int]], Page[Item]], first_query: dict[str, str | int]
-    ) -> None:
-        self._fetch = fetch
-        self._first_query = first_query
+    def __init__(self, transport: Transport, first: Request[Page[Item]]) -> None:
+        self._transport = transport
+        self._first = first
 
     def __iter__(self) -> Iterator[Item]:
         for page in self.pages():
@@ -38,8 +39,32 @@ class Pages(Generic[Item]):
 
     def pages(self) -> Iterator[Page[Item]]:
         """The pages themselves."""
-        query: dict[str, str | int] | None = self._first_query
-        while query is not None:
-            page = self._fetch(query)
+        request: Request[Page[Item]] | None = self._first
+        while request is not None:
+            page = self._transport.send(request)
             yield page
-            query = page.next_query
+            request = page.following
+
+
+class AsyncPages(Generic[Item]):
+    """Iterates with ``async for`` over the items of all pages; each page is fetched when it is reached.
+
+    Every new iteration asks the API anew.
+    """
+
+    def __init__(self, transport: AsyncTransport, first: Request[Page[Item]]) -> None:
+        self._transport = transport
+        self._first = first
+
+    async def __aiter__(self) -> AsyncIterator[Item]:
+        async for page in self.pages():
+            for item in page.items:
+                yield item
+
+    async def pages(self) -> AsyncIterator[Page[Item]]:
+        """The pages themselves."""
+        request: Request[Page[Item]] | None = self._first
+        while request is not None:
+            page = await self._transport.send(request)
+            yield page
+            request = page.following

@@ -6,23 +6,23 @@ import random
 
 from dbaudit.core.errors import ErrorCode
 from dbaudit.sdk.errors import ApiError, RateLimitedError, UnavailableError, UnreachableError
+from dbaudit.sdk.request import Repeat
 
 FIRST_DELAY_SECONDS = 0.5
 LONGEST_DELAY_SECONDS = 8.0
 LONGEST_RETRY_AFTER_SECONDS = 60.0
-_IDEMPOTENT = frozenset({"GET", "PATCH"})
 
 
-def retry_delay_seconds(method: str, attempt: int, error: ApiError, *, was_sent: bool) -> float | None:
+def retry_delay_seconds(repeat: Repeat, attempt: int, error: ApiError, *, was_sent: bool) -> float | None:
     """How long to wait before the next attempt; None: do not try again.
 
     ``attempt`` counts from 1. ``was_sent`` is False where the request cannot have reached the API, so that
-    trying again can never do a thing twice. PATCH sets fields to values, and may be repeated; a DELETE that
-    was done would be answered with 404 the second time, so it may not.
+    trying again can never do a thing twice.
     """
     refused = isinstance(error, RateLimitedError) or not was_sent
     away = isinstance(error, UnavailableError | UnreachableError)
-    if error.code is ErrorCode.NO_AGENT_AVAILABLE or not (refused or (away and method in _IDEMPOTENT)):
+    repeatable = refused or (away and repeat is not Repeat.NEVER)
+    if error.code is ErrorCode.NO_AGENT_AVAILABLE or not repeatable:
         return None
     if error.retry_after_seconds is not None:
         if error.retry_after_seconds > LONGEST_RETRY_AFTER_SECONDS:
