@@ -5,6 +5,7 @@ import signal
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
+from tests.servers import redis
 from tests.servers.cache import cache_folder, say
 from tests.servers.errors import EngineMissingError, ServerFailedError
 from tests.servers.installations import MAJORS, PGAUDIT_MAJORS, everything
@@ -34,7 +35,7 @@ def fetch_servers(majors: tuple[int, ...]) -> int:
     say(f"the cache is {cache_folder()}")
     missing = 0
     with ThreadPoolExecutor(FETCHES_AT_ONCE) as pool:
-        for fetched in [pool.submit(fetch) for fetch in everything(majors)]:
+        for fetched in [pool.submit(fetch) for fetch in (*everything(majors), redis.program)]:
             try:
                 fetched.result()
             except EngineMissingError as error:
