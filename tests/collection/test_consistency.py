@@ -57,31 +57,41 @@ def test_examples_are_tasks_that_the_module_accepts(name: str, collections_path:
 
 
 def test_the_role_takes_what_the_module_takes(collections_path: Path) -> None:
-    spec = _spec(_module("database"), "database")
+    spec = _spec(_module("databases"), "databases")
     described = _yaml("roles/databases/meta/argument_specs.yml")["argument_specs"]["main"]["options"]
     entry = described["dbaudit_databases"]["options"]
     assert {name: _essence(option) for name, option in entry.items()} == {
-        name: _essence(option) for name, option in spec.items() if name not in CONNECTION
+        name: _essence(option) for name, option in spec["databases"]["options"].items()
     }
-    assert {name: _essence(described[f"dbaudit_{name}"]) for name in CONNECTION} == {
-        name: _essence(spec[name]) for name in CONNECTION
+    assert {name: _essence(described[f"dbaudit_{name}"]) for name in set(spec) - {"databases"}} == {
+        name: _essence(option) for name, option in spec.items() if name != "databases"
+    }
+    defaults = _yaml("roles/databases/defaults/main.yml")
+    assert defaults == {"dbaudit_databases": []} | {
+        f"dbaudit_{name}": option["default"]
+        for name, option in spec.items()
+        if "default" in option and name not in CONNECTION
     }
 
 
 def test_the_role_hands_everything_on(collections_path: Path) -> None:
-    spec = _spec(_module("database"), "database")
+    spec = _spec(_module("databases"), "databases")
     (task,) = _yaml("roles/databases/tasks/main.yml")
-    assert task["dbaudit.dbaudit.database"] == {
+    assert task["dbaudit.dbaudit.databases"] == {
         name: f"{{{{ dbaudit_{name} | default(omit) }}}}"
         if name in CONNECTION
-        else f"{{{{ dbaudit_databases[position].{name} | default(omit) }}}}"
+        else f"{{{{ dbaudit_{name} }}}}"
+        if name != "databases"
+        else "{{ dbaudit_databases }}"
         for name in spec
     }
 
 
 def test_secrets_are_hidden_by_ansible(collections_path: Path) -> None:
     for name in MODULES:
-        for option, spec in _spec(_module(name), name).items():
+        options = _spec(_module(name), name)
+        of_entries = options.get("databases", {}).get("options", {}) if name == "databases" else {}
+        for option, spec in (*options.items(), *of_entries.items()):
             secret = option in {"password", "ssl_key", "api_key", "api_password"}
             assert bool(spec.get("no_log")) is secret, f"{name}: {option}"
 
@@ -102,7 +112,7 @@ def _spec(module: Any, name: str) -> dict[str, Any]:
         raise Stop
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "AnsibleModule", record)
+        patch.setattr(module, "Module" if hasattr(module, "Module") else "AnsibleModule", record)
         with pytest.raises(Stop):
             module.main()
     return given[0]
