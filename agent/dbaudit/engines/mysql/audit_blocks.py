@@ -169,9 +169,21 @@ def _decode_csv(block: AuditBlock, events: list[AuditEvent], rejected: list[Reje
     if not starts or starts[0]:
         starts.insert(0, 0)
     for start, end in zip(starts, [*starts[1:], len(data)], strict=True):
-        record = data[start:end].rstrip(b"\r\n")
-        if record:
-            _decode_fields(block, start, audit_fields.csv_fields, record, events, rejected)
+        stop = start + _end_of_csv_record(data[start:end])
+        for begin, part in ((start, data[start:stop]), (stop, data[stop:end])):
+            if record := part.rstrip(b"\r\n"):
+                _decode_fields(block, begin, audit_fields.csv_fields, record, events, rejected)
+
+
+def _end_of_csv_record(data: bytes) -> int:
+    """Behind the first line break outside of quotes."""
+    end = quotes = 0
+    for line in data.splitlines(keepends=True):
+        end += len(line)
+        quotes += line.count(b'"')
+        if quotes % 2 == 0:
+            return end
+    return end
 
 
 def _decode_fields(

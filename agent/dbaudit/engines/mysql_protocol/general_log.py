@@ -152,7 +152,8 @@ class GeneralLogReader:
                 return Chunk(records=[], cursor=cursor)
         else:
             self._quiet, self._ahead = None, 0
-        if not place.table and place.row + self._ahead >= self._retired_rows:
+        # By what is stored: a row that was read last is what is searched for after a crash.
+        if not place.table and place.row >= self._retired_rows:
             place = self._retire_if_possible(place)
         return self._read(place, cursor, limit_bytes)
 
@@ -192,7 +193,9 @@ class GeneralLogReader:
         if not self._may_retire or self._clock() < self._retiring_after:
             return place
         try:
-            return self._retire(place)
+            # It may have been retired already, before a crash: that one is read first.
+            last = self._rows(LIVE, place.row - 1, 1)
+            return self._retire(place) if last and _fingerprint(last[0]) == place.last else place
         except DbauditError as error:
             if error.code is ErrorCode.CONNECTION_LOST:
                 raise
@@ -206,6 +209,13 @@ class GeneralLogReader:
         connection = self._connection
         connection.execute(f"DROP TABLE IF EXISTS {coming}")  # one that a crash left may be of an old version
         connection.execute(f"CREATE TABLE {coming} LIKE {LIVE}")
+        # Its first row names the table, and with it its rows: servers that log whole seconds would else begin
+        # one table as the other. What is not yet the log can still be inserted into.
+        connection.execute(
+            f"INSERT INTO {coming} (event_time, user_host, thread_id, server_id, command_type, argument) "  # noqa: S608
+            "VALUES (NOW(), '[] @  []', 0, 0, 'Daemon', %s)",
+            [f"{name} was retired before"],
+        )
         connection.execute(f"RENAME TABLE {LIVE} TO {_qualified(name)}, {coming} TO {LIVE}")
         self._quiet, self._ahead = None, 0
         return msgspec.structs.replace(place, table=name, until_us=self._server_now_us())
@@ -242,7 +252,8 @@ class GeneralLogReader:
         new = new[:kept]
         if not new:
             return self._end(place, cursor, asked)
-        if not place.table and whole and not place.undecided and self._all_own(new):
+        few = ahead + len(new) < self._retired_rows // 2
+        if not place.table and whole and few and not place.undecided and self._all_own(new):
             return self._only_own(place, cursor, new)
         return self._block(place, new, first, asked, end_of_table=whole)
 
