@@ -17,10 +17,11 @@ What ``MyMonitored`` does not say how to do is skipped, and the skipped test say
 """
 
 try:
+    import cryptography  # noqa: F401  # signs the certificates
     import pytest
 except ModuleNotFoundError as missing:
     raise ModuleNotFoundError(
-        "dbaudit.testing needs pytest: pip install 'dbaudit[testing]'", name=missing.name
+        f"dbaudit.testing needs {missing.name}: pip install 'dbaudit[testing]'", name=missing.name
     ) from None
 
 # The failures of the suite show the values that were compared, as those of the author's own tests do.

@@ -40,8 +40,9 @@ class Monitored(ABC):
     """A monitored server (or what stands for it) of an author's tests.
 
     ``engine`` and ``target`` are needed. Everything else is optional: what a subclass does not override, or
-    where it calls ``pytest.skip`` itself, skips the tests that need it. Whatever is changed stays changed
-    until the test's next call: a subclass that is shared by tests undoes in its fixture what must be undone.
+    where it calls ``pytest.skip`` itself, skips the tests that need it. One instance may serve many tests:
+    the suite puts back the rights that it revokes, by their remedies, and takes nothing else away for good
+    but records.
     """
 
     engine: Engine
