@@ -166,7 +166,6 @@ class SoundVisitor(Visitor):
 class MonitoredSound(Monitored):
     connects = False
     rights = ("read",)
-    deadline_seconds = 0.3
     mutations = 300
 
     def __init__(self, engine: SoundEngine) -> None:

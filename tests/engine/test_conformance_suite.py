@@ -242,8 +242,10 @@ def test_fault_of_an_engine_is_found(
 ) -> None:
     monkeypatch.setattr(SoundEngine, "open", SoundEngine.open)  # what a fault changes is undone
     run(test, MonitoredSound(Faulty()))
+    faulty = MonitoredSound(Faulty(**replaced))
+    faulty.deadline_seconds = 0.3
     with pytest.raises((AssertionError, pytest.fail.Exception, ValueError, TypeError, ZeroDivisionError)):
-        run(test, MonitoredSound(Faulty(**replaced)))
+        run(test, faulty)
     while _opened:
         _opened.pop().close()
 

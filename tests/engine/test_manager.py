@@ -214,17 +214,17 @@ def test_a_driver_status_that_fails_is_a_problem_of_that_engine_only(
 def test_an_unknown_engine_is_refused_with_the_ones_there_are_and_why_one_is_missing(
     install: Install,
 ) -> None:
-    install("oracle", "import cx_nothing")
+    install("cassandra", "import cx_nothing")
     install("b-good", GOOD)
     registry = load_engines()
     with pytest.raises(ConfigurationError) as caught:
-        registry.get("oracle")
+        registry.get("cassandra")
     assert caught.value.code is ErrorCode.ENGINE_UNKNOWN
-    assert re.search(r"No engine 'oracle'; installed: good, .*postgresql", caught.value.message)
-    assert "oracle is broken: ModuleNotFoundError: No module named 'cx_nothing'" in caught.value.message
-    assert "dbaudit[oracle]" in str(caught.value.remedy)
+    assert re.search(r"No engine 'cassandra'; installed: good, .*postgresql", caught.value.message)
+    assert "cassandra is broken: ModuleNotFoundError: No module named 'cx_nothing'" in caught.value.message
+    assert "dbaudit[cassandra]" in str(caught.value.remedy)
     with pytest.raises(ConfigurationError):
-        registry.driver_status("oracle")
+        registry.driver_status("cassandra")
 
 
 def test_without_any_plugin_the_error_says_that_none_is_installed() -> None:

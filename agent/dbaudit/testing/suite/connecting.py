@@ -21,6 +21,10 @@ from dbaudit.testing.wire import (
 
 _HOST = "127.0.0.1"
 _SHORT_SECONDS = 1.0
+"""For what has to run out of it."""
+_AMPLE_SECONDS = 5.0
+"""For what is answered at once, on a busy machine too."""
+_STATEMENT_SECONDS = 2.0
 _PATIENCE_SECONDS = 15.0
 """How long beyond the target's own time-outs before a call is taken for one that never returns."""
 
@@ -41,12 +45,12 @@ class ConnectingChecks:
 
     def test_host_that_does_not_exist_is_told(self, monitored: Monitored) -> None:
         _must_connect(monitored)
-        error = _not_reached(monitored, _short(monitored.elsewhere("no-such-host.invalid", 1)))
+        error = _not_reached(monitored, _limited(monitored.elsewhere("no-such-host.invalid", 1)))
         assert error.code is ErrorCode.HOST_NOT_FOUND
 
     def test_port_at_which_nothing_listens_is_told(self, monitored: Monitored) -> None:
         _must_connect(monitored)
-        error = _not_reached(monitored, _short(monitored.elsewhere(_HOST, unused_port())))
+        error = _not_reached(monitored, _limited(monitored.elsewhere(_HOST, unused_port())))
         assert isinstance(error, TransientError)
         assert error.code is ErrorCode.CONNECTION_REFUSED
 
@@ -54,7 +58,8 @@ class ConnectingChecks:
     def test_server_that_never_answers_is_given_up_in_time(self, monitored: Monitored, mode: SslMode) -> None:
         _must_connect(monitored)
         with listening(never_answers) as port:
-            target = msgspec.structs.replace(_short(monitored.elsewhere(_HOST, port)), ssl_mode=mode)
+            target = _limited(monitored.elsewhere(_HOST, port), _SHORT_SECONDS)
+            target = msgspec.structs.replace(target, ssl_mode=mode)
             error = _not_reached(monitored, target)
         assert isinstance(error, TransientError)
         assert error.code is ErrorCode.CONNECTION_TIMEOUT
@@ -63,7 +68,8 @@ class ConnectingChecks:
     def test_something_else_at_the_port_is_told(self, monitored: Monitored, speaks: Behaviour) -> None:
         _must_connect(monitored)
         with listening(speaks) as port:
-            error = _not_reached(monitored, _short(monitored.elsewhere(_HOST, port)))
+            seconds = _AMPLE_SECONDS if speaks is speaks_ssh else _SHORT_SECONDS
+            error = _not_reached(monitored, _limited(monitored.elsewhere(_HOST, port), seconds))
         told = {ErrorCode.WRONG_PROTOCOL}
         if speaks is speaks_http:
             # It says nothing before it is asked, which a server that greets first cannot be told from.
@@ -80,7 +86,7 @@ class ConnectingChecks:
         with relay.open() as port:
             target = msgspec.structs.replace(monitored.elsewhere(_HOST, port), ssl_mode=target.ssl_mode)
             session = monitored.engine.open(
-                msgspec.structs.replace(target, statement_timeout_seconds=_SHORT_SECONDS)
+                msgspec.structs.replace(target, statement_timeout_seconds=_STATEMENT_SECONDS)
             )
             try:
                 cursor = session.read(None, 1).cursor
@@ -107,8 +113,8 @@ def _must_connect(monitored: Monitored) -> None:
         pytest.skip("the engine does not connect to the host and port of its target")
 
 
-def _short(target: Target) -> Target:
-    return msgspec.structs.replace(target, connect_timeout_seconds=_SHORT_SECONDS)
+def _limited(target: Target, seconds: float = _AMPLE_SECONDS) -> Target:
+    return msgspec.structs.replace(target, connect_timeout_seconds=seconds)
 
 
 def _not_reached(monitored: Monitored, target: Target) -> DbauditError:
