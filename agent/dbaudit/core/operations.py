@@ -12,8 +12,8 @@ _WORD = re.compile(r"[A-Za-z]+")
 _ON_A_KIND = frozenset({"CREATE", "ALTER", "DROP"})
 _BETWEEN = frozenset(
     {
-        *("OR", "REPLACE", "TEMP", "TEMPORARY", "UNLOGGED", "UNIQUE", "GLOBAL", "LOCAL", "RECURSIVE"),
-        *("CONSTRAINT", "TRUSTED", "PROCEDURAL"),
+        *("OR", "REPLACE", "ALTER", "TEMP", "TEMPORARY", "UNLOGGED", "UNIQUE", "GLOBAL", "LOCAL"),
+        *("RECURSIVE", "CONSTRAINT", "TRUSTED", "PROCEDURAL"),
     }
 )
 _OF_SEVERAL_WORDS = (

@@ -133,7 +133,7 @@ def test_action_that_only_the_server_knows_by_name_is_understood() -> None:
         ("UP  ", "update dbo.t set a = 1", "UPDATE", "write"),
         ("DL  ", "delete dbo.t", "DELETE", "write"),
         ("EX  ", "exec dbo.p", "EXECUTE", "function"),
-        ("BCM ", "create or alter view v as select 1", "CREATE ALTER", "ddl"),
+        ("BCM ", "create or alter view v as select 1", "CREATE VIEW", "ddl"),
         ("BCM ", "/* x */ select 1", "SELECT", "read"),
         ("CR  ", "CREATE TABLE dbo.t (a int)", "CREATE TABLE", "ddl"),
         ("G   ", "GRANT SELECT ON dbo.t TO u", "GRANT", "role"),
@@ -166,10 +166,11 @@ def test_who_acts_as_another_is_both() -> None:
 
 
 def test_procedure_that_ran_the_statement_is_named() -> None:
-    stack = "<tsql_stack><frame nest_level = '1' database_name = 'shop' schema_name = 'dbo' "
-    event = event_of(
-        action_id="SL", additional_information=stack + "object_name = 'p_x003C_1'/></tsql_stack>"
+    stack = (
+        "<tsql_stack><frame nest_level = '1' database_name = 'shop' schema_name = 'dbo' "
+        "object_name = 'p_x003C_1'/></tsql_stack>"
     )
+    event = event_of(action_id="SL", additional_information=stack)
     assert detail(event)["called_from"] == "shop.dbo.p<1"
 
 
@@ -221,13 +222,11 @@ _VALUES = st.one_of(
     st.floats(),
     st.text(),
     st.binary(),
-    st.sampled_from(
-        ["<address>", "<error>0xZZ</error>", "LGIS", "LGIF", "x" * 4000, action_info(error="0x1", state=1)]
-    ),
+    st.sampled_from(["<address>", "<error>0xZZ</error>", "LGIS", "LGIF", "x" * 4000]),
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     st.lists(
         st.dictionaries(st.sampled_from(AUDIT_COLUMNS), _VALUES, max_size=6).map(lambda given: row(**given)),
@@ -248,7 +247,7 @@ def test_row_of_any_values_is_an_event_or_put_aside(rows: list[tuple[Any, ...]])
 _FIELD = st.tuples(st.sampled_from(["session_id", "duration", "row_count", "message", "x"]), st.text())
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     st.one_of(
         st.text(),

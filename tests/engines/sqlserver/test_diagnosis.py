@@ -97,10 +97,8 @@ def test_before_2022_the_lower_right_is_asked_for(start: Start) -> None:
     model.rights[LOGIN] = set()
     report = report_of(start(model))
     assert report.permissions == {"view_server_state": False}
-    assert (
-        of(report, "permission_view_server_state").remedy
-        == "USE master; GRANT VIEW SERVER STATE TO [dbaudit];"
-    )
+    remedy = of(report, "permission_view_server_state").remedy
+    assert remedy == "USE master; GRANT VIEW SERVER STATE TO [dbaudit];"
 
 
 def test_control_server_is_told_to_be_much(start: Start) -> None:

@@ -20,6 +20,7 @@ from dbaudit.engines.sqlserver.actions import (
     command_class,
 )
 from dbaudit.engines.sqlserver.extended_events import decode_events
+from dbaudit.engines.sqlserver.queries import AUDIT_COLUMNS
 from dbaudit.engines.sqlserver.records import Rows
 from dbaudit.engines.sqlserver.splitting import identity, perhaps_continued
 from dbaudit.engines.sqlserver.trails import Kind
@@ -36,6 +37,8 @@ _ESCAPED = re.compile(r"_x([0-9A-Fa-f]{4})_")
 
 _END_OF_TIME_US = 253_402_300_800_000_000  # the year 10000
 _LARGEST = 1 << 63
+_FIRST_TEXT = AUDIT_COLUMNS.index("server_principal_name")
+_BEHIND_TEXTS = AUDIT_COLUMNS.index("additional_information") + 1
 _KEPT_CHARACTERS = 16_384
 
 
@@ -93,8 +96,9 @@ class _Decoder:
         event = self._event(key, row)
         if event is None:
             return
+        continued = perhaps_continued(row)
         self._events.append(event)
-        if perhaps_continued(row):
+        if continued:
             self._open_record(event, row)
 
     def _open_record(self, event: AuditEvent, row: Sequence[Any]) -> None:
@@ -152,6 +156,9 @@ class _Decoder:
         ) = row
         if (session_login or login) == self._block.own_login and self._is_own(row):
             return None
+        for text in row[_FIRST_TEXT:_BEHIND_TEXTS]:
+            if text is not None and text.__class__ is not str:
+                raise TypeError
         if not 0 <= time_us < _END_OF_TIME_US:
             raise ValueError
         action = action_id.rstrip()
