@@ -50,6 +50,13 @@ class _Bookmark(msgspec.Struct):
     connection_id: int | None = None
 
 
+def _bookmark(element: bytes) -> _Bookmark | None:
+    try:
+        return msgspec.json.decode(element, type=_Bookmark, strict=False)
+    except msgspec.DecodeError:
+        return None
+
+
 def understood(cursor: Cursor) -> Place:
     """The place that a stored cursor holds. Raises ConfigurationError for one of another source."""
     try:
@@ -98,7 +105,13 @@ class AuditLogReader:
         if not elements:
             self._pause(place, begin)
             return Chunk(records=[], cursor=cursor, gaps=gaps, more=more)
-        last = msgspec.json.decode(elements[-1], type=_Bookmark)
+        last = next(filter(None, map(_bookmark, reversed(elements))), None)
+        if last is None:
+            raise ConfigurationError(
+                ErrorCode.AUDIT_SOURCE_MISSING,
+                "audit_log_read() gave events without timestamp and id.",
+                remedy="Set the option source to audit_file or general_log.",
+            )
         after = Place(timestamp=last.timestamp, id=last.id, own=place.own)
         if self._at is not None:
             self._at = after
@@ -135,9 +148,7 @@ class AuditLogReader:
             return Place(timestamp=str(now), own=own)
         return Place(timestamp=bookmark.timestamp, id=bookmark.id, own=own)
 
-    def _elements(
-        self, place: Place, limit_bytes: int
-    ) -> tuple[list[msgspec.Raw], tuple[AuditEvent, ...], bool]:
+    def _elements(self, place: Place, limit_bytes: int) -> tuple[list[bytes], tuple[AuditEvent, ...], bool]:
         """The events after a place, the losses, and whether more is waiting."""
         wanted = max(2, min(_MOST_RECORDS, limit_bytes // _RECORD_BYTES))
         resumed = self._at is not None and (self._at.timestamp, self._at.id) == (place.timestamp, place.id)
@@ -161,8 +172,8 @@ class AuditLogReader:
         elements = [element for element in elements if element != b"null"]
         gaps: tuple[AuditEvent, ...] = ()
         if elements and not resumed and place.id >= 0:
-            first = msgspec.json.decode(elements[0], type=_Bookmark)
-            if (first.timestamp, first.id) == (place.timestamp, place.id):
+            first = _bookmark(elements[0])
+            if first is not None and (first.timestamp, first.id) == (place.timestamp, place.id):
                 elements = elements[1:]
             else:
                 gaps = (_lost(place),)
@@ -170,9 +181,9 @@ class AuditLogReader:
             self._at = place
         return elements, gaps, more
 
-    def _parsed(self, answer: str | bytes | None) -> list[msgspec.Raw]:
+    def _parsed(self, answer: str | bytes | None) -> list[bytes]:
         try:
-            return msgspec.json.decode(answer or "[]", type=list[msgspec.Raw])
+            return [bytes(element) for element in msgspec.json.decode(answer or "[]", type=list[msgspec.Raw])]
         except (msgspec.DecodeError, TypeError) as error:
             raise ConfigurationError(
                 ErrorCode.AUDIT_SOURCE_MISSING,
@@ -180,14 +191,14 @@ class AuditLogReader:
                 remedy="Set audit_log_format = JSON in the configuration of the server.",
             ) from None
 
-    def _all_own(self, elements: list[msgspec.Raw]) -> bool:
+    def _all_own(self, elements: list[bytes]) -> bool:
         mine = self._connection.connection_id
-        return all(msgspec.json.decode(e, type=_Bookmark).connection_id == mine for e in elements)
+        return all(mark is not None and mark.connection_id == mine for mark in map(_bookmark, elements))
 
-    def _block(self, elements: list[msgspec.Raw], place: Place) -> AuditBlock:
+    def _block(self, elements: list[bytes], place: Place) -> AuditBlock:
         target = self._connection.target
         # A line break cannot stand in an element but between its items.
-        lines = [bytes(element).replace(b"\n", b" ") for element in elements]
+        lines = [element.replace(b"\n", b" ") for element in elements]
         return AuditBlock(
             format=AuditFormat.JSON,
             data=b"\n".join(lines),

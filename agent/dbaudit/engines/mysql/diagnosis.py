@@ -245,10 +245,10 @@ def _error_log(server: Server, me: str) -> Iterator[Diagnosis]:
 def _choice(server: Server, source: Source | None, me: str) -> Diagnosis:
     code = "audit_source"
     if source is None:
-        written = "" if server.general_log_written else f"{general_log_remedy(server)} "
-        readable = "" if server.general_log_readable else f"GRANT SELECT ON mysql.general_log TO {me};"
+        readable = "" if server.general_log_readable else f"GRANT SELECT ON mysql.general_log TO {me}; "
+        written = "" if server.general_log_written else general_log_remedy(server)
         denied = server.audit_log_denied
-        remedy = f"GRANT AUDIT_ADMIN ON *.* TO {me};" if denied else f"{written}{readable}".strip()
+        remedy = f"GRANT AUDIT_ADMIN ON *.* TO {me};" if denied else f"{readable}{written}".strip()
         return failed(code, "The server offers the agent's account no source of audit records.", remedy)
     if source is Source.GENERAL_LOG and server.audit_log_denied:
         return warning(

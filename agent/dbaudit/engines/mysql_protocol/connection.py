@@ -211,6 +211,9 @@ def _driver(target: Target, context: ssl.SSLContext | None) -> pymysql.Connectio
         auth_plugin_map=plugins,
         defer_connect=True,
     )
+    if target.host.startswith("/"):
+        # The server takes its socket for safe, and expects the password as it is for what came over one.
+        connection._secure = True  # type: ignore[attr-defined]
     return connection
 
 
