@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import re
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response, g, request
 
 from dbaudit.api.answer_cache import AnswerCache, Kept
 from dbaudit.api.answers import json_answer, json_bytes, kept_answer
+from dbaudit.api.body import Body
 from dbaudit.api.connection_tests import ConnectionTests, report_object
 from dbaudit.api.database_objects import database_object, details_object, plan_object, status_object
-from dbaudit.api.declarations import fields_after, wanted_change, wanted_new
+from dbaudit.api.declarations import Wanted, fields_after, wanted_change, wanted_new
 from dbaudit.api.engines import Engines
 from dbaudit.api.gate import Call, Gate
 from dbaudit.api.parameters import Query
+from dbaudit.api.validation import invalid
 from dbaudit.core.clock import now_us
 from dbaudit.core.database import AuditStatus, ConnectionStatus, Database
-from dbaudit.core.errors import ErrorCode, RequestError
+from dbaudit.core.errors import ErrorCode, FieldError, RequestError
 from dbaudit.core.hosts import normal_host
 from dbaudit.state import State
+from dbaudit.state.creations import Creation, creation_of
 from dbaudit.state.databases import DatabaseFilter, exists_already
 
 _ID = re.compile(r"[A-Za-z0-9_]{1,64}")
+_IDEMPOTENCY_KEY = re.compile(r"[!-~]{1,255}")
 _ATTEMPTS = 5
 _DAY_US = 24 * 3600 * 1_000_000
 
@@ -75,6 +79,22 @@ class _Databases:
     def create(self, call: Call) -> Response:
         assert call.body is not None
         wanted = wanted_new(call.body, self._engines)
+        creation = None if call.query["dry_run"] else _creation(call.body)
+        if creation is None:
+            return self._create(call, wanted, None)
+        earlier = self._state.databases.created_by(creation)
+        try:
+            return self._create(call, wanted, creation) if earlier is None else _created(earlier)
+        except RequestError as error:
+            # The same request may have been quicker on another connection.
+            if error.code is not ErrorCode.DATABASE_EXISTS:
+                raise
+            earlier = self._state.databases.created_by(creation)
+            if earlier is None:
+                raise
+            return _created(earlier)
+
+    def _create(self, call: Call, wanted: Wanted, creation: Creation | None) -> Response:
         declaration = wanted.declaration
         if self._state.databases.find(declaration.host, declaration.port, declaration.database) is not None:
             raise exists_already(declaration)
@@ -86,11 +106,12 @@ class _Databases:
         if call.query["verify"]:
             self._tests.run(declaration, secrets)
         created = self._state.databases.create(
-            declaration, secrets, audit_status=wanted.audit_status or AuditStatus.INITIALIZING
+            declaration,
+            secrets,
+            audit_status=wanted.audit_status or AuditStatus.INITIALIZING,
+            creation=creation,
         )
-        answer = _shown(created, 201)
-        answer.headers["Location"] = f"/v1/databases/{created.id}"
-        return answer
+        return _created(created)
 
     def get(self, call: Call) -> Response:
         database_id = _id(call)
@@ -184,6 +205,21 @@ def _id(call: Call) -> str:
     if not _ID.fullmatch(database_id):
         raise RequestError(ErrorCode.NOT_FOUND, "There is no database with this id.")
     return database_id
+
+
+def _creation(body: Body) -> Creation | None:
+    key = request.headers.get("Idempotency-Key")
+    if key is None:
+        return None
+    if not _IDEMPOTENCY_KEY.fullmatch(key):
+        raise invalid([FieldError("Idempotency-Key", "must be 1 to 255 printable ASCII characters")])
+    return creation_of(g.api_key_id, key, body.checked())
+
+
+def _created(database: Database) -> Response:
+    answer = _shown(database, 201)
+    answer.headers["Location"] = f"/v1/databases/{database.id}"
+    return answer
 
 
 def _shown(database: Database, status: int = 200) -> Response:

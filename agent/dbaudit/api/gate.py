@@ -81,6 +81,7 @@ class Gate:
 
     def _admit(self, scope: str) -> None:
         key = self._authenticator.identify(request.headers.get("Authorization"), request.remote_addr or "")
+        g.api_key_id = key.id
         allowance = self._limiter.take(key.id)
         if allowance is not None:
             g.allowance = allowance

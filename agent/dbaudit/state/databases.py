@@ -36,6 +36,7 @@ from dbaudit.core.database import (
 from dbaudit.core.errors import ErrorCode, FieldError, RequestError, not_found
 from dbaudit.core.secret import Secret
 from dbaudit.state.backend import Backend
+from dbaudit.state.creations import Creation, find_earlier, remember
 from dbaudit.state.db_conns import DbConnsStore
 from dbaudit.state.deliveries import DeliveryStore
 from dbaudit.state.events import EventStore
@@ -170,20 +171,46 @@ class DatabaseStore:
         secrets: Mapping[str, Secret],
         *,
         audit_status: AuditStatus = AuditStatus.INITIALIZING,
+        creation: Creation | None = None,
     ) -> Database:
         """Declare a database; it is `pending` until an agent has tested it.
 
-        Raises RequestError (`database_exists`) when host, port and database are declared already, and what
-        ``DbConnsStore.admit`` raises.
+        ``creation`` is remembered, for ``created_by``. Raises RequestError (`database_exists`) when host,
+        port and database are declared already or the creation is, and what ``DbConnsStore.admit`` raises.
         """
         last_event = self._events.last_number()
         try:
             with self._backend.writing() as connection:
                 created = self._create(connection, declaration, secrets, audit_status, last_event)
+                if creation is not None:
+                    remember(connection, creation, created.id)
         except IntegrityError:
             raise exists_already(declaration) from None
         self._wakeup.notify(Topic.DATABASES)
         return created
+
+    def created_by(self, creation: Creation) -> Database | None:
+        """The database that this request has added before; None where it has not.
+
+        Raises RequestError (`conflict`) when its key belongs to another request, or the database is removed.
+        """
+        with self._backend.reading() as connection:
+            earlier = find_earlier(connection, creation)
+            if earlier is None:
+                return None
+            if earlier.request_digest != creation.request_digest:
+                raise RequestError(
+                    ErrorCode.CONFLICT,
+                    "This Idempotency-Key was used for another request.",
+                    remedy="Send a new key with every new request.",
+                )
+            if earlier.database_id is None:
+                raise RequestError(
+                    ErrorCode.CONFLICT,
+                    "The database that this request has added was removed since.",
+                    remedy="Send a new Idempotency-Key to add it again.",
+                )
+            return _database(_row(connection, earlier.database_id))
 
     def _create(
         self,

@@ -92,6 +92,17 @@ database_tags = Table(
     Column("database_no", _Number, ForeignKey(databases.c.no, ondelete="CASCADE"), primary_key=True),
 )
 
+creations = Table(
+    "creations",
+    metadata,
+    Column("key_digest", Text, primary_key=True),
+    Column("request_digest", Text, nullable=False),
+    Column(
+        "database_no", _Number, ForeignKey(databases.c.no, ondelete="CASCADE"), nullable=False, index=True
+    ),
+    Column("created_at_us", BigInteger, nullable=False),
+)
+
 secrets = Table(
     "secrets",
     metadata,
