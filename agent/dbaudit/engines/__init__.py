@@ -8,6 +8,7 @@ from dbaudit.engine import Engine, hookimpl
 from dbaudit.engines.mariadb import MariaDBEngine
 from dbaudit.engines.mongodb import MongoDBEngine
 from dbaudit.engines.mysql import MySQLEngine
+from dbaudit.engines.oracle import OracleEngine
 from dbaudit.engines.postgresql import PostgreSQLEngine
 from dbaudit.engines.redis_enterprise import RedisEnterpriseEngine
 from dbaudit.engines.sqlserver import SQLServerEngine
@@ -17,6 +18,7 @@ from dbaudit.engines.sqlserver import SQLServerEngine
 def dbaudit_engines() -> Iterator[Engine]:
     yield MongoDBEngine()
     yield MariaDBEngine()
+    yield OracleEngine()
     yield PostgreSQLEngine()
     yield MySQLEngine()
     yield RedisEnterpriseEngine()

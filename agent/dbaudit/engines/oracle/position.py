@@ -1,0 +1,60 @@
+"""Where reading goes on: the cursor of this engine.
+
+The trail has no number that only grows, and rows arrive late. So the position is the newest time that was
+read with the rows of that time, and how many rows were read of each minute before it: a minute that has more
+rows now is read again.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from dbaudit.core.errors import ConfigurationError, ErrorCode
+from dbaudit.engine.base import Cursor
+
+_CURSOR_VERSION = 1
+MINUTE_US = 60_000_000
+
+
+class Position(msgspec.Struct, frozen=True, kw_only=True):
+    """A place in the trail; times are microseconds since the epoch, UTC.
+
+    ``start_us``: what is older was never asked for. ``front_us`` is the time of the newest row that was read,
+    and ``at_front`` holds the keys of the rows of that time with how often each was there; none while no row
+    was read, or when those that were have been purged. ``minutes`` says how many rows were read of each
+    minute (counted since the epoch) of the window in which rows may come late.
+    """
+
+    v: int = _CURSOR_VERSION
+    start_us: int
+    front_us: int
+    at_front: dict[str, int] = {}
+    minutes: dict[str, int] = {}
+
+    def cursor(self) -> Cursor:
+        """As JSON values."""
+        cursor: Cursor = msgspec.to_builtins(self)
+        return cursor
+
+
+def understood(cursor: Cursor) -> Position:
+    """The position that a stored cursor holds. Raises ConfigurationError for one of another engine."""
+    version = cursor.get("v")
+    if isinstance(version, int) and version > _CURSOR_VERSION:
+        raise ConfigurationError(
+            ErrorCode.CURSOR_INVALID,
+            f"The stored cursor has the form {version}, which this version of dbaudit does not know.",
+            remedy="Upgrade dbaudit.",
+        )
+    try:
+        position = msgspec.convert(cursor, Position)
+        numbers = [int(minute) for minute in position.minutes]
+    except (msgspec.ValidationError, ValueError):
+        position, numbers = None, []
+    if position is None or position.v != _CURSOR_VERSION or min([position.front_us, *numbers], default=0) < 0:
+        raise ConfigurationError(
+            ErrorCode.CURSOR_INVALID,
+            "The stored cursor is not one of this engine's.",
+            remedy="Declare the database anew, to begin again.",
+        )
+    return position

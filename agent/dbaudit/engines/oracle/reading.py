@@ -1,0 +1,306 @@
+"""Reading the unified audit trail: forwards, and again where rows came late or were purged."""
+
+from __future__ import annotations
+
+import calendar
+import contextlib
+import datetime
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from dbaudit.core.errors import ConfigurationError
+from dbaudit.core.event import AuditEvent, gap
+from dbaudit.engine.base import Chunk, Cursor
+from dbaudit.engines.oracle.connection import Result, ServerConnection
+from dbaudit.engines.oracle.failures import user_of
+from dbaudit.engines.oracle.options import Options, StartFrom
+from dbaudit.engines.oracle.position import MINUTE_US, Position, understood
+from dbaudit.engines.oracle.trail import (
+    ROWS_A_QUERY,
+    SQL_TEXT,
+    Trail,
+    key_of,
+    microseconds,
+    read_trail,
+    time_of,
+)
+
+NOW = "SELECT SYS_EXTRACT_UTC(SYSTIMESTAMP) FROM dual"
+PURGED_UNTIL = (
+    "SELECT MAX(SYS_EXTRACT_UTC(last_archive_ts)) FROM dba_audit_mgmt_last_arch_ts"
+    " WHERE audit_trail = 'UNIFIED AUDIT TRAIL'"
+)
+LOOK_BACK_EVERY_SECONDS = 10.0
+_BYTES_BESIDE_TEXT = 400
+"""What a row takes beside its statement, about."""
+_REMEMBERED_ROWS = 200_000
+
+_Row = tuple[Any, ...]
+
+
+class TrailReader:
+    """Reads one trail over one connection.
+
+    What it remembers between two reads (a query whose rows were not all fetched, and which rows of the last
+    minutes it gave) only saves work: it is dropped when a cursor comes that is not the one it gave last.
+    """
+
+    def __init__(
+        self,
+        connection: ServerConnection,
+        options: Options,
+        look_back_every_seconds: float = LOOK_BACK_EVERY_SECONDS,
+    ) -> None:
+        self._connection = connection
+        self._options = options
+        self._every_seconds = look_back_every_seconds
+        self._trail: Trail | None = None
+        self._own = {
+            "own_user": user_of(connection.target),
+            "own_program": connection.target.application_name,
+        }
+        self._next_look = 0.0
+        self._given: Position | None = None
+        self._forward: _Forward | None = None
+        self._remembered = _Remembered()
+
+    def read(self, cursor: Cursor | None, limit_bytes: int) -> Chunk:
+        trail = self._trail = self._trail or read_trail(self._connection)
+        if cursor is None:
+            self._given = self._start()
+            return Chunk(records=[], cursor=self._given.cursor())
+        position = understood(cursor)
+        if position != self._given:
+            self.close()
+            self._remembered = _Remembered()
+            self._next_look = 0.0
+        rows: list[_Row] = []
+        gaps: tuple[AuditEvent, ...] = ()
+        more = False
+        if self._forward is None and time.monotonic() >= self._next_look:
+            position, rows, gaps, more = self._look_back(trail, position, limit_bytes)
+        if not rows and not gaps and not more:
+            position, rows, more = self._read_forward(trail, position, limit_bytes)
+        else:
+            more = True
+        self._given = position
+        return Chunk(records=rows, cursor=position.cursor(), gaps=gaps, more=more)
+
+    def close(self) -> None:
+        """Drop the query whose rows were not all fetched."""
+        if self._forward is not None:
+            self._forward.result.close()
+            self._forward = None
+
+    def _start(self) -> Position:
+        now_us = microseconds(self._connection.value(NOW))
+        start_us = 0 if self._options.start_from is StartFrom.BEGINNING else now_us
+        return Position(start_us=start_us, front_us=start_us)
+
+    # -- forwards
+
+    def _read_forward(
+        self, trail: Trail, position: Position, limit_bytes: int
+    ) -> tuple[Position, list[_Row], bool]:
+        forward = self._forward
+        # A query that was run at an earlier call has not what was recorded since.
+        resumed = forward is not None
+        if forward is None:
+            parameters = {**self._own, "low": time_of(position.front_us)}
+            forward = _Forward(self._connection.query(trail.following, parameters), position)
+        self._forward = None
+        rows: list[_Row] = []
+        counts: dict[int, int] = {}
+        size = minute = 0
+        end_of_minute = time_of(0)
+        ended = False
+        remembered = self._remembered.of(0)
+        try:
+            for row, key in forward.unread:
+                time_read = row[0]
+                if time_read >= end_of_minute:
+                    minute = microseconds(time_read) // MINUTE_US
+                    end_of_minute = time_of((minute + 1) * MINUTE_US)
+                    remembered = self._remembered.of(minute)
+                    counts[minute] = 0
+                counts[minute] += 1
+                remembered.add((time_read, key))
+                rows.append(row)
+                size += _BYTES_BESIDE_TEXT + len(row[SQL_TEXT] or "")
+                if size >= limit_bytes:
+                    break
+            else:
+                ended = True
+        except BaseException:
+            forward.result.close()
+            raise
+        if ended:
+            forward.result.close()
+        else:
+            self._forward = forward
+        if rows:
+            position = self._moved(position, microseconds(rows[-1][0]), counts, forward.at_front)
+        return position, rows, resumed or not ended or forward.seen >= ROWS_A_QUERY
+
+    def _moved(
+        self, position: Position, front_us: int, counts: dict[int, int], at_front: dict[str, int]
+    ) -> Position:
+        minutes = {int(minute): count for minute, count in position.minutes.items()}
+        for minute, count in counts.items():
+            minutes[minute] = minutes.get(minute, 0) + count
+        first = self._window_start_us(position, front_us) // MINUTE_US
+        self._remembered.drop_before(first)
+        return msgspec.structs.replace(
+            position,
+            front_us=front_us,
+            at_front=dict(at_front),
+            minutes={str(minute): count for minute, count in minutes.items() if minute >= first},
+        )
+
+    def _window_start_us(self, position: Position, front_us: int) -> int:
+        """Where the window begins in which rows may come late: at the beginning of a minute."""
+        minute = front_us // MINUTE_US - self._options.late_rows_minutes
+        return max(minute * MINUTE_US, position.start_us)
+
+    # -- back again
+
+    def _look_back(
+        self, trail: Trail, position: Position, limit_bytes: int
+    ) -> tuple[Position, list[_Row], tuple[AuditEvent, ...], bool]:
+        """Rows that came late, a gap where rows were purged unread, and whether more came late."""
+        times = {
+            "low": time_of(self._window_start_us(position, position.front_us)),
+            "front": time_of(position.front_us),
+        }
+        counted = self._connection.rows(trail.counts, {**self._own, **times})
+        gaps: tuple[AuditEvent, ...] = ()
+        if position.at_front and not any(at_front for _name, _before, at_front in counted):
+            gaps = (self._purged(position),)
+        there = {_minute(name): int(before) for name, before, _at_front in counted}
+        of_front = sum(position.at_front.values())
+        front_minute = position.front_us // MINUTE_US
+        read = {int(minute): count for minute, count in position.minutes.items()}
+        read[front_minute] = read.get(front_minute, 0) - of_front
+        rows: list[_Row] = []
+        more = False
+        # Where there are fewer than were read, the others were purged after that.
+        for minute, count in sorted(there.items()):
+            if count > read.get(minute, 0):
+                if limit_bytes <= 0:
+                    more = True
+                    continue
+                late, size, whole = self._late_rows(trail, minute, position, limit_bytes)
+                rows += late
+                limit_bytes -= size
+                if not whole:
+                    more = True
+                    continue
+            read[minute] = count
+        kept = {minute: min(count, there.get(minute, 0)) for minute, count in read.items()}
+        at_front = {} if gaps else position.at_front
+        if at_front:
+            kept[front_minute] = kept.get(front_minute, 0) + of_front
+        self._next_look = 0.0 if more else time.monotonic() + self._every_seconds
+        minutes = {str(minute): count for minute, count in sorted(kept.items()) if count > 0}
+        return msgspec.structs.replace(position, minutes=minutes, at_front=at_front), rows, gaps, more
+
+    def _late_rows(
+        self, trail: Trail, minute: int, position: Position, limit_bytes: int
+    ) -> tuple[list[_Row], int, bool]:
+        """The rows of a minute that were not given yet, as far as is remembered; their size; whether these
+        are all.
+        """
+        times = {
+            "low": time_of(max(minute * MINUTE_US, position.start_us)),
+            "high": time_of(min((minute + 1) * MINUTE_US, position.front_us)),
+        }
+        remembered = self._remembered.of(minute)
+        counts: dict[tuple[Any, str], int] = {}
+        rows: list[_Row] = []
+        size = 0
+        with self._connection.query(trail.between, {**self._own, **times}) as result:
+            for row in result:
+                key = key_of(row)
+                before = counts.get((row[0], key), 0)
+                counts[row[0], key] = before + 1
+                if before:
+                    row = (*row, before)
+                    key = key_of(row)
+                if (row[0], key) in remembered:
+                    continue
+                if size >= limit_bytes:
+                    return rows, size, False
+                remembered.add((row[0], key))
+                rows.append(row)
+                size += _BYTES_BESIDE_TEXT + len(row[SQL_TEXT] or "")
+        return rows, size, True
+
+    def _purged(self, position: Position) -> AuditEvent:
+        until_us = None
+        with contextlib.suppress(ConfigurationError):  # the view is not needed, and may not be granted
+            until = self._connection.value(PURGED_UNTIL)
+            until_us = microseconds(until) if until is not None else None
+        return gap(
+            f"purged.{position.front_us}",
+            position.front_us,
+            "The unified audit trail was purged beyond the last row that was read: later rows may be lost.",
+            source="unified_audit_trail",
+            lost_records=None,
+            last_archive_time_us=until_us,
+        )
+
+
+class _Forward:
+    """A query forwards of which rows are left to be fetched; ``at_front`` are the keys of the time that was
+    reached, with how often each was there.
+    """
+
+    def __init__(self, result: Result, position: Position) -> None:
+        self.result = result
+        self.at_front = dict(position.at_front)
+        self.seen = 0
+        self.unread = self._unread(position)
+
+    def _unread(self, position: Position) -> Iterator[tuple[_Row, str]]:
+        given = dict(position.at_front)
+        current = time_of(position.front_us)
+        for row in self.result:
+            self.seen += 1
+            if row[0] != current:
+                current = row[0]
+                self.at_front.clear()
+                given.clear()
+            key = key_of(row)
+            if given and given.get(key, 0) > 0:
+                given[key] -= 1
+                continue
+            before = self.at_front.get(key, 0)
+            self.at_front[key] = before + 1
+            if before:
+                row = (*row, before)
+                key = key_of(row)
+            yield row, key
+
+
+class _Remembered:
+    """Which rows of the last minutes were given, each by its time and key; the oldest are forgotten first."""
+
+    def __init__(self) -> None:
+        self._minutes: dict[int, set[tuple[datetime.datetime, str]]] = {}
+
+    def of(self, minute: int) -> set[tuple[datetime.datetime, str]]:
+        """Those of a minute, to be added to."""
+        while len(self._minutes) > 1 and sum(map(len, self._minutes.values())) > _REMEMBERED_ROWS:
+            del self._minutes[min(self._minutes)]
+        return self._minutes.setdefault(minute, set())
+
+    def drop_before(self, minute: int) -> None:
+        for old in [old for old in self._minutes if old < minute]:
+            del self._minutes[old]
+
+
+def _minute(name: str) -> int:
+    return calendar.timegm(time.strptime(name, "%Y-%m-%d %H:%M")) // 60

@@ -1,0 +1,153 @@
+"""The view UNIFIED_AUDIT_TRAIL: which of its columns there are, and the queries on it.
+
+The view belongs to the container that the session is in. Its columns differ by version: EVENT_TIMESTAMP_UTC,
+for one, is not in 12.1, so that they are asked for and never guessed.
+"""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any
+
+import msgspec
+
+from dbaudit.engines.oracle.connection import ServerConnection
+
+VIEW = "unified_audit_trail"
+PROBE = f"SELECT * FROM {VIEW} WHERE 1 = 0"  # noqa: S608  # a name of ours
+
+# A native record is a row of these, in this order, beginning with the time in UTC and ending with the name of
+# the container. A column that the server does not have is NULL.
+COLUMNS = (
+    "DBID",
+    "INSTANCE_ID",
+    "SESSIONID",
+    "ENTRY_ID",
+    "STATEMENT_ID",
+    "SCN",
+    "OS_PROCESS",
+    "AUDIT_TYPE",
+    "ACTION_NAME",
+    "RETURN_CODE",
+    "DBUSERNAME",
+    "DBPROXY_USERNAME",
+    "EXTERNAL_USERID",
+    "OS_USERNAME",
+    "USERHOST",
+    "TERMINAL",
+    "CLIENT_PROGRAM_NAME",
+    "CLIENT_IDENTIFIER",
+    "AUTHENTICATION_TYPE",
+    "OBJECT_SCHEMA",
+    "OBJECT_NAME",
+    "SYSTEM_PRIVILEGE_USED",
+    "UNIFIED_AUDIT_POLICIES",
+    "SQL_TEXT",
+    "SQL_BINDS",
+)
+NEEDED = frozenset(
+    {
+        "DBID",
+        "INSTANCE_ID",
+        "SESSIONID",
+        "ENTRY_ID",
+        "STATEMENT_ID",
+        "ACTION_NAME",
+        "RETURN_CODE",
+        "DBUSERNAME",
+    }
+)
+WIDTH = len(COLUMNS) + 2
+KEY = slice(1, 8)
+SQL_TEXT = COLUMNS.index("SQL_TEXT") + 1
+
+_EPOCH = datetime.datetime(1970, 1, 1)  # noqa: DTZ001  # the driver's times bear no zone
+_MICROSECOND = datetime.timedelta(microseconds=1)
+ROWS_A_QUERY = 100_000
+
+
+def microseconds(time: datetime.datetime) -> int:
+    """A time of the server in UTC as microseconds since the epoch."""
+    return (time - _EPOCH) // _MICROSECOND
+
+
+def time_of(time_us: int) -> datetime.datetime:
+    return _EPOCH + datetime.timedelta(microseconds=time_us)
+
+
+class Trail(msgspec.Struct, frozen=True):
+    """The queries on the view of one server, by the columns that it has.
+
+    The times that are compared are never changed by a function, because the server would read every partition
+    of the trail then.
+    """
+
+    time_column: str
+    select: str
+
+    @classmethod
+    def of(cls, there: frozenset[str]) -> Trail:
+        """``there`` are the names of the view's columns."""
+        if "EVENT_TIMESTAMP_UTC" in there:
+            time_column, time = "event_timestamp_utc", "event_timestamp_utc"
+        else:
+            # In the time zone of the session, which is UTC.
+            time_column, time = (
+                "event_timestamp",
+                "SYS_EXTRACT_UTC(FROM_TZ(CAST(event_timestamp AS TIMESTAMP), 'UTC'))",
+            )
+        columns = ", ".join(name if name in there else f"NULL AS {name}" for name in COLUMNS)
+        container = "SYS_CONTEXT('USERENV', 'CON_NAME')"
+        program = "client_program_name" if "CLIENT_PROGRAM_NAME" in there else "NULL"
+        return cls(
+            time_column,
+            f"SELECT {time}, {columns}, {container} FROM {VIEW}"  # noqa: S608  # names of ours
+            f" WHERE (dbusername IS NULL OR dbusername <> :own_user OR {program} IS NULL"
+            f" OR {program} <> :own_program OR (action_name = 'LOGON' AND return_code <> 0))",
+        )
+
+    @property
+    def following(self) -> str:
+        """The rows from a time on."""
+        time = self.time_column
+        return (
+            f"{self.select} AND {time} >= :low ORDER BY {time}, sessionid, entry_id, statement_id"
+            f" FETCH FIRST {ROWS_A_QUERY} ROWS ONLY"
+        )
+
+    @property
+    def between(self) -> str:
+        """The rows from a time on that are before another time."""
+        time = self.time_column
+        return (
+            f"{self.select} AND {time} >= :low AND {time} < :high"
+            f" ORDER BY {time}, sessionid, entry_id, statement_id"
+        )
+
+    @property
+    def counts(self) -> str:
+        """How many rows of each minute are before a time, and how many bear that time itself."""
+        time = self.time_column
+        rows = self.select.partition(" FROM ")[2]
+        minute = f"TO_CHAR({time}, 'YYYY-MM-DD HH24:MI')"
+        return (
+            f"SELECT {minute}, SUM(CASE WHEN {time} < :front THEN 1 ELSE 0 END),"  # noqa: S608
+            f" SUM(CASE WHEN {time} = :front THEN 1 ELSE 0 END)"
+            f" FROM {rows} AND {time} >= :low AND {time} <= :front GROUP BY {minute}"
+        )
+
+
+def read_trail(connection: ServerConnection) -> Trail:
+    """The queries for this server. Raises ConfigurationError where the view cannot be read."""
+    return Trail.of(frozenset(connection.columns(PROBE)))
+
+
+_key = "{}.{}.{}.{}.{}.{}.{}".format
+
+
+def key_of(row: tuple[Any, ...]) -> str:
+    """What names a row beside its time. A row that is equal to an earlier one of its time has one field more,
+    the number of those before it.
+    """
+    key = _key(*row[KEY])
+    return key if len(row) == WIDTH else f"{key}.{row[WIDTH]}"
