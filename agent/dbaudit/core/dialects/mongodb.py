@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 
-from dbaudit.core.dialects.lexing import MASK
+from dbaudit.core.dialects.lexing import BETWEEN, MASK
 from dbaudit.core.dialects.passwords import Form
 from dbaudit.core.secret import HIDDEN
 
@@ -38,8 +38,46 @@ _OF_A_TYPE = (
 _TYPED_VALUE = re.compile(rf'\{{\s*"\$(?:{_OF_A_TYPE})"\s*:\s*(?:\?|\{{[^{{}}\0]*\}})\s*\}}')
 
 
+# Compact JSON is masked in a few searches for constant replacements, each far faster than a look at every
+# token. What is left must be keys, brackets and marks alone; what a key must not hold there keeps a text from
+# being read in two ways.
+_PLAIN_KEY = r'[^"\\\0\x01,:\[]*+'
+_PLAIN_STRING = r'"[^"\\\0]*+(?:\\[^\0][^"\\\0]*+)*+"'
+_PLAIN_NAME = re.compile(rf'(\0\{{"(?:{_OF_COLLECTIONS})":)"({_PLAIN_KEY})"')
+_PLAIN_DATABASE = re.compile(rf'"\$db":"({_PLAIN_KEY})"')
+_NOT_PLAIN_NAME = re.compile(rf'\0\{{"(?:{_OF_COLLECTIONS})":\?|"\$db":\?')
+_PLAIN_VALUE = rf'(?:{_PLAIN_STRING}|[^\s{{}}\[\]():,"?\0\x01]++)'
+_AFTER_KEY = re.compile(f":{_PLAIN_VALUE}")
+_IN_LIST = re.compile(rf"(?<=[\[,]){_PLAIN_VALUE}(?!:)")
+_PLAIN = re.compile(rf'(?:"{_PLAIN_KEY}":(?:\x01{_PLAIN_KEY}\x01)?|[{{}}\[\],?\0])*+')
+
+
 def mask_joined(joined: str) -> str:
     """Mask commands that are joined with NUL between them."""
+    if _KEPT in joined:
+        return _mask_lexically(joined)
+    masked = _PLAIN_NAME.sub(rf"\1{_KEPT}\2{_KEPT}", BETWEEN + joined)
+    masked = _PLAIN_DATABASE.sub(rf'"$db":{_KEPT}\1{_KEPT}', masked)
+    masked = _AFTER_KEY.sub(f":{MASK}", _IN_LIST.sub(MASK, masked))
+    if _is_plain(masked):
+        return _finished(masked[len(BETWEEN) :])
+    return BETWEEN.join(
+        _finished(part) if _is_plain(BETWEEN + part) else _mask_lexically(statement)
+        for statement, part in zip(joined.split(BETWEEN), masked.split(BETWEEN)[1:], strict=True)
+    )
+
+
+def _finished(masked: str) -> str:
+    masked = masked.replace(_KEPT, '"')
+    return _TYPED_VALUE.sub(MASK, masked) if '"$' in masked else masked
+
+
+def _is_plain(masked: str) -> bool:
+    """Whether nothing but values was masked in commands that each begin with NUL, and no value is left."""
+    return _PLAIN.fullmatch(masked) is not None and _NOT_PLAIN_NAME.search(masked) is None
+
+
+def _mask_lexically(joined: str) -> str:
     if _KEPT in joined:
         joined = joined.replace(_KEPT, " ")
     masked = _TOKEN.sub(rf"\1{_KEPT}", joined).replace(f'"{_KEPT}', '"').replace(_KEPT, MASK)
