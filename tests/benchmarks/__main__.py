@@ -15,6 +15,12 @@ def _ingest(arguments: argparse.Namespace) -> None:
     ingest.main(arguments.records, arguments.rounds)
 
 
+def _mongodb_audit(arguments: argparse.Namespace) -> None:
+    from tests.benchmarks import mongodb_audit
+
+    mongodb_audit.main(arguments.records, arguments.rounds)
+
+
 def _server_audit(arguments: argparse.Namespace) -> None:
     from tests.benchmarks import server_audit
 
@@ -51,14 +57,29 @@ def _db_conns(arguments: argparse.Namespace) -> None:
     db_conns.main(arguments.rounds, arguments.records)
 
 
+def _declare(arguments: argparse.Namespace) -> None:
+    from tests.benchmarks import declaring
+
+    declaring.main(arguments.databases)
+
+
+def _fn_get_audit_file(arguments: argparse.Namespace) -> None:
+    from tests.benchmarks import fn_get_audit_file
+
+    fn_get_audit_file.main(arguments.records, arguments.rounds)
+
+
 _PARTS: dict[str, Callable[[argparse.Namespace], None]] = {
     "ingest": _ingest,
     "server_audit": _server_audit,
+    "mongodb_audit": _mongodb_audit,
+    "fn_get_audit_file": _fn_get_audit_file,
     "latency": _latency,
     "tps": _tps,
     "api": _api,
     "peers": _peers,
     "db_conns": _db_conns,
+    "declare": _declare,
 }
 
 
@@ -72,6 +93,7 @@ def main() -> None:
     parser.add_argument(
         "--rounds", type=int, default=3, help="whose median is taken (ingest, server_audit, db_conns)"
     )
+    parser.add_argument("--databases", type=int, default=1000, help="that are declared (declare)")
     parser.add_argument("--seconds", type=float, default=20.0, help="of statements (latency)")
     parser.add_argument("--pairs", type=int, default=5, help="of runs with and without the agent (tps)")
     parser.add_argument("--seconds-a-run", type=int, default=6, help="of pgbench (tps)")
