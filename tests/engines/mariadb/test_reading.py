@@ -12,6 +12,7 @@ import pytest
 from dbaudit.core.clock import now_us
 from dbaudit.core.errors import ConfigurationError, ErrorCode
 from dbaudit.core.event import EventType, Outcome
+from dbaudit.core.report import CheckStatus
 from dbaudit.engines.mariadb.options import AuditSource
 from dbaudit.testing import Collecting
 
@@ -198,6 +199,24 @@ def test_file_that_may_be_another_servers_is_not_read_unasked(started: Start) ->
         assert reading.cursor["source"] == "remote_file"
         run(server, "select 'remotely'")
         reading.until_query("select 'remotely'")
+
+
+def test_source_stays_the_same_while_the_proof_of_it_sinks_back(
+    started: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The agent's own log-in, by which the file is known as this server's, is far from its end soon."""
+    monkeypatch.setattr("dbaudit.engines.mariadb.reading._SETTINGS_HOLD_SECONDS", 0.0)
+    server = started("10.11")
+    with Collecting(MonitoredMariaDB(server)) as reading:
+        with server.audit_file.open("ab") as file:
+            file.write(b"20261122 10:15:00,db1,app,10.0.0.7,41,0,DISCONNECT,shop,,0\n" * 40_000)
+        server.execute_admin("set global server_audit_query_log_limit = 2048")
+        run(server, "select 'the same source'")
+        reading.until_query("select 'the same source'")
+        assert reading.cursor["source"] == "file"
+        assert reading.gaps == []
+        assert reading.session.test().success
+        assert reading.session.health().permissions is CheckStatus.HEALTHY
 
 
 def test_server_that_records_nothing_is_told_with_the_remedy(started: Start) -> None:

@@ -10,7 +10,7 @@ from dbaudit.engines.mariadb import audit_checks
 from dbaudit.engines.mariadb.options import AuditSource, Options
 from dbaudit.engines.mariadb.rights import Rights, read_rights
 from dbaudit.engines.mariadb.settings import AuditSettings, read_settings
-from dbaudit.engines.mariadb.sources import chosen_source, local_path, unreadable
+from dbaudit.engines.mariadb.sources import ChosenSource, local_path, unreadable
 from dbaudit.engines.mysql_protocol.connection import ServerConnection
 from dbaudit.engines.mysql_protocol.findings import failed, ok, skipped, warning
 from dbaudit.engines.mysql_protocol.network import endpoint
@@ -18,7 +18,7 @@ from dbaudit.engines.mysql_protocol.network import endpoint
 OLDEST, NEWEST = (10, 5), (12, 99)
 
 
-def test(connection: ServerConnection, options: Options) -> TestReport:
+def test(connection: ServerConnection, options: Options, sources: ChosenSource) -> TestReport:
     """Find out what works and what is missing; changes nothing on the server.
 
     Raises TransientError when the connection is lost meanwhile.
@@ -26,7 +26,7 @@ def test(connection: ServerConnection, options: Options) -> TestReport:
     latency_ms = connection.measure_latency_ms()
     settings = read_settings(connection)
     rights = read_rights(connection)
-    source = chosen_source(connection, settings, options)
+    source = sources.of(settings)
     diagnoses = tuple(_diagnose(connection, settings, rights, options, source))
     return TestReport(
         reachable=True,

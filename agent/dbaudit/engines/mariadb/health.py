@@ -10,13 +10,13 @@ from dbaudit.core.report import CheckStatus, Health, judge_disk, judge_latency
 from dbaudit.engines.mariadb.options import AuditSource, Options
 from dbaudit.engines.mariadb.rights import read_rights
 from dbaudit.engines.mariadb.settings import AuditSettings, read_settings
-from dbaudit.engines.mariadb.sources import chosen_source, local_path, unreadable
+from dbaudit.engines.mariadb.sources import ChosenSource, local_path, unreadable
 from dbaudit.engines.mysql_protocol.connection import ServerConnection
 
 _DISKS = "SELECT Path, Used, Available FROM information_schema.DISKS"
 
 
-def measure(connection: ServerConnection, options: Options) -> Health:
+def measure(connection: ServerConnection, options: Options, sources: ChosenSource) -> Health:
     """Health measured now. Raises TransientError when the server does not answer any more.
 
     The free disk space is that of the data directory, as the plugin DISKS tells it to accounts with the right
@@ -24,7 +24,7 @@ def measure(connection: ServerConnection, options: Options) -> Health:
     """
     latency_ms = connection.measure_latency_ms()
     settings = read_settings(connection)
-    source = chosen_source(connection, settings, options)
+    source = sources.of(settings)
     permitted = source is not None and all(
         there for there, grant in read_rights(connection).needed(source).values()
     )

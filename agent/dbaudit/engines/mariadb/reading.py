@@ -17,8 +17,8 @@ from dbaudit.engines.mariadb.position import Position, converted, not_ours, unde
 from dbaudit.engines.mariadb.records import LineBlock, LineContext, LineFormat
 from dbaudit.engines.mariadb.remote_file import RemoteFile, RemotePosition
 from dbaudit.engines.mariadb.rights import read_rights
-from dbaudit.engines.mariadb.settings import AuditSettings
-from dbaudit.engines.mariadb.sources import FILE_REMEDY, chosen_source, local_path, no_source
+from dbaudit.engines.mariadb.settings import AuditSettings, read_settings
+from dbaudit.engines.mariadb.sources import FILE_REMEDY, ChosenSource, local_path, no_source
 from dbaudit.engines.mariadb.times import HoursIn, ServerHours, syslog_hours
 from dbaudit.engines.mysql_protocol.connection import ServerConnection
 from dbaudit.engines.mysql_protocol.general_log import GeneralLogReader
@@ -46,25 +46,23 @@ class AuditReader:
         self,
         connection: ServerConnection,
         options: Options,
-        read_settings: Callable[[], AuditSettings],
+        sources: ChosenSource,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._connection = connection
         self._options = options
-        self._read_settings = read_settings
+        self._sources = sources
         self._clock = clock
         self._source: _Source | None = None
         self._kind: AuditSource | None = None
-        self._settings = read_settings()
+        self._settings = read_settings(connection)
         self._refreshed_at = clock()
 
     def read(self, cursor: Cursor | None, limit_bytes: int) -> Chunk:
         """The records after ``cursor``, about ``limit_bytes`` of them at most."""
         position = None if cursor is None else understood(cursor)
         if self._clock() - self._refreshed_at >= _SETTINGS_HOLD_SECONDS:
-            self.close()
-            self._settings = self._read_settings()
-            self._refreshed_at = self._clock()
+            self._refresh()
         source, kind = self._chosen()
         gaps: list[AuditEvent] = []
         place = None
@@ -90,9 +88,17 @@ class AuditReader:
             self._source.close()
             self._source = None
 
+    def _refresh(self) -> None:
+        settings = read_settings(self._connection)
+        if settings.variables != self._settings.variables:
+            # Otherwise what is open stays open: it may be a file that was removed before its end was read.
+            self.close()
+        self._settings = settings
+        self._refreshed_at = self._clock()
+
     def _chosen(self) -> tuple[_Source, AuditSource]:
         if self._source is None or self._kind is None:
-            kind = chosen_source(self._connection, self._settings, self._options)
+            kind = self._sources.of(self._settings)
             if kind is None:
                 raise no_source(self._settings)
             self._source, self._kind = self._opened(kind), kind

@@ -11,7 +11,8 @@ from dbaudit.engine.base import Chunk, Cursor, Session
 from dbaudit.engines.mariadb import diagnosis, health
 from dbaudit.engines.mariadb.options import Options
 from dbaudit.engines.mariadb.reading import AuditReader
-from dbaudit.engines.mariadb.settings import read_settings, version_of
+from dbaudit.engines.mariadb.settings import version_of
+from dbaudit.engines.mariadb.sources import ChosenSource
 from dbaudit.engines.mysql_protocol.connection import ServerConnection, connect
 from dbaudit.engines.mysql_protocol.network import endpoint
 
@@ -22,6 +23,7 @@ class MariaDBSession(Session):
     def __init__(self, connection: ServerConnection, options: Options) -> None:
         self._connection = connection
         self._options = options
+        self._source = ChosenSource(connection, options)
         self._reader: AuditReader | None = None
 
     @classmethod
@@ -39,16 +41,14 @@ class MariaDBSession(Session):
         return cls(connection, options)
 
     def test(self) -> TestReport:
-        return diagnosis.test(self._connection, self._options)
+        return diagnosis.test(self._connection, self._options, self._source)
 
     def health(self) -> Health:
-        return health.measure(self._connection, self._options)
+        return health.measure(self._connection, self._options, self._source)
 
     def read(self, cursor: Cursor | None, limit_bytes: int) -> Chunk:
         if self._reader is None:
-            self._reader = AuditReader(
-                self._connection, self._options, lambda: read_settings(self._connection)
-            )
+            self._reader = AuditReader(self._connection, self._options, self._source)
         return self._reader.read(cursor, limit_bytes)
 
     def acknowledge(self, cursor: Cursor) -> None:

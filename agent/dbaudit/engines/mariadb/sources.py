@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from dbaudit.core.errors import ConfigurationError, ErrorCode
+from dbaudit.engine.rotation import rotated_files
 from dbaudit.engines.mariadb.options import AuditSource, Options
 from dbaudit.engines.mariadb.remote_file import RemoteFile
 from dbaudit.engines.mariadb.settings import AuditSettings
@@ -24,12 +25,31 @@ LOAD_PLUGIN = (
 GENERAL_LOG_ON = "SET GLOBAL log_output = 'TABLE'; SET GLOBAL general_log = ON;"
 _SYSLOG_FILES = ("/var/log/syslog", "/var/log/messages", "/var/log/user.log")
 _LOOKED_AT_BYTES = 1 << 20
+_FILES_LOOKED_AT = 2
 
 
-def chosen_source(
+class ChosenSource:
+    """The source of one session: it stays the same as long as it can be read.
+
+    What proves that a file is this server's is the log-in of the session, which soon lies far back in it.
+    """
+
+    def __init__(self, connection: ServerConnection, options: Options) -> None:
+        self._connection = connection
+        self._options = options
+        self._kind: AuditSource | None = None
+
+    def of(self, settings: AuditSettings) -> AuditSource | None:
+        """The source that is declared, or the best one that can be read; None where there is none."""
+        kind = self._kind
+        if kind is None or unreadable(kind, self._connection, settings, self._options) is not None:
+            self._kind = _chosen_source(self._connection, settings, self._options)
+        return self._kind
+
+
+def _chosen_source(
     connection: ServerConnection, settings: AuditSettings, options: Options
 ) -> AuditSource | None:
-    """The source that is declared, or the best one that can be read; None where there is none."""
     if options.audit_source is not AuditSource.AUTO:
         return options.audit_source
     return next(_readable(connection, settings, options), None)
@@ -68,16 +88,24 @@ def syslog_file(connection: ServerConnection, settings: AuditSettings) -> str | 
 
 
 def is_of_this_server(connection: ServerConnection, settings: AuditSettings, path: str) -> bool:
-    """Whether a file on this host is where the server writes: the agent's own log-in stands in it."""
+    """Whether a file on this host is where the server writes: the agent's own log-in stands in it, or in the
+    one before it.
+    """
     own = ",".join((settings.value("hostname"), connection.target.username, connection.client_host))
     mark = re.compile(rb"%b(?::\d+)?,%d,\d+,[A-Z]" % (re.escape(own.encode()), connection.connection_id))
+    live = Path(path)
     try:
-        with Path(path).open("rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(0, size - _LOOKED_AT_BYTES))
-            return mark.search(file.read()) is not None
+        latest = (rotated_files(live) or [])[-_FILES_LOOKED_AT:]
+        return any(mark.search(_end_of(live.with_name(file.name))) for file in latest)
     except OSError:
         return False
+
+
+def _end_of(path: Path) -> bytes:
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - _LOOKED_AT_BYTES))
+        return file.read()
 
 
 def no_source(settings: AuditSettings) -> ConfigurationError:
