@@ -208,7 +208,7 @@ class Collector(threading.Thread):
         """Store the chunk with its cursor; None when the stored cursor turns out to be another one."""
 
         def protected(events: Sequence[AuditEvent]) -> None:
-            protect(events, database.audit_options, self._fingerprints)
+            protect(events, database.audit_options, self._fingerprints, engine.dialect)
 
         decoded = decode(engine, calls, chunk.records, protected, cursor.cursor)
         events, rejected = [*chunk.gaps, *decoded.events], decoded.rejected
