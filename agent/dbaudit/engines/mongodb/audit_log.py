@@ -26,7 +26,6 @@ from dbaudit.engines.mongodb.records import Context
 from dbaudit.engines.mongodb.times import Stamp, stamp_us
 
 _PLAIN = (Outcome.SUCCESS, Severity.INFO, None)
-_NO_PARAM = b"{}"
 IMPLICIT_LOGOUT = "Implicit logout due to client connection closure"
 
 
@@ -52,6 +51,20 @@ class Identifier(msgspec.Struct, frozen=True, gc=False):
     text: str | None = msgspec.field(default=None, name="$uuid")
 
 
+class Param(msgspec.Struct, frozen=True, gc=False):
+    """What a record is about, as far as it is looked at."""
+
+    command: Any = None
+    ns: Any = None
+    args: msgspec.Raw = msgspec.Raw(b"")
+    user: Any = None
+    db: Any = None
+    mechanism: Any = None
+    application: Any = None
+    reason: Any = None
+    initial_users: Any = msgspec.field(default=None, name="initialUsers")
+
+
 class AuditRecord(msgspec.Struct, gc=False):
     """A record; Percona's earlier servers wrote ``params``."""
 
@@ -60,35 +73,22 @@ class AuditRecord(msgspec.Struct, gc=False):
     uuid: Identifier | None = None
     remote: Endpoint = Endpoint()
     users: list[Name] = []
-    param: msgspec.Raw = msgspec.Raw(b"")
-    params: msgspec.Raw = msgspec.Raw(b"")
+    param: Param | None = None
+    params: Param | None = None
     result: int = 0
 
 
-class Check(msgspec.Struct, gc=False):
-    """The parameters of an authorization check."""
+class Text(msgspec.Struct, gc=False):
+    """The same as its text."""
 
-    command: str | None = None
-    ns: str | None = None
-    args: msgspec.Raw = msgspec.Raw(b"")
-
-
-class Subject(msgspec.Struct, gc=False):
-    """The parameters of any other record, as far as they are looked at."""
-
-    user: Any = None
-    db: Any = None
-    mechanism: Any = None
-    ns: Any = None
-    application: Any = None
-    reason: Any = None
-    initial_users: Any = msgspec.field(default=None, name="initialUsers")
+    param: msgspec.Raw = msgspec.Raw(b"")
+    params: msgspec.Raw = msgspec.Raw(b"")
 
 
+_NO_PARAM = Param()
 _decode_record = msgspec.json.Decoder(AuditRecord).decode
 _decode_ocsf = msgspec.json.Decoder(ocsf.OcsfRecord).decode
-_decode_check = msgspec.json.Decoder(Check).decode
-_decode_subject = msgspec.json.Decoder(Subject).decode
+_decode_text = msgspec.json.Decoder(Text).decode
 _ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
@@ -112,7 +112,7 @@ class AuditDecoder:
         if record.atype == "authCheck":
             self._check(record, key)
         else:
-            self._other(record, key)
+            self._other(record, line, key)
 
     def events(self) -> list[AuditEvent]:
         """Without what was told twice."""
@@ -122,12 +122,11 @@ class AuditDecoder:
         return [event for event in self._events if id(event) not in superseded]
 
     def _check(self, record: AuditRecord, key: str) -> None:
-        try:
-            check = _decode_check(record.param or record.params or _NO_PARAM)
-            query = without_session(bytes(check.args).decode()) or None
-        except _ERRORS:
-            raise RecordError("an authorization check of an unknown form") from None
-        operation = check.command
+        check = record.param or record.params or _NO_PARAM
+        operation, namespace = check.command, check.ns
+        if operation.__class__ is not str or namespace.__class__ is not str:
+            operation = operation if isinstance(operation, str) else None
+            namespace = namespace if isinstance(namespace, str) else None
         if operation in OF_THE_CONNECTION:
             return
         context = self._context
@@ -142,7 +141,7 @@ class AuditDecoder:
         time_us = stamp_us(record.ts)
         if time_us < context.since_us:
             return
-        namespace = check.ns
+        query = without_session(bytes(check.args).decode()) or None
         outcome, severity, code = _PLAIN if record.result == 0 else _failure(record.result)
         self._append(
             AuditEvent(
@@ -165,14 +164,9 @@ class AuditDecoder:
             )
         )
 
-    def _other(self, record: AuditRecord, key: str) -> None:
+    def _other(self, record: AuditRecord, line: bytes, key: str) -> None:
         context = self._context
-        raw = bytes(record.param or record.params or _NO_PARAM)
-        try:
-            subject = _decode_subject(raw)
-            text = raw.decode()
-        except _ERRORS:
-            raise RecordError("parameters of an unknown form") from None
+        subject = record.param or record.params or _NO_PARAM
         ip, port = endpoint_of(record.remote.ip, record.remote.port)
         name = record.users[0] if record.users else Name()
         operation = record.atype
@@ -216,10 +210,10 @@ class AuditDecoder:
             event.database = database_of(namespace) or (subject.db if isinstance(subject.db, str) else None)
             event.objects = objects_of(namespace)
             event.operation, event.command_class = operation, class_of(operation)
-            event.query = None if text == "{}" else text
+            event.query = _text(line)
         self._append(event)
 
-    def _authentication(self, event: AuditEvent, subject: Subject, *, failed: bool) -> None:
+    def _authentication(self, event: AuditEvent, subject: Param, *, failed: bool) -> None:
         mechanism = subject.mechanism if isinstance(subject.mechanism, str) else None
         event.type = EventType.LOGIN_FAILED if failed else EventType.LOGIN_SUCCESS
         event.user = subject.user if isinstance(subject.user, str) else event.user
@@ -258,6 +252,13 @@ def _session(record: AuditRecord, ip: str | None, port: int | None) -> str | Non
         if isinstance(binary, str):
             return ocsf.uuid_text(binary)
     return f"{ip}:{port}" if ip is not None and port is not None else None
+
+
+def _text(line: bytes) -> str | None:
+    """The parameters of a record that was decoded before, as JSON."""
+    text = _decode_text(line)
+    param = bytes(text.param or text.params).decode(errors="replace")
+    return param if param not in ("", "{}") else None
 
 
 def _first_user(users: object) -> str | None:

@@ -59,10 +59,8 @@ ERROR_NAMES = {
     51003: "UserAlreadyExists",
 }
 
-_SESSION = re.compile(
-    r',\s*"(?:lsid|\$clusterTime|\$configTime|\$topologyTime)"\s*:\s*'
-    r"\{[^{}]*(?:\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\}[^{}]*)*\}"
-)
+_OF_THE_SESSION = tuple(f'"{name}"' for name in sorted(OF_THE_SESSION, reverse=True))
+_VALUE = re.compile(r"\s*+:\s*+\{[^{}]*+(?:\{[^{}]*+(?:\{[^{}]*+\}[^{}]*+)*+\}[^{}]*+)*+\}")
 
 
 def without_session(command: str) -> str:
@@ -71,7 +69,14 @@ def without_session(command: str) -> str:
     >>> without_session('{"find":"t","lsid":{"id":{"$uuid":"7e69"}},"$db":"shop"}')
     '{"find":"t","$db":"shop"}'
     """
-    return _SESSION.sub("", command) if '"lsid"' in command or '"$clusterTime"' in command else command
+    for field in _OF_THE_SESSION:
+        start = command.find(field)
+        comma = command.rfind(",", 0, start) if start > 0 else -1
+        if comma >= 0 and not command[comma + 1 : start].strip():
+            value = _VALUE.match(command, start + len(field))
+            if value is not None:
+                command = command[:comma] + command[value.end() :]
+    return command
 
 
 def class_of(operation: str | None) -> str:
