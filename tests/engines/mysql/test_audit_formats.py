@@ -21,9 +21,10 @@ def decoded(data: bytes) -> Decoded:
 
 
 def events(name: str) -> list[AuditEvent]:
+    """All but those of connections, which are told beside each log-in."""
     result = decoded((RECORDED / name).read_bytes())
     assert result.rejected == []
-    return result.events
+    return [event for event in result.events if event.type is not EventType.CONNECTION]
 
 
 def brief(event: AuditEvent) -> tuple[object, ...]:
@@ -43,6 +44,17 @@ def test_every_format_of_perconas_plugin_becomes_the_same_events(name: str) -> N
     assert log_out.type is EventType.DISCONNECT
     # 2025-02-03T10:15:01 UTC
     assert query.time_us == 1_738_577_701_000_000
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_connection_is_told_before_each_log_in_whether_it_works_or_not(name: str) -> None:
+    found = decoded((RECORDED / name).read_bytes()).events
+    log_ins = [n for n, e in enumerate(found) if e.type.value.startswith("user.login")]
+    assert log_ins
+    for place in log_ins:
+        connection, log_in = found[place - 1], found[place]
+        assert (connection.type, connection.outcome) == (EventType.CONNECTION, Outcome.SUCCESS)
+        assert (connection.session_id, f"{connection.key}:login") == (log_in.session_id, log_in.key)
 
 
 @pytest.mark.parametrize(
@@ -92,7 +104,7 @@ def test_session_of_the_agent_is_left_out_and_a_later_one_with_its_number_is_not
     query += '"login":{"user":"dbaudit"},"general_data":{"command":"Query","query":"select 1","status":0}}'
     lines = [login % (0, "dbaudit-agent"), query % 1, login % (2, "mysql"), query % 3]
     found = decoded("\n".join(lines).encode()).events
-    assert [event.key[-1] for event in found] == ["2", "3"]
+    assert [event.key[20:] for event in found] == ["2", "2:login", "3"]
 
 
 @pytest.mark.parametrize("name", FILES)

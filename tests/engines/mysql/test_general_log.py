@@ -72,7 +72,8 @@ def test_session_becomes_its_events(server: MySQLServer) -> None:
         with session(server, database="shop") as run:
             run("select 1")
         collecting.until(lambda: collecting.of(USER, EventType.DISCONNECT), "the log-out")
-        log_in, names, query, log_out = collecting.of(USER)
+        connection, log_in, names, query, log_out = collecting.of(USER)
+        assert (connection.type, connection.source_ip) == (EventType.CONNECTION, "127.0.0.1")
         assert (log_in.type, log_in.outcome) == (EventType.LOGIN_SUCCESS, Outcome.SUCCESS)
         assert (log_in.database, log_in.source_ip) == ("shop", "127.0.0.1")
         assert names.query == "SET NAMES utf8mb4"
@@ -90,9 +91,12 @@ def test_refused_log_in_is_told_once_and_no_success(server: MySQLServer) -> None
             run("select 'end'")
         collecting.until_query("select 'end'")
         found = [(e.type, e.error_code) for e in collecting.of(USER) if e.query is None]
-        assert found[:3] == [
+        assert found[:6] == [
+            (EventType.CONNECTION, None),
             (EventType.LOGIN_FAILED, "1045"),
+            (EventType.CONNECTION, None),
             (EventType.LOGIN_FAILED, "1044"),
+            (EventType.CONNECTION, None),
             (EventType.LOGIN_SUCCESS, None),
         ]
 

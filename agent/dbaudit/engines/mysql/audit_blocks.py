@@ -12,6 +12,7 @@ from dbaudit.core.event import AuditEvent, EventType, Rejected
 from dbaudit.engine.base import Decoded
 from dbaudit.engine.local_files import Borders
 from dbaudit.engines.mysql import audit_fields, audit_json
+from dbaudit.engines.mysql_protocol.general_rows import connection_of
 from dbaudit.engines.mysql_protocol.marking import marking_statement
 
 _MARKS = b" \t\r\n,"
@@ -204,6 +205,8 @@ def _decode_fields(
             events.append(event)
 
 
+_LOG_INS = frozenset({EventType.LOGIN_SUCCESS, EventType.LOGIN_FAILED})
+
 _DECODERS = {
     AuditFormat.JSON: _decode_json,
     AuditFormat.XML: _decode_xml,
@@ -229,7 +232,9 @@ def _told(block: AuditBlock, events: list[AuditEvent]) -> Iterator[AuditEvent]:
                 current[session] = place
             if (session, current.get(session, -1)) in own:
                 continue
-        if event.objects is not None:
+        if event.type in _LOG_INS and (event.detail or {}).get("command") is None:
+            kept.append(connection_of(event))
+        elif event.objects is not None:
             accesses = touched.setdefault(session, [])
             if accesses and accesses[0].query != event.query:
                 accesses.clear()

@@ -210,9 +210,24 @@ def _decode(block: GeneralLogBlock, events: list[AuditEvent], rejected: list[Rej
                 told[opened] = None
         log_ins.pop(row.thread, None)
         if event.type is EventType.LOGIN_SUCCESS:
+            if command == b"Connect":
+                told.append(connection_of(event))
             log_ins[row.thread] = len(told)
         told.append(event)
     events.extend(event for event in told if event is not None)
+
+
+def connection_of(log_in: AuditEvent) -> AuditEvent:
+    """The event of the connection that a log-in came over; the log-in gets a key of its own."""
+    connection = msgspec.structs.replace(
+        log_in,
+        type=EventType.CONNECTION,
+        severity=Severity.INFO,
+        outcome=Outcome.SUCCESS,
+        error_code=None,
+    )
+    log_in.key += ":login"
+    return connection
 
 
 def _other(event: AuditEvent, command: bytes, text: str, log_in: AuditEvent | None) -> None:
