@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from tests.conftest import DEFAULT_MAJOR, missing_engine_is_told
-from tests.faults.lane import COLLECTOR, Lane
+from tests.faults.lane import Lane
+from tests.faults.monitored import COLLECTOR
 from tests.servers.postgresql import PostgresServer
 
 

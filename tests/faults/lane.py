@@ -6,24 +6,22 @@ from pathlib import Path
 from typing import Any
 
 from dbaudit.agent import AgentSettings
-from dbaudit.core.database import AuditOptions, AuditStatus, SslMode
+from dbaudit.core.database import AuditStatus
 from dbaudit.core.errors import TransientError
 from dbaudit.core.secret import Secret
 from dbaudit.state import open_state
 from dbaudit.state.collectors import CollectorState
-from dbaudit.state.databases import Declaration
 from dbaudit.state.encryption import keyring_from_file
 from dbaudit.state.events import EventOrder, EventQuery
 
 from tests.faults.agents import AgentProcess
+from tests.faults.monitored import COLLECTOR, declared
 from tests.faults.steps import Step
 from tests.faults.workload import Pgbench, Workload, mark_in
-from tests.servers.postgresql import PostgresServer
 from tests.servers.processes import wait_for
 
 LEASE_SECONDS = 0.5
 CATCH_UP_SECONDS = 30.0
-COLLECTOR = ("collector", "collector-password-of-the-fault-tests")
 
 
 class Lane:
@@ -35,7 +33,7 @@ class Lane:
     def __init__(
         self,
         folder: Path,
-        server: PostgresServer,
+        server: Any,
         *,
         url: str | None = None,
         lease_seconds: float = LEASE_SECONDS,
@@ -48,17 +46,7 @@ class Lane:
         self._lease_seconds = lease_seconds
         keys = keyring_from_file(self.keys, create=True)
         self.state = open_state(self.url, keys, lease_seconds=lease_seconds)
-        declaration = Declaration(
-            name="monitored",
-            type="postgresql",
-            host=server.host,
-            port=server.port,
-            database="postgres",
-            username=COLLECTOR[0],
-            ssl_mode=SslMode.DISABLE,
-            audit_options=AuditOptions(mask_sensitive_data=False),
-        )
-        self.database = self.state.databases.create(declaration, {"password": Secret(COLLECTOR[1])})
+        self.database = self.state.databases.create(declared(server), {"password": Secret(COLLECTOR[1])})
         self._after: tuple[int, int] | None = None
         self._stored: Counter[str] = Counter()
         self._benched: Counter[str] = Counter()
@@ -165,7 +153,7 @@ class Lane:
     def _told(self, marks: Counter[str]) -> str:
         return f"{len(marks)}: {sorted(marks)[:20]}\n{self.log.read_text()[-3000:]}"
 
-    def check_cursor(self, server: PostgresServer) -> None:
+    def check_cursor(self, server: Any) -> None:
         """What comes after it all is stored as well: the cursor leads on."""
         with Workload(server, "afterwards") as workload:
             wait_for(lambda: len(workload.answered) >= 5, "some more statements")

@@ -7,14 +7,20 @@ on it does nothing, whatever thread, until it gets SIGKILL or SIGCONT.
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import Any
 
+from dbaudit.engine import Engine, Session
+from dbaudit.engines.mariadb.engine import MariaDBEngine
+from dbaudit.engines.mariadb.session import MariaDBSession
 from dbaudit.engines.postgresql.engine import PostgreSQLEngine
 from dbaudit.engines.postgresql.session import PostgreSQLSession
 from dbaudit.state import State
 from sqlalchemy import event
+
+_ENGINES: tuple[type[Engine], ...] = (PostgreSQLEngine, MariaDBEngine)
+_SESSIONS: tuple[type[Session], ...] = (PostgreSQLSession, MariaDBSession)
 
 
 class Step(Enum):
@@ -46,37 +52,41 @@ def stop_at(step: Step, passings: int, state: State) -> None:
     _INSTALL[step](passed, state)
 
 
+def _replace(classes: Sequence[type], method: str, around: Callable[..., Any]) -> None:
+    """Put ``around(original, self, *arguments)`` in the place of a method of each class."""
+
+    def replaced(original: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda self, *arguments: around(original, self, *arguments)
+
+    for one in classes:
+        setattr(one, method, replaced(getattr(one, method)))
+
+
 def _before_reading(passed: Callable[[], None], state: State) -> None:
-    read = PostgreSQLSession.read
-
-    def stopping(self: PostgreSQLSession, *arguments: Any) -> Any:
+    def stopping(read: Callable[..., Any], *arguments: Any) -> Any:
         passed()
-        return read(self, *arguments)
+        return read(*arguments)
 
-    PostgreSQLSession.read = stopping
+    _replace(_SESSIONS, "read", stopping)
 
 
 def _after_reading(passed: Callable[[], None], state: State) -> None:
-    read = PostgreSQLSession.read
-
-    def stopping(self: PostgreSQLSession, *arguments: Any) -> Any:
-        chunk = read(self, *arguments)
+    def stopping(read: Callable[..., Any], *arguments: Any) -> Any:
+        chunk = read(*arguments)
         if chunk.records:
             passed()
         return chunk
 
-    PostgreSQLSession.read = stopping
+    _replace(_SESSIONS, "read", stopping)
 
 
 def _after_decoding(passed: Callable[[], None], state: State) -> None:
-    decode = PostgreSQLEngine.decode
-
-    def stopping(self: PostgreSQLEngine, records: Any) -> Any:
-        decoded = decode(self, records)
+    def stopping(decode: Callable[..., Any], *arguments: Any) -> Any:
+        decoded = decode(*arguments)
         passed()
         return decoded
 
-    PostgreSQLEngine.decode = stopping
+    _replace(_ENGINES, "decode", stopping)
 
 
 def _in_the_transaction(passed: Callable[[], None], state: State) -> None:
@@ -114,23 +124,19 @@ def _after_the_commit(passed: Callable[[], None], state: State) -> None:
 
 
 def _before_acknowledging(passed: Callable[[], None], state: State) -> None:
-    acknowledge = PostgreSQLSession.acknowledge
-
-    def stopping(self: PostgreSQLSession, cursor: Any) -> None:
+    def stopping(acknowledge: Callable[..., Any], *arguments: Any) -> None:
         passed()
-        acknowledge(self, cursor)
+        acknowledge(*arguments)
 
-    PostgreSQLSession.acknowledge = stopping
+    _replace(_SESSIONS, "acknowledge", stopping)
 
 
 def _after_acknowledging(passed: Callable[[], None], state: State) -> None:
-    acknowledge = PostgreSQLSession.acknowledge
-
-    def stopping(self: PostgreSQLSession, cursor: Any) -> None:
-        acknowledge(self, cursor)
+    def stopping(acknowledge: Callable[..., Any], *arguments: Any) -> None:
+        acknowledge(*arguments)
         passed()
 
-    PostgreSQLSession.acknowledge = stopping
+    _replace(_SESSIONS, "acknowledge", stopping)
 
 
 _INSTALL = {

@@ -9,10 +9,9 @@ import time
 from collections import Counter
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
-import psycopg
-
+from tests.faults.monitored import CLIENT_ERRORS, client, logged
 from tests.servers.postgresql import PostgresServer
 
 _MARK = re.compile(r"'(mark-[a-z]+-\d+)'")
@@ -26,7 +25,7 @@ class Workload:
     ``answered`` are those whose result came back: the server wrote them to its log before that.
     """
 
-    def __init__(self, server: PostgresServer, name: str) -> None:
+    def __init__(self, server: Any, name: str) -> None:
         self._server = server
         self._name = name
         self._stop = threading.Event()
@@ -53,10 +52,10 @@ class Workload:
 
     def _run(self) -> None:
         while not self._stop.is_set():
-            with contextlib.suppress(psycopg.Error), self._server.connect_admin() as connection:
+            with contextlib.suppress(*CLIENT_ERRORS), client(self._server) as execute:
                 while not self._stop.is_set():
                     mark = self._mark()
-                    connection.execute(f"select '{mark}'")
+                    execute(f"select '{mark}'")
                     self.answered.add(mark)
                     time.sleep(PAUSE_SECONDS)
             self._stop.wait(0.02)
@@ -69,11 +68,10 @@ class Workload:
     def logged(self) -> Counter[str]:
         """How often each statement of this workload stands in the log of the server."""
         found: Counter[str] = Counter()
-        for file in self._server.log_files(".json"):
-            for line in file.read_text().splitlines():
-                mark = mark_in(json.loads(line)["message"])
-                if mark is not None and mark.startswith(f"mark-{self._name}-"):
-                    found[mark] += 1
+        for text in logged(self._server):
+            mark = mark_in(text)
+            if mark is not None and mark.startswith(f"mark-{self._name}-"):
+                found[mark] += 1
         return found
 
 
