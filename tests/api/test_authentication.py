@@ -25,9 +25,15 @@ def call(api: Api, operation_id: str, key: str | None) -> int:
     operation = DOCUMENT.operations[operation_id]
     path = operation.path
     if "{" in path:
-        path = path.format(database_id=api.declared()["id"], event_id="evt_1")
+        path = path.format(
+            database_id=api.declared()["id"],
+            event_id="evt_1",
+            key_id=api.post("/v1/keys", json={"name": "x", "scopes": ["admin"]}).json["id"],
+        )
     body = {
         "create_database": declaration(),
+        "create_key": {"name": "x", "scopes": ["admin"]},
+        "update_key": {"name": "x"},
         "apply_databases": {"databases": [declaration()]},
         "update_database": {"name": "x"},
         "put_db_conns_auditing": {"audit_protocol": "local", "audit_address": "/run/listener.sock"},

@@ -25,6 +25,7 @@ from dbaudit.api.errors import register_errors
 from dbaudit.api.events import events_blueprint
 from dbaudit.api.gate import Gate
 from dbaudit.api.health import health_blueprint
+from dbaudit.api.keys import keys_blueprint
 from dbaudit.api.metrics import RequestFigures, StateFigures, metrics_blueprint
 from dbaudit.api.nodes import nodes_blueprint
 from dbaudit.api.rate_limit import RateLimiter
@@ -92,6 +93,7 @@ def create_app(
         events_blueprint(gate, state, room),
         cluster_blueprint(gate, state),
         nodes_blueprint(gate, state),
+        keys_blueprint(gate, state),
         health_blueprint(gate, state),
         metrics_blueprint(gate, registry),
         documentation_blueprint(gate),

@@ -14,7 +14,7 @@ import msgspec
 from sqlalchemy import Row, func, insert, select, update
 
 from dbaudit.core.clock import now_us
-from dbaudit.core.errors import not_found
+from dbaudit.core.errors import ErrorCode, RequestError, not_found
 from dbaudit.core.secret import Secret
 from dbaudit.state.backend import Backend
 from dbaudit.state.identifiers import new_id
@@ -103,6 +103,26 @@ class ApiKeyStore:
             return connection.execute(
                 select(func.count()).select_from(api_keys).where(api_keys.c.revoked_at_us.is_(None))
             ).scalar_one()
+
+    def update(self, key_id: str, name: str | None, scopes: tuple[Scope, ...] | None) -> ApiKey:
+        """Change what a key is called or may do; None leaves it.
+
+        Raises RequestError: `not_found`, or `conflict` for one that is revoked.
+        """
+        with self._backend.writing() as connection:
+            row = connection.execute(
+                select(api_keys).where(api_keys.c.id == key_id).with_for_update()
+            ).one_or_none()
+            if row is None:
+                raise not_found("API key", key_id)
+            if row.revoked_at_us is not None:
+                raise RequestError(ErrorCode.CONFLICT, f"The API key {key_id} is revoked; make a new one.")
+            values = {
+                "name": row.name if name is None else name,
+                "scopes": row.scopes if scopes is None else " ".join(scopes),
+            }
+            connection.execute(update(api_keys).where(api_keys.c.id == key_id).values(**values))
+            return _key(connection.execute(select(api_keys).where(api_keys.c.id == key_id)).one())
 
     def revoke(self, key_id: str) -> None:
         """Make a key useless for ever. Raises RequestError (`not_found`) for an unknown id."""
