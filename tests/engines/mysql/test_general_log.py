@@ -267,3 +267,29 @@ def test_somebody_else_with_the_agents_account_is_told(server: MySQLServer) -> N
             cursor.execute("select 'not the agent'")
         connection.close()
         assert collecting.until_query("select 'not the agent'").user == COLLECTOR
+
+
+def test_backlog_comes_whole_and_in_order_whatever_was_fetched_ahead(
+    server: MySQLServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(general_log, "_BACKLOG_ROWS", 10)
+    monkeypatch.setattr(general_log, "_FETCHED_BYTES", 20_000)
+    run_statements = [f"select {n}, '{'x' * (n % 7 * 300)}'" for n in range(400)]
+    with Collecting(server) as collecting, session(server) as run:
+        for statement in run_statements:
+            run(statement)
+        collecting.until_query(run_statements[-1], limit_bytes=5000)
+        assert [q for q in collecting.queries(USER) if q in run_statements] == run_statements
+        assert collecting.gaps == []
+
+
+def test_row_larger_than_what_is_fetched_loses_nothing(
+    server: MySQLServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(general_log, "_FETCHED_BYTES", 1000)
+    run_statements = [f"select {n}, '{'x' * 3000}'" for n in range(general_log.RETIRED_ROWS // 25)]
+    with Collecting(server) as collecting, session(server) as run:
+        for statement in run_statements:
+            run(statement)
+        collecting.until_query(run_statements[-1])
+        assert [q for q in collecting.queries(USER) if q in run_statements] == run_statements

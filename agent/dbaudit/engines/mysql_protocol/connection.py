@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
 import pymysql
+import pymysql.cursors
 from pymysql.constants import CR
 
 from dbaudit.core.database import Target
@@ -25,6 +26,7 @@ _PATIENCE_SECONDS = 1.0
 
 _UNKNOWN_VARIABLE = 1193
 _ROUND_TRIPS = 5
+_ROWS_AT_ONCE = 100
 
 Parameters = Sequence[Any] | Mapping[str, Any]
 Row = tuple[Any, ...]
@@ -69,6 +71,26 @@ class ServerConnection:
         self._deadline.extend(self.target.statement_timeout_seconds + _PATIENCE_SECONDS)
         with _failures_told(self.target, self._deadline, self):
             return self._fetch(query, parameters)
+
+    def values_within(self, query: str, limit_bytes: int) -> tuple[list[bytes | None], bool]:
+        """The first column, of bytes, of the first rows: about as many as ``limit_bytes`` hold; and whether
+        these are all. No more than that is ever in memory.
+        """
+        self._deadline.extend(self.target.statement_timeout_seconds + _PATIENCE_SECONDS)
+        values: list[bytes | None] = []
+        total = 0
+        with (
+            _failures_told(self.target, self._deadline, self),
+            self._connection.cursor(pymysql.cursors.SSCursor) as cursor,
+        ):
+            cursor.execute(query)
+            while rows := cursor.fetchmany(_ROWS_AT_ONCE):
+                if total >= limit_bytes:
+                    return values, False
+                for (value,) in rows:
+                    values.append(value)
+                    total += len(value or b"")
+        return values, True
 
     def row(self, query: str, parameters: Parameters | None = None) -> Row:
         """The only row of a statement that gives exactly one."""

@@ -14,7 +14,7 @@ import re
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -47,6 +47,8 @@ _PAUSE_SECONDS = 1.0
 _UNDECIDED_SECONDS = 2.0
 _NEARBY_ROWS = 256
 _RETIRING_AGAIN_SECONDS = 600.0
+_FETCHED_BYTES = 16 << 20
+_BACKLOG_ROWS = 1000
 _FEWEST_ROWS, _MOST_ROWS = 200, 20_000
 _KEPT_OWN_SESSIONS = 500
 _LOCK_SLACK_US = 60_000_000
@@ -110,6 +112,21 @@ def retired_prefix(database_id: str) -> str:
     return f"general_log_{owner}_"
 
 
+class _Fetched(NamedTuple):
+    """Rows that were fetched and not asked for yet."""
+
+    table: str
+    first: int
+    rows: list[bytes]
+
+    @property
+    def end(self) -> int:
+        return self.first + len(self.rows)
+
+
+_NOTHING_FETCHED = _Fetched("", 0, [])
+
+
 class GeneralLogReader:
     """Reads the general log of one server, chunk by chunk.
 
@@ -141,6 +158,7 @@ class GeneralLogReader:
         self._retiring_after = 0.0
         self._dropped: set[str] = set()
         self._row_bytes = 200.0
+        self._fetched = _NOTHING_FETCHED
 
     def read(self, cursor: Cursor | None, limit_bytes: int) -> Chunk:
         """The rows after ``cursor``, about ``limit_bytes`` of them at most."""
@@ -178,12 +196,12 @@ class GeneralLogReader:
         start = msgspec.structs.replace(start, since_us=self._server_now_us())
         # The rows that are there now; more may come between the statements, and are read then.
         number = int(self._connection.value("SELECT COUNT(*) FROM mysql.general_log"))
-        rows = self._rows(LIVE, 0, 1) if number else []
-        last = self._rows(LIVE, number - 1, 1) if number else []
-        if not rows or not last:
+        head, last = (self._row(LIVE, place) if number else None for place in (0, number - 1))
+        if head is None or last is None:
             return start
-        head, last_read = _fingerprint(rows[0]), _fingerprint(last[0])
-        return msgspec.structs.replace(start, row=number, head=head, last=last_read, skipped=number)
+        return msgspec.structs.replace(
+            start, row=number, head=_fingerprint(head), last=_fingerprint(last), skipped=number
+        )
 
     def _without_dropped(self, place: Place) -> Place:
         left = tuple(name for name in place.finished if name not in self._dropped)
@@ -194,8 +212,9 @@ class GeneralLogReader:
             return place
         try:
             # It may have been retired already, before a crash: that one is read first.
-            last = self._rows(LIVE, place.row - 1, 1)
-            return self._retire(place) if last and _fingerprint(last[0]) == place.last else place
+            self._fetched = _NOTHING_FETCHED
+            last = self._row(LIVE, place.row - 1)
+            return self._retire(place) if last is not None and _fingerprint(last) == place.last else place
         except DbauditError as error:
             if error.code is ErrorCode.CONNECTION_LOST:
                 raise
@@ -234,11 +253,11 @@ class GeneralLogReader:
         overlap = 1 if first else 0
         wanted = self._wanted_rows(limit_bytes)
         try:
-            rows = self._rows(table, first - overlap, wanted + overlap)
+            rows, at_end = self._rows(table, first - overlap, wanted + overlap)
         except ConfigurationError as error:
             if not place.table or error.code is not ErrorCode.AUDIT_SOURCE_MISSING:
                 raise
-            rows = []
+            rows, at_end = [], True
         if overlap and (not rows or _fingerprint(rows[0]) != (self._ahead_last if ahead else place.last)):
             if ahead:
                 self._quiet, self._ahead = None, 0
@@ -248,8 +267,10 @@ class GeneralLogReader:
         asked = place.until_us if place.table else self._server_now_us()
         new = rows[overlap:]
         kept = _within(new, limit_bytes)
-        whole = kept == len(new) and len(new) < wanted
+        whole = at_end and kept == len(new)
         new = new[:kept]
+        if whole:
+            self._fetched = _NOTHING_FETCHED
         if not new:
             return self._end(place, cursor, asked)
         few = ahead + len(new) < self._retired_rows // 2
@@ -302,9 +323,10 @@ class GeneralLogReader:
 
     def _after_replaced(self, place: Place, limit_bytes: int) -> Chunk:
         """The row that was read last is not where it was: the table was retired, or somebody emptied it."""
-        for name in self._retired() if not place.table else []:
-            rows = self._rows(_qualified(name), place.row - 1, 1)
-            if rows and _fingerprint(rows[0]) == place.last:
+        names = self._retired()
+        for name in names if not place.table else []:
+            last = self._row(_qualified(name), place.row - 1)
+            if last is not None and _fingerprint(last) == place.last:
                 until = _stamp_us(name) + _LOCK_SLACK_US
                 there = msgspec.structs.replace(place, table=name, until_us=until)
                 return self._read(there, there.cursor(), limit_bytes)
@@ -316,20 +338,38 @@ class GeneralLogReader:
             rows_read=place.row,
             lost_records=None,
         )
-        begin = msgspec.structs.replace(
-            place, table="", row=0, head="", last="", skipped=0, since_us=place.since_us, until_us=0
-        )
+        table = place.table if place.table in names else ""
+        begin = msgspec.structs.replace(place, table=table, row=0, head="", last="", skipped=0)
         return Chunk(records=[], cursor=begin.cursor(), gaps=(lost,), more=True)
 
-    def _rows(self, table: str, first: int, number: int) -> list[bytes]:
+    def _row(self, table: str, place: int) -> bytes | None:
+        """One row by its place in a table; None where there is no such row."""
+        rows, _at_end = self._rows(table, place, 1)
+        return rows[0] if rows else None
+
+    def _rows(self, table: str, first: int, number: int) -> tuple[list[bytes], bool]:
+        """Rows by their place in a table, and whether the table ends with them.
+
+        More is fetched at once where there is a backlog: to come to a place the server goes through all rows
+        before it.
+        """
+        ahead = self._fetched
+        if ahead.table == table and ahead.first <= first and first + number <= ahead.end:
+            return ahead.rows[first - ahead.first : first - ahead.first + number], False
+        self._fetched = _NOTHING_FETCHED
+        at_once = number if number < _BACKLOG_ROWS else max(number, int(_FETCHED_BYTES / self._row_bytes))
         # Both are names of ours, the schema's quoted.
-        query = f"SELECT {COLUMNS} FROM {table} LIMIT {number} OFFSET {first}"  # noqa: S608
-        rows = [row[0] for row in self._connection.rows(query)]
-        for place, row in enumerate(rows):
+        query = f"SELECT {COLUMNS} FROM {table} LIMIT {at_once} OFFSET {first}"  # noqa: S608
+        rows = []
+        values, complete = self._connection.values_within(query, _FETCHED_BYTES)
+        for place, row in enumerate(values):
             if row is None:
                 cut = f"SELECT {CUT_COLUMNS} FROM {table} LIMIT 1 OFFSET {first + place}"  # noqa: S608
-                rows[place] = self._connection.value(cut)
-        return rows
+                row = bytes(self._connection.value(cut))
+            rows.append(row)
+        if len(rows) > number:
+            self._fetched = _Fetched(table, first, rows)
+        return rows[:number], complete and len(rows) < min(number, at_once)
 
     def _wanted_rows(self, limit_bytes: int) -> int:
         return max(
@@ -341,7 +381,7 @@ class GeneralLogReader:
     def _block(self, place: Place, new: list[bytes], first: int, asked: int, *, end_of_table: bool) -> Chunk:
         self._row_bytes = max(50.0, sum(map(len, new)) / len(new))
         table = _qualified(place.table) if place.table else LIVE
-        head = place.head or _fingerprint(self._rows(table, 0, 1)[0] if first else new[0])
+        head = place.head or _fingerprint((self._row(table, 0) if first else None) or new[0])
         at = msgspec.structs.replace(place, head=head)
         block = self._as_block(at, new, first, asked)
         decided, undecided = self._split(block, len(place.undecided))
