@@ -71,11 +71,12 @@ def read_profile(
         gaps = (_gap(connection.place, database, position, "The profiler's collection was made anew.", None),)
         position = ProfilePosition()
     expected = max(position.number + 1, oldest[0])
-    if position.number and expected > position.number + 1:
-        lost = expected - position.number - 1
+    documents = _from(connection, database, position, expected, most)
+    if position.number and documents and documents[0][0] > position.number + 1:
+        # More may have given way since the oldest was asked for: the agent's own questions are profiled too.
+        lost = documents[0][0] - position.number - 1
         reason = "The profiler's collection was too small for what was done between two readings."
         gaps = (*gaps, _gap(connection.place, database, position, reason, lost))
-    documents = _from(connection, database, position, expected, most)
     after = _behind(documents[-1]) if documents else position
     return ProfileRead(documents, after, gaps, more=len(documents) >= most)
 
