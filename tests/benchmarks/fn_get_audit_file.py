@@ -22,8 +22,8 @@ from dbaudit.core.secret import Secret
 from dbaudit.engine import Chunk, Cursor, DriverStatus, Session
 from dbaudit.engine.manager import EngineRegistry, InstalledEngine
 from dbaudit.engines.sqlserver import SQLServerEngine
+from dbaudit.engines.sqlserver.kinds import Kind
 from dbaudit.engines.sqlserver.records import Rows
-from dbaudit.engines.sqlserver.trails import Kind
 from dbaudit.state import open_state
 from dbaudit.state.databases import Declaration
 from dbaudit.state.encryption import keyring_from_file

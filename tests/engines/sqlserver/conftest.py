@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -53,6 +54,8 @@ def freetds(odbc: None) -> str:
 @pytest.fixture
 def microsoft(odbc: None) -> str:
     """The path of Microsoft's driver."""
+    if platform.machine() != "x86_64":
+        pytest.skip("the wheel with Microsoft's driver is fetched for x86_64 alone")
     path = microsoft_driver()
     if path is None:
         _unavailable("needs Microsoft's driver: pip install mssql-python-odbc")

@@ -6,7 +6,6 @@ import contextlib
 import re
 from collections.abc import Iterator
 
-import pyodbc
 import pytest
 from dbaudit.engine import SslMode, Target
 from dbaudit.engines.sqlserver import SQLServerEngine
@@ -35,6 +34,8 @@ class Client(Visitor):
     user = USER
 
     def __init__(self, port: int, password: str = USER_PASSWORD) -> None:
+        import pyodbc  # which cannot be imported without the system's package
+
         self._connection = pyodbc.connect(
             f"DRIVER=FreeTDS;SERVER=127.0.0.1;PORT={port};TDS_Version=7.4;ClientCharset=UTF-8;"
             f"UID={USER};PWD={password};APP=shop",
@@ -50,8 +51,7 @@ class Client(Visitor):
         return statement
 
     def leave(self) -> None:
-        with contextlib.suppress(pyodbc.Error):
-            self._connection.close()
+        self._connection.close()
 
 
 class MonitoredSqlServer(Monitored):
@@ -72,6 +72,8 @@ class MonitoredSqlServer(Monitored):
         return Client(self._double.port)
 
     def fail_to_log_in(self) -> str:
+        import pyodbc
+
         with contextlib.suppress(pyodbc.Error):
             Client(self._double.port, "wrong")
         return USER

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from dbaudit.core.event import AuditEvent, EventType, Outcome, Severity
 from dbaudit.engines.sqlserver import SQLServerEngine
+from dbaudit.engines.sqlserver.kinds import Kind
 from dbaudit.engines.sqlserver.position import OwnSession
 from dbaudit.engines.sqlserver.queries import AUDIT_COLUMNS
 from dbaudit.engines.sqlserver.records import Rows
-from dbaudit.engines.sqlserver.trails import Kind
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -63,7 +63,7 @@ def test_documented_grants_suffice_and_none_can_be_left_out(
         assert not less.success or any(left_out in (found.remedy or "") for found in bad)
 
 
-def test_documented_event_session_has_every_event_that_the_test_looks_for() -> None:
+def test_documented_event_session_has_every_event_that_the_test_looks_for(odbc: None) -> None:
     from dbaudit.engines.sqlserver.recorded import _WANTED_EVENTS
 
     there = set(re.findall(r"ADD EVENT sqlserver\.(\w+)", documented("event session")))

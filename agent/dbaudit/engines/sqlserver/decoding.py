@@ -20,10 +20,10 @@ from dbaudit.engines.sqlserver.actions import (
     command_class,
 )
 from dbaudit.engines.sqlserver.extended_events import decode_events
+from dbaudit.engines.sqlserver.kinds import Kind
 from dbaudit.engines.sqlserver.queries import AUDIT_COLUMNS
 from dbaudit.engines.sqlserver.records import Rows
 from dbaudit.engines.sqlserver.splitting import identity, perhaps_continued
-from dbaudit.engines.sqlserver.trails import Kind
 
 _ADDRESS = re.compile(r"<address>([^<]*)(?:</address>|\Z)")
 _ERROR = re.compile(r"<error>(0x[0-9A-Fa-f]{1,8})</error>")

@@ -14,11 +14,12 @@ from dbaudit.engines.sqlserver.facts import ServerFacts
 from dbaudit.engines.sqlserver.files import FilesGoneError, TrailFiles
 from dbaudit.engines.sqlserver.findings import failed, ok, quoted, skipped, warning
 from dbaudit.engines.sqlserver.health import lowest_free_ratio, measure_latency_ms
+from dbaudit.engines.sqlserver.kinds import Kind
 from dbaudit.engines.sqlserver.options import Options, Source
 from dbaudit.engines.sqlserver.recorded import recorded_by_audits, recorded_by_session
 from dbaudit.engines.sqlserver.rights import Right, Rights, read_rights
 from dbaudit.engines.sqlserver.tds import endpoint
-from dbaudit.engines.sqlserver.trails import Kind, Trail, chosen_kind, no_trail, trails_of
+from dbaudit.engines.sqlserver.trails import Trail, chosen_kind, no_trail, trails_of
 
 
 def test(connection: ServerConnection, options: Options, facts: ServerFacts) -> TestReport:

@@ -12,9 +12,10 @@ import msgspec
 from dbaudit.engines.sqlserver import queries
 from dbaudit.engines.sqlserver.connection import ServerConnection
 from dbaudit.engines.sqlserver.failures import ServerError
+from dbaudit.engines.sqlserver.kinds import Kind
 from dbaudit.engines.sqlserver.position import Buffer, Position
 from dbaudit.engines.sqlserver.queries import FILE, OFFSET
-from dbaudit.engines.sqlserver.trails import Kind, Trail
+from dbaudit.engines.sqlserver.trails import Trail
 
 _SMALLEST_ROW_BYTES = 256
 _MOST_ROWS = 20_000

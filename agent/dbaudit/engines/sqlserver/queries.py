@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from dbaudit.engines.sqlserver.trails import Kind
+from dbaudit.engines.sqlserver.kinds import Kind
 
 # Since the epoch in microseconds, in whole numbers and in a way that every version knows.
 _TIME_US = (

@@ -13,11 +13,12 @@ from dbaudit.engine import gap
 from dbaudit.engine.base import Chunk, Cursor
 from dbaudit.engines.sqlserver.facts import ServerFacts
 from dbaudit.engines.sqlserver.files import FilesGoneError, Portion, TrailFiles
+from dbaudit.engines.sqlserver.kinds import Kind
 from dbaudit.engines.sqlserver.options import Options, Source, StartFrom
 from dbaudit.engines.sqlserver.position import OwnSession, Position, Progress
 from dbaudit.engines.sqlserver.records import Rows
 from dbaudit.engines.sqlserver.splitting import whole_records
-from dbaudit.engines.sqlserver.trails import Kind, Trail
+from dbaudit.engines.sqlserver.trails import Trail
 
 _LOOK_FOR_TRAILS_SECONDS = 30.0
 _WAIT_FOR_PARTS_SECONDS = 10.0

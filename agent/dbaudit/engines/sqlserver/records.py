@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
+from dbaudit.engines.sqlserver.kinds import Kind
 from dbaudit.engines.sqlserver.position import OwnSession
-from dbaudit.engines.sqlserver.trails import Kind
 
 
 class Rows(msgspec.Struct, frozen=True, kw_only=True):

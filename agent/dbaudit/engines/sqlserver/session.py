@@ -12,10 +12,11 @@ from dbaudit.engines.sqlserver import diagnosis, health
 from dbaudit.engines.sqlserver.connection import ServerConnection, connect
 from dbaudit.engines.sqlserver.facts import ServerFacts, read_facts
 from dbaudit.engines.sqlserver.files import TrailFiles
+from dbaudit.engines.sqlserver.kinds import Kind
 from dbaudit.engines.sqlserver.options import Options
 from dbaudit.engines.sqlserver.reading import TrailReader
 from dbaudit.engines.sqlserver.rights import read_rights
-from dbaudit.engines.sqlserver.trails import Kind, Trail, chosen_kind, trails_of
+from dbaudit.engines.sqlserver.trails import Trail, chosen_kind, trails_of
 
 
 class SQLServerSession(Session):

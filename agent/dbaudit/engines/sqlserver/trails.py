@@ -6,7 +6,6 @@ A trail is a server audit that writes to files, or the event_file target of an E
 from __future__ import annotations
 
 import re
-from enum import StrEnum
 from html import unescape
 
 import msgspec
@@ -14,15 +13,9 @@ import msgspec
 from dbaudit.core.errors import ConfigurationError, ErrorCode
 from dbaudit.engines.sqlserver.connection import ServerConnection
 from dbaudit.engines.sqlserver.findings import quoted
+from dbaudit.engines.sqlserver.kinds import Kind
 from dbaudit.engines.sqlserver.options import Options, Source
 from dbaudit.engines.sqlserver.rights import Rights
-
-
-class Kind(StrEnum):
-    """What writes the records."""
-
-    AUDIT = "audit"
-    EXTENDED_EVENTS = "extended_events"
 
 
 class Trail(msgspec.Struct, frozen=True, kw_only=True):
