@@ -6,6 +6,7 @@ column or a view that the version does not have or that was not granted, as the 
 
 from __future__ import annotations
 
+import asyncio
 import datetime
 import re
 from collections.abc import Iterator, Mapping
@@ -17,7 +18,6 @@ from dbaudit.core.secret import Secret
 from dbaudit.engine.base import Session
 from dbaudit.engines.oracle import OracleEngine, reading, rights, settings, trail
 from dbaudit.engines.oracle.connection import ServerConnection
-from dbaudit.engines.oracle.engine import OracleEngine as _Engine
 from dbaudit.engines.oracle.health import PING
 from dbaudit.engines.oracle.loop import OwnLoop
 from dbaudit.engines.oracle.options import Options
@@ -80,8 +80,8 @@ class RecordedServer:
         self.archived: datetime.datetime | None = None
         self.passwords = {"DBAUDIT": PASSWORD}
         self.broken: Exception | None = None
-        self.executed: list[str] = []
-        self.fetched = 0
+        self.queries = 0
+        self.hangs = False
         self._entries = 0
 
     # -- what happens
@@ -112,6 +112,7 @@ class RecordedServer:
             "CLIENT_PROGRAM_NAME": "sqlplus@ws9 (TNS V1-V3)",
             "AUTHENTICATION_TYPE": ADDRESS.format(method="DATABASE"),
             "UNIFIED_AUDIT_POLICIES": "DBAUDIT_STATEMENTS",
+            "OBJECT_NAME": None,
             **values,
         }
         self.rows.append(row)
@@ -135,7 +136,7 @@ class RecordedServer:
     def answer(
         self, query: str, binds: Mapping[str, Any], own: Mapping[str, Any]
     ) -> tuple[list[str], list[Any]]:
-        self.executed.append(query)
+        self.queries += 1
         if self.broken is not None:
             raise self.broken
         if query == PING:
@@ -168,8 +169,15 @@ class RecordedServer:
         assert view[1] == TRAIL, query
         if query == trail.PROBE:
             return sorted(self.columns), []
-        self.record("SELECT", SQL_TEXT=query, OBJECT_NAME="UNIFIED_AUDIT_TRAIL", **own)
+        self._record_own(query, own)
         return self._trail(query, binds)
+
+    def _record_own(self, query: str, own: Mapping[str, Any]) -> None:
+        """What the agent asks is recorded too; here as much of it is kept as a test needs."""
+        before = [row for row in self.rows if row["OBJECT_NAME"] == "UNIFIED_AUDIT_TRAIL"]
+        for row in before[:-20]:
+            self.rows.remove(row)
+        self.record("SELECT", SQL_TEXT=query, OBJECT_NAME="UNIFIED_AUDIT_TRAIL", **own)
 
     def _trail(self, query: str, binds: Mapping[str, Any]) -> tuple[list[str], list[Any]]:
         time = "event_timestamp_utc" if "EVENT_TIMESTAMP_UTC" in self.columns else "event_timestamp"
@@ -224,6 +232,8 @@ class RecordedConnection:
         return RecordedCursor(self)
 
     async def close(self) -> None:
+        if self.server.hangs:
+            await asyncio.sleep(3600)
         self.server.record("LOGOFF", **self.own)
 
 
@@ -245,15 +255,15 @@ class RecordedCursor:
         assert not fetch_lobs, "texts would come as locators"
         times = {name for name, value in binds.items() if isinstance(value, datetime.datetime)}
         assert times <= self._sizes, "the driver would bind a DATE, without microseconds"
+        if self._connection.server.hangs:
+            await asyncio.sleep(3600)
         names, rows = self._connection.server.answer(query, binds, self._connection.own)
         self.description = [(name,) for name in names]
         self._rows = iter(rows)
 
     async def fetchmany(self, size: int) -> list[Any]:
         assert size > 0
-        rows = [row for _n, row in zip(range(size), self._rows, strict=False)]
-        self._connection.server.fetched += len(rows)
-        return rows
+        return [row for _n, row in zip(range(size), self._rows, strict=False)]
 
     def close(self) -> None:
         self._rows = iter(())
@@ -290,14 +300,15 @@ def connect(server: RecordedServer, target: Target | None = None) -> ServerConne
     raise failure from None
 
 
-class RecordedEngine(_Engine):
+def recorded_engine(server: RecordedServer, port: int = 1521) -> OracleEngine:
     """The engine, whose sessions to one port are to the recorded server; all others are the driver's own."""
+    engine = OracleEngine()
+    real = engine.open
 
-    def __init__(self, server: RecordedServer, port: int = 1521) -> None:
-        self.server = server
-        self.port = port
+    def open_session(target: Target) -> Session:
+        if target.port != port:
+            return real(target)
+        return OracleSession(connect(server, target), Options.of(target.options))
 
-    def open(self, target: Target) -> Session:
-        if target.port != self.port:
-            return OracleEngine.open(self, target)
-        return OracleSession(connect(self.server, target), Options.of(target.options))
+    engine.open = open_session  # type: ignore[method-assign]
+    return engine

@@ -88,11 +88,11 @@ def test_rows_are_read_once_whatever_the_size_of_a_chunk(server: RecordedServer,
 
 
 def test_a_backlog_is_not_asked_for_again_with_each_chunk(server: RecordedServer) -> None:
-    agent = Agent(server)
+    agent = Agent(server, look_back_every_seconds=600)
     rows = [server.record() for _n in range(50)]
-    before = len(server.executed)
+    before = server.queries
     assert agent.drain(limit_bytes=1) == entries(*rows)
-    assert len(server.executed) - before <= 4
+    assert server.queries - before <= 4
 
 
 def test_from_the_beginning_everything_that_is_there_is_read(server: RecordedServer) -> None:
@@ -208,6 +208,17 @@ def test_a_purge_beyond_what_was_read_is_one_gap(server: RecordedServer) -> None
     server.purge(BEGIN + MINUTE * 5)
     agent.drain()
     assert len(agent.gaps) == 2
+
+
+def test_a_purge_before_the_first_row_was_read_is_told_by_the_view_of_purges(server: RecordedServer) -> None:
+    agent = Agent(server)
+    server.record(TIME=BEGIN + MINUTE)
+    server.purge(BEGIN + MINUTE * 3)
+    left = server.record(TIME=BEGIN + MINUTE * 4)
+    assert agent.drain() == entries(left)
+    agent.restart()
+    agent.drain()
+    assert len(agent.gaps) == 1
 
 
 def test_a_purge_is_told_where_the_view_of_purges_is_not_granted(server: RecordedServer) -> None:

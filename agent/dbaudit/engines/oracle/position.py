@@ -22,7 +22,8 @@ class Position(msgspec.Struct, frozen=True, kw_only=True):
     ``start_us``: what is older was never asked for. ``front_us`` is the time of the newest row that was read,
     and ``at_front`` holds the keys of the rows of that time with how often each was there; none while no row
     was read, or when those that were have been purged. ``minutes`` says how many rows were read of each
-    minute (counted since the epoch) of the window in which rows may come late.
+    minute (counted since the epoch) of the window in which rows may come late. ``purged_us`` is up to when
+    the server said that the trail was purged when a gap was told.
     """
 
     v: int = _CURSOR_VERSION
@@ -30,6 +31,7 @@ class Position(msgspec.Struct, frozen=True, kw_only=True):
     front_us: int
     at_front: dict[str, int] = {}
     minutes: dict[str, int] = {}
+    purged_us: int = 0
 
     def cursor(self) -> Cursor:
         """As JSON values."""

@@ -83,7 +83,7 @@ class TrailReader:
         if self._forward is None and time.monotonic() >= self._next_look:
             position, rows, gaps, more = self._look_back(trail, position, limit_bytes)
         if not rows and not gaps and not more:
-            position, rows, more = self._read_forward(trail, position, limit_bytes)
+            position, rows, gaps, more = self._read_forward(trail, position, limit_bytes)
         else:
             more = True
         self._given = position
@@ -104,7 +104,7 @@ class TrailReader:
 
     def _read_forward(
         self, trail: Trail, position: Position, limit_bytes: int
-    ) -> tuple[Position, list[_Row], bool]:
+    ) -> tuple[Position, list[_Row], tuple[AuditEvent, ...], bool]:
         forward = self._forward
         # A query that was run at an earlier call has not what was recorded since.
         resumed = forward is not None
@@ -141,9 +141,13 @@ class TrailReader:
             forward.result.close()
         else:
             self._forward = forward
+        gaps: tuple[AuditEvent, ...] = ()
+        if forward.purged:
+            forward.purged = False
+            position, gaps = self._lost(position, self._purged_until_us())
         if rows:
             position = self._moved(position, microseconds(rows[-1][0]), counts, forward.at_front)
-        return position, rows, resumed or not ended or forward.seen >= ROWS_A_QUERY
+        return position, rows, gaps, bool(resumed or gaps or not ended or forward.seen >= ROWS_A_QUERY)
 
     def _moved(
         self, position: Position, front_us: int, counts: dict[int, int], at_front: dict[str, int]
@@ -176,11 +180,14 @@ class TrailReader:
             "front": time_of(position.front_us),
         }
         counted = self._connection.rows(trail.counts, {**self._own, **times})
-        gaps: tuple[AuditEvent, ...] = ()
-        if position.at_front and not any(at_front for _name, _before, at_front in counted):
-            gaps = (self._purged(position),)
-        there = {_minute(name): int(before) for name, before, _at_front in counted}
         of_front = sum(position.at_front.values())
+        gaps: tuple[AuditEvent, ...] = ()
+        if not position.at_front and (until_us := self._purged_until_us()) > max(
+            position.front_us, position.purged_us
+        ):
+            # No row was read whose absence would show that rows were purged.
+            position, gaps = self._lost(position, until_us)
+        there = {_minute(name): int(before) for name, before, _at_front in counted}
         front_minute = position.front_us // MINUTE_US
         read = {int(minute): count for minute, count in position.minutes.items()}
         read[front_minute] = read.get(front_minute, 0) - of_front
@@ -200,12 +207,11 @@ class TrailReader:
                     continue
             read[minute] = count
         kept = {minute: min(count, there.get(minute, 0)) for minute, count in read.items()}
-        at_front = {} if gaps else position.at_front
-        if at_front:
-            kept[front_minute] = kept.get(front_minute, 0) + of_front
+        still_at_front = min(of_front, sum(int(at_front) for _name, _before, at_front in counted))
+        kept[front_minute] = kept.get(front_minute, 0) + still_at_front
         self._next_look = 0.0 if more else time.monotonic() + self._every_seconds
         minutes = {str(minute): count for minute, count in sorted(kept.items()) if count > 0}
-        return msgspec.structs.replace(position, minutes=minutes, at_front=at_front), rows, gaps, more
+        return msgspec.structs.replace(position, minutes=minutes), rows, gaps, more
 
     def _late_rows(
         self, trail: Trail, minute: int, position: Position, limit_bytes: int
@@ -238,34 +244,43 @@ class TrailReader:
                 size += _BYTES_BESIDE_TEXT + len(row[SQL_TEXT] or "")
         return rows, size, True
 
-    def _purged(self, position: Position) -> AuditEvent:
-        until_us = None
+    def _purged_until_us(self) -> int:
+        """Up to when the server says that the trail was purged; 0 where it does not say."""
         with contextlib.suppress(ConfigurationError):  # the view is not needed, and may not be granted
             until = self._connection.value(PURGED_UNTIL)
-            until_us = microseconds(until) if until is not None else None
-        return gap(
-            f"purged.{position.front_us}",
+            return microseconds(until) if until is not None else 0
+        return 0
+
+    def _lost(self, position: Position, until_us: int) -> tuple[Position, tuple[AuditEvent, ...]]:
+        lost = gap(
+            f"purged.{position.front_us}.{until_us}",
             position.front_us,
-            "The unified audit trail was purged beyond the last row that was read: later rows may be lost.",
+            "The unified audit trail was purged beyond what was read: later rows may be lost.",
             source="unified_audit_trail",
             lost_records=None,
-            last_archive_time_us=until_us,
+            last_archive_time_us=until_us or None,
         )
+        return msgspec.structs.replace(position, at_front={}, purged_us=until_us), (lost,)
 
 
 class _Forward:
-    """A query forwards of which rows are left to be fetched; ``at_front`` are the keys of the time that was
-    reached, with how often each was there.
+    """A query forwards of which rows are left to be fetched.
+
+    ``at_front`` are the keys of the time that was reached, with how often each was there. ``purged``: the
+    newest rows that had been read are not there any more. A purge takes everything before a time, so that
+    while one of them is there, nothing later is lost.
     """
 
     def __init__(self, result: Result, position: Position) -> None:
         self.result = result
         self.at_front = dict(position.at_front)
         self.seen = 0
+        self.purged = False
         self.unread = self._unread(position)
 
     def _unread(self, position: Position) -> Iterator[tuple[_Row, str]]:
         given = dict(position.at_front)
+        anchored = not given
         current = time_of(position.front_us)
         for row in self.result:
             self.seen += 1
@@ -273,9 +288,12 @@ class _Forward:
                 current = row[0]
                 self.at_front.clear()
                 given.clear()
+                self.purged = not anchored
+                anchored = True
             key = key_of(row)
             if given and given.get(key, 0) > 0:
                 given[key] -= 1
+                anchored = True
                 continue
             before = self.at_front.get(key, 0)
             self.at_front[key] = before + 1
@@ -283,6 +301,7 @@ class _Forward:
                 row = (*row, before)
                 key = key_of(row)
             yield row, key
+        self.purged = self.purged or not anchored
 
 
 class _Remembered:

@@ -1,0 +1,112 @@
+"""The conformance suite on the recorded server; where it says how to reach no server, the driver is real."""
+
+from typing import Any
+
+import pytest
+from dbaudit.core.errors import DbauditError, ErrorCode, TransientError
+from dbaudit.engine import Target
+from dbaudit.engines.oracle import trail
+from dbaudit.testing import Monitored, Visitor
+from dbaudit.testing.outcomes import within
+from dbaudit.testing.suite import Conformance
+
+from tests.engines.oracle.recorded import (
+    ARCHIVED,
+    ENABLED,
+    RULES,
+    TRAIL,
+    RecordedServer,
+    connect,
+    recorded_engine,
+    target_of,
+)
+from tests.engines.oracle.test_decoding import row_of
+
+PORT = 1521
+
+
+class Somebody(Visitor):
+    """Another user of the recorded server."""
+
+    user = "BOB"
+
+    def __init__(self, server: RecordedServer) -> None:
+        self._server = server
+        self._in = True
+        server.record("LOGON")
+
+    def run(self, text: str) -> str:
+        statement = "select '" + text.replace("'", "''") + "' from dual"
+        self._server.record("SELECT", SQL_TEXT=statement)
+        return statement
+
+    def leave(self) -> None:
+        if self._in:
+            self._server.record("LOGOFF")
+        self._in = False
+
+
+class MonitoredOracle(Monitored):
+    live = False
+    rights = ("unified_audit_trail", "audit_unified_policies")
+
+    def __init__(self) -> None:
+        self.server = RecordedServer()
+        self.engine = recorded_engine(self.server, PORT)
+
+    def target(self) -> Target:
+        return target_of(port=PORT)
+
+    def visit(self) -> Visitor:
+        return Somebody(self.server)
+
+    def fail_to_log_in(self) -> str:
+        with pytest.raises(DbauditError):
+            connect(self.server, target_of(username="lena", application_name="sqlplus"))
+        return "LENA"
+
+    def lose(self) -> None:
+        self.server.purge(self.server.tick())
+
+    def revoke(self, right: str) -> None:
+        self.server.granted -= {TRAIL} if right == "unified_audit_trail" else {ENABLED, RULES}
+
+    def carry_out(self, remedy: str) -> None:
+        assert remedy == "GRANT AUDIT_VIEWER TO DBAUDIT;"
+        self.server.granted |= {TRAIL, ENABLED, RULES, ARCHIVED}
+
+    def records(self) -> list[Any]:
+        return [
+            row_of(action, SQL_TEXT="select * from t where a = 'b'", SQL_BINDS=" #1(2):42", OBJECT_NAME="T")
+            for action in ("LOGON", "LOGOFF", "SELECT", "CREATE USER", None)
+        ] + [(*row_of(), 1)]
+
+
+@pytest.fixture
+def monitored() -> Monitored:
+    return MonitoredOracle()
+
+
+class TestOracle(Conformance):
+    @pytest.mark.parametrize("call", ["test", "health", "read"])
+    def test_server_that_hangs_after_the_login_is_given_up_in_time(
+        self, monitored: Monitored, call: str
+    ) -> None:
+        """The suite has a relay hang between driver and server; here the recorded server does not answer."""
+        assert isinstance(monitored, MonitoredOracle)
+        target = target_of(port=PORT, statement_timeout_seconds=0.2)
+        with monitored.engine.open(target) as session:
+            cursor = session.read(None, 1).cursor
+            monitored.server.hangs = True
+            calls = {
+                "test": session.test,
+                "health": session.health,
+                "read": lambda: session.read(cursor, 1000),
+            }
+            with pytest.raises(TransientError) as raised:
+                within(10, call, calls[call])
+            assert raised.value.code is ErrorCode.STATEMENT_TIMEOUT
+
+
+def test_the_rows_that_are_mutated_are_as_wide_as_those_that_are_read() -> None:
+    assert {len(row) for row in MonitoredOracle().records()} == {trail.WIDTH, trail.WIDTH + 1}
