@@ -1,0 +1,11 @@
+export { DBaudit } from './client.js';
+export type { ClientOptions } from './client.js';
+export type { ApplyOptions, CreateOptions, DatabaseFilters, UpdateOptions } from './databases.js';
+export * from './errors.js';
+export { EventStream } from './events.js';
+export type { EventFilters, EventListOptions, FollowOptions } from './events.js';
+export { Listing, Pages } from './pages.js';
+export type { Page } from './pages.js';
+export type { CallOptions } from './transport.js';
+export type * from './types.js';
+export { VERSION } from './version.js';
