@@ -27,6 +27,12 @@ def _server_audit(arguments: argparse.Namespace) -> None:
     server_audit.main(arguments.records, arguments.rounds)
 
 
+def _mysql_audit(arguments: argparse.Namespace) -> None:
+    from tests.benchmarks import mysql_audit
+
+    mysql_audit.main(arguments.records, arguments.rounds)
+
+
 def _latency(arguments: argparse.Namespace) -> None:
     from tests.benchmarks import latency
 
@@ -69,11 +75,19 @@ def _fn_get_audit_file(arguments: argparse.Namespace) -> None:
     fn_get_audit_file.main(arguments.records, arguments.rounds)
 
 
+def _unified_audit_trail(arguments: argparse.Namespace) -> None:
+    from tests.benchmarks import unified_audit_trail
+
+    unified_audit_trail.main(arguments.records, arguments.rounds)
+
+
 _PARTS: dict[str, Callable[[argparse.Namespace], None]] = {
     "ingest": _ingest,
     "server_audit": _server_audit,
     "mongodb_audit": _mongodb_audit,
     "fn_get_audit_file": _fn_get_audit_file,
+    "mysql_audit": _mysql_audit,
+    "unified_audit_trail": _unified_audit_trail,
     "latency": _latency,
     "tps": _tps,
     "api": _api,
