@@ -119,7 +119,8 @@ class Client:
         given = {name: value for name, value in (query or {}).items() if value is not None}
         harmless = method == "GET" or "dry_run" in given
         repeatable = harmless or method != "POST"
-        timeout_seconds = max(self._timeout_seconds, TEST_SECONDS) if "verify" in given else self._timeout_seconds
+        tests = "verify" in given or path.endswith("/test")
+        timeout_seconds = max(self._timeout_seconds, TEST_SECONDS) if tests else self._timeout_seconds
         attempt = 0
         while True:
             pause = FIRST_PAUSE_SECONDS * 2**attempt

@@ -71,6 +71,10 @@ class Resource:
         """What stands below the resource with this id, such as ``status``."""
         return self._client.request("GET", "%s/%s" % (self.path_of(identifier), what))
 
+    def act(self, identifier: str, what: str) -> Any:
+        """Does something with the resource with this id, such as ``test``, and returns what the API says of it."""
+        return self._client.request("POST", "%s/%s" % (self.path_of(identifier), what))
+
     def create(self, body: Mapping[str, Any], query: Mapping[str, Any], check_mode: bool) -> Outcome:
         """Makes the resource that ``body`` declares; ``query`` goes along with the real request only."""
         return self._change("POST", self._path, {}, body, query, check_mode)

@@ -26,6 +26,8 @@ def test_modules_need_nothing_that_is_not_on_the_managed_host(path: Path) -> Non
         elif isinstance(node, ast.ImportFrom):
             imported.add(node.module or "")
     own = ("ansible.module_utils.", "ansible_collections.dbaudit.dbaudit.plugins.module_utils.")
+    if path.parent.name in ("inventory", "lookup"):  # which run on the controller
+        own = (*own, "ansible.plugins.", "ansible.errors.")
     foreign = {
         name
         for name in imported
