@@ -31,17 +31,19 @@ _STAMP_BYTES = 18
 _LONGEST_NAMES_BYTES = 4096
 """server_audit makes records of connections and tables in a buffer of 1024 bytes."""
 
-_HEAD = re.compile(rb"([^,]*),([^,]*),([^,]*),(-?\d+),(\d+),([A-Z_]+),")
+_HEAD = re.compile(rb"([^,\n]*),([^,]*),([^,\n]*),(-?\d{1,11}),(\d{1,19}),([A-Z_]+),")
 _CONNECTION = re.compile(
-    rb"([^,]*),(.*),([^,]*),(-?\d+),(\d+),"
-    rb"(CONNECT|FAILED_CONNECT|DISCONNECT|CHANGEUSER|PROXY_CONNECT),(.*),([^,]*),(-?\d+)\Z",
+    rb"([^,\n]*),(.*),([^,\n]*),(-?\d{1,11}),(\d{1,19}),"
+    rb"(CONNECT|FAILED_CONNECT|DISCONNECT|CHANGEUSER|PROXY_CONNECT),(.*),([^,\n]*),(-?\d+)\Z",
     re.DOTALL,
 )
 _QUERY = re.compile(
-    rb"([^,]*),(.{0,1024}?),([^,]{0,1024}),(-?\d+),(\d+),QUERY,(.{0,1024}?),'(.*)',(-?\d+)\Z", re.DOTALL
+    rb"([^,\n]*),(.{0,1024}?),([^,\n]{0,1024}),(-?\d{1,11}),(\d{1,19}),QUERY,(.{0,1024}?),'(.*)',(-?\d+)\Z",
+    re.DOTALL,
 )
 _TABLE = re.compile(
-    rb"([^,]*),(.*?),([^,]*),(-?\d+),(\d+),(READ|WRITE|CREATE|ALTER|DROP|RENAME),([^,]*),(.*),\Z", re.DOTALL
+    rb"([^,\n]*),(.*?),([^,\n]*),(-?\d{1,11}),(\d{1,19}),(READ|WRITE|CREATE|ALTER|DROP|RENAME),([^,]*),(.*),\Z",
+    re.DOTALL,
 )
 _QUERY_END = re.compile(rb"',-?\d{1,10}\Z")
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
@@ -184,7 +186,7 @@ class _Lines:
         parts = line[rest:].split(b",")
         if len(parts) == 3:
             database, thing, code = parts
-            if operation in _CONNECTION_OPERATIONS and (code.isdigit() or code[:1] == b"-"):
+            if operation in _CONNECTION_OPERATIONS and code.removeprefix(b"-").isdigit():
                 self._connection(time_us, key, user, host, connection, operation, database, thing, code)
                 return True
             if not code and operation.decode() in _TABLE_CLASSES:
@@ -369,7 +371,7 @@ class _Lines:
         if failed:
             values = {"outcome": Outcome.FAILURE, "error_code": code.decode(), "severity": severity}
             self._events.append(event(EventType.LOGIN_FAILED, ":login", **values))
-        elif operation != b"PROXY_CONNECT":
+        else:
             self._events.append(event(EventType.LOGIN_SUCCESS, ":login", **success))
 
 
