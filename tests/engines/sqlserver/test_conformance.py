@@ -58,9 +58,15 @@ class MonitoredSqlServer(Monitored):
     engine = SQLServerEngine()
 
     def __init__(
-        self, double: SqlServerDouble, driver: str, rights: tuple[str, ...], authority: CertificateAuthority
+        self,
+        double: SqlServerDouble,
+        plain: SqlServerDouble,
+        driver: str,
+        rights: tuple[str, ...],
+        authority: CertificateAuthority,
     ) -> None:
         self._double = double
+        self._plain = plain
         self._driver = driver
         self._authority = authority
         self.rights = tuple(right.lower().replace(" ", "_") for right in rights)
@@ -109,6 +115,9 @@ class MonitoredSqlServer(Monitored):
             )
         return self._double.target(self._driver, ssl_mode=mode, ssl_ca=self._authority.certificate)
 
+    def no_tls_target(self) -> Target:
+        return self._plain.target(self._driver, ssl_mode=SslMode.REQUIRE)
+
     @property
     def _model(self) -> Model:
         return self._double.model
@@ -124,9 +133,10 @@ def monitoring(model: Model, driver: str, rights: tuple[str, ...]) -> Iterator[M
     model.live = True
     model.add_login(USER, USER_PASSWORD)
     model.rights[LOGIN] = set(rights)
-    with SqlServerDouble(model, encrypting(authority, "localhost", "127.0.0.1")) as double:
+    encryption = encrypting(authority, "localhost", "127.0.0.1")
+    with SqlServerDouble(model, encryption) as double, SqlServerDouble(model) as plain:
         double.answers.visitors.add(USER)
-        yield MonitoredSqlServer(double, driver, rights, authority)
+        yield MonitoredSqlServer(double, plain, driver, rights, authority)
 
 
 class TestAuditFilesThroughFreeTds(Conformance):
