@@ -66,23 +66,23 @@ OCSF_CHECK = {
 }
 SEVEN = (
     (
-        '{"t":{"$date":"2025-02-03T10:15:00.101+00:00"},"s":"I",  "c":"NETWORK",  "id":22943,   "svc":"S",'
-        '"ctx":"listener","msg":"Connection accepted","attr":{"remote":"10.0.0.7:51514","isLoadBalanced":false,'
-        '"uuid":{"uuid":{"$uuid":"7e695042-6f70-47d9-aac4-ddff1237e0f0"}},"connectionId":12,"connectionCount":3}}'
+        '{"t":{"$date":"2025-02-03T10:15:00.101+00:00"},"s":"I","c":"NETWORK","id":22943,"svc":"S",'
+        '"ctx":"listener","msg":"Accepted","attr":{"remote":"10.0.0.7:51514","lb":false,'
+        '"uuid":{"uuid":{"$uuid":"7e695042-6f70-47d9-aac4-ddff1237e0f0"}},"connectionId":12,"n":3}}'
     ),
     (
-        '{"t":{"$date":"2025-02-03T10:15:00.140+00:00"},"s":"I",  "c":"ACCESS",   "id":5286306, "ctx":"conn12",'
-        '"msg":"Successfully authenticated","attr":{"client":"10.0.0.7:51514","isSpeculative":true,"mechanism":'
+        '{"t":{"$date":"2025-02-03T10:15:00.140+00:00"},"s":"I","c":"ACCESS","id":5286306,"ctx":"conn12",'
+        '"msg":"Success","attr":{"client":"10.0.0.7:51514","isSpeculative":true,"mechanism":'
         '"SCRAM-SHA-256","user":"app","db":"shop","result":0,"metrics":{},"extraInfo":{}}}'
     ),
     (
-        '{"t":{"$date":"2025-02-03T10:15:00.150+00:00"},"s":"I",  "c":"ACCESS",   "id":5286307, "ctx":"conn13",'
-        '"msg":"Failed to authenticate","attr":{"client":"10.0.0.8:51515","mechanism":"SCRAM-SHA-1","user":"bob",'
+        '{"t":{"$date":"2025-02-03T10:15:00.150+00:00"},"s":"I","c":"ACCESS","id":5286307,"ctx":"conn13",'
+        '"msg":"Failed","attr":{"client":"10.0.0.8:51515","mechanism":"SCRAM-SHA-1","user":"bob",'
         '"db":"admin","error":"AuthenticationFailed: no","result":18}}'
     ),
     (
-        '{"t":{"$date":"2025-02-03T10:15:01.000+00:00"},"s":"I",  "c":"NETWORK",  "id":22944,   "ctx":"conn12",'
-        '"msg":"Connection ended","attr":{"remote":"10.0.0.7:51514","connectionId":12,"connectionCount":2}}'
+        '{"t":{"$date":"2025-02-03T10:15:01.000+00:00"},"s":"I","c":"NETWORK","id":22944,"ctx":"conn12",'
+        '"msg":"Ended","attr":{"remote":"10.0.0.7:51514","connectionId":12,"n":2}}'
     ),
 )
 
