@@ -5,7 +5,7 @@ import signal
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
-from tests.servers import redis
+from tests.servers import mariadb, mongodb, mysql, redis
 from tests.servers.cache import cache_folder, say
 from tests.servers.errors import EngineMissingError, ServerFailedError
 from tests.servers.installations import MAJORS, PGAUDIT_MAJORS, everything
@@ -34,8 +34,10 @@ def fetch_servers(majors: tuple[int, ...]) -> int:
     """Fetches everything that is not in the cache yet; 1 when something is not to be had."""
     say(f"the cache is {cache_folder()}")
     missing = 0
+    others = (*mariadb.everything(), *mongodb.everything(), *mysql.everything(), redis.program)
+    wanted = [*everything(majors), *others]
     with ThreadPoolExecutor(FETCHES_AT_ONCE) as pool:
-        for fetched in [pool.submit(fetch) for fetch in (*everything(majors), redis.program)]:
+        for fetched in [pool.submit(fetch) for fetch in wanted]:
             try:
                 fetched.result()
             except EngineMissingError as error:

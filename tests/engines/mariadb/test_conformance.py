@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
+from dbaudit.engine import SslMode, Target
 from dbaudit.testing import Monitored
 from dbaudit.testing.suite import Conformance, SourceConformance
 
@@ -15,7 +16,7 @@ from tests.engines.mariadb.monitored import (
     MonitoredGeneralLog,
     MonitoredRemotely,
 )
-from tests.engines.mariadb.targets import COLLECTOR, GENERAL_LOG_GRANTS, PASSWORD
+from tests.engines.mariadb.targets import COLLECTOR, GENERAL_LOG_GRANTS, PASSWORD, target
 from tests.servers.mariadb import MariaDBServer, Tls
 
 
@@ -38,10 +39,19 @@ def server() -> Iterator[MariaDBServer]:
         yield started
 
 
+class MonitoredWithTls(MonitoredFile):
+    def __init__(self, server: MariaDBServer, unprotected: MariaDBServer) -> None:
+        super().__init__(server, audit_source="file")
+        self._unprotected = unprotected
+
+    def no_tls_target(self) -> Target:
+        return target(self._unprotected, ssl_mode=SslMode.REQUIRE)
+
+
 class TestFileOnTheDisk(Conformance):
     @pytest.fixture
-    def monitored(self, server: MariaDBServer) -> Monitored:
-        return MonitoredFile(server, audit_source="file")
+    def monitored(self, server: MariaDBServer, mariadb: MariaDBServer) -> Monitored:
+        return MonitoredWithTls(server, mariadb)
 
 
 class TestFileOverTheConnection(SourceConformance):
