@@ -171,7 +171,7 @@ def test_api_shows_which_database_ended_the_process_and_a_test_that_does_is_answ
             assert client.databases.get(deadly).status == "error"
             failure = client.databases.get_status(deadly).collector.last_error
             assert failure is not None
-            assert failure["code"] == "engine_failed"
+            assert failure.code == "engine_failed"
             with pytest.raises(ApiError, match="SIGSEGV in open"):
                 client.databases.test(deadly)
             wait_for(lambda: client.databases.get(calm).audit_status == "active", "the other one", 30)

@@ -17,9 +17,11 @@ from dbaudit.agent.decoding import chunk_name, decode
 from dbaudit.agent.failures import shown, unusable
 from dbaudit.agent.marks import Marks
 from dbaudit.agent.mending import mend
+from dbaudit.agent.pace import Pace
 from dbaudit.agent.protection import protect
 from dbaudit.agent.rate import Rate
 from dbaudit.agent.settings import AgentSettings
+from dbaudit.agent.turns import Turns
 from dbaudit.core.clock import now_us
 from dbaudit.core.database import AuditStatus, ConnectionStatus, Database, Target
 from dbaudit.core.errors import (
@@ -61,6 +63,8 @@ class Collector(threading.Thread):
         node_id: str,
         version: str,
         marks: Marks,
+        pace: Pace,
+        turns: Turns,
     ) -> None:
         super().__init__(name=f"collector-{lease.database_id}", daemon=True)
         self.lease = lease
@@ -70,6 +74,8 @@ class Collector(threading.Thread):
         self._node_id = node_id
         self._version = version
         self._marks = marks
+        self._pace = pace
+        self._turns = turns
         self._stopping = threading.Event()
         self._given_up = False
         self._backoff = Backoff(settings.backoff_initial_seconds, settings.backoff_max_seconds)
@@ -112,7 +118,9 @@ class Collector(threading.Thread):
         while not self._stopping.is_set():
             seen = self._state.wakeup.count(Topic.DATABASES)
             try:
-                self._collect()
+                with self._turns.taken(self._stopping) as is_mine:
+                    if is_mine:
+                        self._collect()
             except RequestError:
                 return  # the database was deleted meanwhile
             except DbauditError as error:
@@ -163,13 +171,15 @@ class Collector(threading.Thread):
             # The agent may have died between storing and telling the source.
             calls.call("acknowledge", object, session.acknowledge, cursor.cursor)
         next_health = time.monotonic() + self._settings.health_interval_seconds
-        self._running_since = time.monotonic()
+        self._running_since = last_new = time.monotonic()
         shown_running = False
         while not self._stopping.is_set():
+            before = cursor
             cursor, more = self._advance(database, engine, calls, session, cursor)
             if not shown_running:
                 # Only now is it true that nothing which happens from here on will be missed.
                 shown_running = self._show_running(database)
+                self._turns.give_back(self._stopping)
             look = time.monotonic() >= next_health
             if look:
                 next_health = time.monotonic() + self._settings.health_interval_seconds
@@ -181,8 +191,11 @@ class Collector(threading.Thread):
                 if _needs_new_session(database, changed):
                     break
                 self._database = database = changed
+            now = time.monotonic()
+            if cursor is not before:
+                last_new = now
             if not more:
-                self._stopping.wait(self._settings.poll_interval_seconds)
+                self._stopping.wait(self._pace.pause_seconds(now - last_new))
         more = calls.call("finish", bool, session.finish)
         while more:
             cursor, more = self._advance(database, engine, calls, session, cursor)

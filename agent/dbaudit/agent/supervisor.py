@@ -14,9 +14,11 @@ from dbaudit.agent.collector import Collector
 from dbaudit.agent.connection_tests import ConnectionTests, failed
 from dbaudit.agent.delivery import Sender
 from dbaudit.agent.marks import Marks
+from dbaudit.agent.pace import Pace
 from dbaudit.agent.retention import Retention
 from dbaudit.agent.settings import AgentSettings
 from dbaudit.agent.suspects import Suspects
+from dbaudit.agent.turns import Turns
 from dbaudit.core import db_conns
 from dbaudit.core.errors import DbauditError, PluginError
 from dbaudit.core.tracebacks import safe_traceback
@@ -54,6 +56,8 @@ class Agent:
             _log.error("the process of this agent before this one %s\n%s", died, self._marks.crash)
         self._suspects = Suspects(self._marks, died)
         self._held_back: set[str] = set()
+        self._pace = Pace(settings.poll_interval_seconds)
+        self._turns = Turns()
         self._registry = registry
         self._settings = settings
         self._collectors: dict[str, Collector] = {}
@@ -116,11 +120,13 @@ class Agent:
     def _pause(self, stop: threading.Event, seen: int, seconds: float) -> None:
         deadline = time.monotonic() + seconds
         while not stop.is_set() and (left := deadline - time.monotonic()) > 0:
+            self._turns.give_back_late()
             if self._state.wakeup.wait(Topic.DATABASES, seen, min(left, 0.2)):
                 return
 
     def _hold(self, node: Node, leases: list[Lease]) -> None:
         self._leases = tuple(leases)
+        self._pace.databases = len(leases)
         held = {lease.database_id: lease for lease in leases}
         for database_id, collector in list(self._collectors.items()):
             if held.get(database_id) != collector.lease:
@@ -148,6 +154,8 @@ class Agent:
             node_id=node.id,
             version=dbaudit.__version__,
             marks=self._marks,
+            pace=self._pace,
+            turns=self._turns,
         )
 
     def _hold_back(self, lease: Lease, node: Node) -> None:
