@@ -46,6 +46,7 @@ from dbaudit.sdk.errors import (
     UnreachableError,
 )
 from dbaudit.sdk.events import Event
+from dbaudit.sdk.keys import Key, NewKey
 from dbaudit.sdk.nodes import Node
 from dbaudit.sdk.pages import AsyncPages, Page, Pages
 from dbaudit.sdk.service import Liveness, Readiness
@@ -80,9 +81,11 @@ __all__ = [
     "Health",
     "HealthChecks",
     "InvalidRequestError",
+    "Key",
     "LastError",
     "LastEvent",
     "Liveness",
+    "NewKey",
     "Node",
     "NotFoundError",
     "Page",

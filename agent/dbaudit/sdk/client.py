@@ -15,6 +15,7 @@ from dbaudit.core.secret import Secret
 from dbaudit.sdk.cluster import AsyncCluster, Cluster
 from dbaudit.sdk.databases import AsyncDatabases, Databases
 from dbaudit.sdk.events import AsyncEvents, Events
+from dbaudit.sdk.keys import AsyncKeys, Keys
 from dbaudit.sdk.nodes import AsyncNodes, Nodes
 from dbaudit.sdk.service import AsyncService, Service
 from dbaudit.sdk.transport import AsyncTransport, Connecting, Transport
@@ -52,6 +53,7 @@ class Client:
         self.databases = Databases(transport)
         self.events = Events(transport)
         self.cluster = Cluster(transport)
+        self.keys = Keys(transport)
         self.nodes = Nodes(transport)
         self.service = Service(transport)
 
@@ -93,6 +95,7 @@ class AsyncClient:
         self.databases = AsyncDatabases(transport)
         self.events = AsyncEvents(transport)
         self.cluster = AsyncCluster(transport)
+        self.keys = AsyncKeys(transport)
         self.nodes = AsyncNodes(transport)
         self.service = AsyncService(transport)
 

@@ -2,6 +2,7 @@ import { Cluster, Nodes, Service } from './cluster.js';
 import { Databases } from './databases.js';
 import { ConfigurationError } from './errors.js';
 import { Events } from './events.js';
+import { Keys } from './keys.js';
 import { Transport } from './transport.js';
 import { VERSION } from './version.js';
 
@@ -26,6 +27,7 @@ export class DBaudit {
   readonly databases: Databases;
   readonly events: Events;
   readonly cluster: Cluster;
+  readonly keys: Keys;
   readonly nodes: Nodes;
   readonly service: Service;
   readonly apiUrl: string;
@@ -45,6 +47,7 @@ export class DBaudit {
     this.databases = new Databases(transport);
     this.events = new Events(transport);
     this.cluster = new Cluster(transport);
+    this.keys = new Keys(transport);
     this.nodes = new Nodes(transport);
     this.service = new Service(transport);
   }

@@ -248,6 +248,26 @@ export interface AgentNode {
   readonly databases: readonly string[];
 }
 
+/** An API key as it is known afterwards: everything but the key itself. */
+export interface Key {
+  readonly id: string;
+  readonly name: string;
+  readonly scopes: readonly string[];
+  readonly createdAt: string;
+  readonly lastUsedAt: string | null;
+  readonly revokedAt: string | null;
+}
+
+/** A key that was just made. `key` is the key itself, which nobody can show again; logging or copying leaves it out. */
+export interface NewKey extends Key {
+  readonly key: string;
+}
+
+export interface KeyCreate {
+  readonly name: string;
+  readonly scopes: readonly string[];
+}
+
 export interface Readiness {
   readonly status: 'ready' | 'not_ready';
   /** Each `ok`, or the reason why not. */

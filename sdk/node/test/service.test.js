@@ -1,8 +1,9 @@
 // Against a real service at DBAUDIT_API_URL, which has no database yet.
 
 import assert from 'node:assert/strict';
+import { inspect } from 'node:util';
 import { test } from 'node:test';
-import { ConflictError, DBaudit, InvalidRequestError, NotFoundError, UnauthorizedError } from '@dbaudit/sdk';
+import { ConflictError, DBaudit, ForbiddenError, InvalidRequestError, NotFoundError, UnauthorizedError } from '@dbaudit/sdk';
 import { DATABASE } from './answers.js';
 
 const options = { skip: process.env.DBAUDIT_API_URL ? false : 'DBAUDIT_API_URL is not set' };
@@ -63,6 +64,20 @@ test('everything that can be done', options, async (t) => {
     assert.equal((await client.databases.previewDelete(made.id)).changed, true);
     await client.databases.delete(made.id);
     await assert.rejects(client.databases.get(made.id), NotFoundError);
+  });
+
+  await t.test('a key is made, used, narrowed and revoked, and shown nowhere', async () => {
+    const made = await client.keys.create({ name: 'node', scopes: ['read:databases'] });
+    assert(made.key.startsWith('dbaudit_live_'));
+    assert(!`${inspect(made)}${JSON.stringify(made)}`.includes(made.key));
+    const reader = new DBaudit({ apiKey: made.key });
+    assert.deepEqual(await reader.databases.list(), []);
+    await assert.rejects(reader.keys.list(), ForbiddenError);
+    assert.deepEqual((await client.keys.update(made.id, { name: 'renamed' })).scopes, ['read:databases']);
+    await client.keys.revoke(made.id);
+    const found = (await client.keys.list()).find((key) => key.id === made.id);
+    assert.equal(found.name, 'renamed');
+    assert.notEqual(found.revokedAt, null);
   });
 
   await t.test('refusals name the field, and ids lead to no other path', async () => {
