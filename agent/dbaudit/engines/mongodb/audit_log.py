@@ -23,7 +23,7 @@ from dbaudit.engines.mongodb.commands import (
 )
 from dbaudit.engines.mongodb.joining import FailedLogins
 from dbaudit.engines.mongodb.records import Context
-from dbaudit.engines.mongodb.times import Stamp, stamp_us
+from dbaudit.engines.mongodb.times import Stamp, stamp_us, text_us
 
 _PLAIN = (Outcome.SUCCESS, Severity.INFO, None)
 IMPLICIT_LOGOUT = "Implicit logout due to client connection closure"
@@ -138,7 +138,8 @@ class AuditDecoder:
             ip, port = endpoint_of(ip, port)
         if user == context.own_user and ip == context.own_ip:
             return
-        time_us = stamp_us(record.ts)
+        date = record.ts.date
+        time_us = text_us(date) if date.__class__ is str else stamp_us(record.ts)
         if time_us < context.since_us:
             return
         query = without_session(bytes(check.args).decode()) or None

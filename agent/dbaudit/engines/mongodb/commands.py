@@ -60,7 +60,9 @@ ERROR_NAMES = {
 }
 
 _OF_THE_SESSION = tuple(f'"{name}"' for name in sorted(OF_THE_SESSION, reverse=True))
-_VALUE = re.compile(r"\s*+:\s*+\{[^{}]*+(?:\{[^{}]*+(?:\{[^{}]*+\}[^{}]*+)*+\}[^{}]*+)*+\}")
+_OBJECT = r"\{[^{}]*+(?:\{[^{}]*+(?:\{[^{}]*+\}[^{}]*+)*+\}[^{}]*+)*+\}"
+_AS_DRIVERS_SEND = re.compile(rf',"lsid":{_OBJECT}(?:,"\$clusterTime":{_OBJECT})?+')
+_VALUE = re.compile(rf"\s*+:\s*+{_OBJECT}")
 
 
 def without_session(command: str) -> str:
@@ -69,8 +71,15 @@ def without_session(command: str) -> str:
     >>> without_session('{"find":"t","lsid":{"id":{"$uuid":"7e69"}},"$db":"shop"}')
     '{"find":"t","$db":"shop"}'
     """
+    start = command.find(',"lsid":{')
+    if start >= 0:
+        both = _AS_DRIVERS_SEND.match(command, start)
+        if both is not None:
+            command = command[:start] + command[both.end() :]
+    if '"lsid"' not in command and 'Time"' not in command:
+        return command
     for field in _OF_THE_SESSION:
-        start = command.find(field)
+        start = command.find(field, 1)
         comma = command.rfind(",", 0, start) if start > 0 else -1
         if comma >= 0 and not command[comma + 1 : start].strip():
             value = _VALUE.match(command, start + len(field))
