@@ -6,6 +6,7 @@ import msgspec
 from dbaudit.core.database import SslMode, Target
 from dbaudit.core.secret import Secret
 
+from tests.engines.mysql.documented import documented
 from tests.servers.mysql import MySQLServer, quoted
 
 COLLECTOR = "dbaudit"  # 5.6 takes 16 characters
@@ -13,19 +14,22 @@ PASSWORD = "c0llect;'\\ mé"  # with what a statement has to quote
 HOST = "127.0.0.1"
 ACCOUNT = f"{quoted(COLLECTOR)}@{quoted(HOST)}"
 
-DOCUMENTED = (
-    "CREATE DATABASE IF NOT EXISTS dbaudit",
-    f"GRANT SELECT, ALTER, DROP, CREATE, INSERT ON mysql.general_log TO {ACCOUNT}",
-    f"GRANT SELECT, ALTER, DROP, CREATE, INSERT ON dbaudit.* TO {ACCOUNT}",
-)
-"""The grants of the documentation for the general log."""
-
 
 def create_collector(server: MySQLServer, *statements: str) -> None:
-    """The collector's account, with the documented grants or with what ``statements`` give it."""
+    """The collector's account, as the documentation has it or with what ``statements`` give it."""
+    if not statements:
+        carry_out(server, "general log account")
+        return
     server.create_user(COLLECTOR, PASSWORD, host=HOST)
-    for statement in statements or DOCUMENTED:
+    for statement in statements:
         server.execute_admin(statement)
+
+
+def carry_out(server: MySQLServer, block: str) -> None:
+    """Run what the documentation says, with the tests' password."""
+    for statement in documented(block):
+        own = statement.replace("'a long random password'", quoted(PASSWORD))
+        server.execute_admin(own)
 
 
 def target(server: MySQLServer, **changes: Any) -> Target:

@@ -11,6 +11,7 @@ from dbaudit.engines.mysql.server import Server, ask
 from dbaudit.engines.mysql_protocol.connection import connect
 from dbaudit.engines.mysql_protocol.grants import Grants, parse_grant
 
+from tests.engines.mysql.documented import documented
 from tests.engines.mysql.targets import ACCOUNT, nobody, target
 from tests.servers.mysql import RELEASES, MySQLServer
 
@@ -188,3 +189,11 @@ def test_rights_of_a_role_count(mysql_server: Callable[..., MySQLServer]) -> Non
         f"SET DEFAULT ROLE collecting TO {ACCOUNT}",
     )
     assert report_of(server).permissions["select_general_log"] is True
+
+
+def test_documented_settings_are_enough(mysql_server: Callable[..., MySQLServer]) -> None:
+    server = mysql_server("5.6", settings={"general_log": 0, "log_output": "NONE"})
+    assert not report_of(server).success
+    for statement in documented("settings"):
+        server.execute_admin(statement)
+    assert bad(report_of(server)) == {}

@@ -9,16 +9,16 @@ from dbaudit.core.event import EventType
 from dbaudit.engines.mysql import error_log
 
 from tests.engines.mysql.collecting import Collecting
-from tests.engines.mysql.targets import ACCOUNT
+from tests.engines.mysql.targets import COLLECTOR, carry_out
 from tests.servers.mysql import MySQLServer
 
 
 @pytest.fixture
 def server(mysql_server: Callable[..., MySQLServer]) -> MySQLServer:
-    settings = {"general_log": 0, "log_error_verbosity": 3}
-    return mysql_server(
-        "9.7", f"GRANT SELECT ON performance_schema.error_log TO {ACCOUNT}", settings=settings
-    )
+    server = mysql_server("9.7", "SELECT 1", settings={"general_log": 0})
+    server.drop_user(COLLECTOR)
+    carry_out(server, "error log account")
+    return server
 
 
 def fail_to_log_in(server: MySQLServer, user: str) -> None:
