@@ -81,6 +81,12 @@ def _unified_audit_trail(arguments: argparse.Namespace) -> None:
     unified_audit_trail.main(arguments.records, arguments.rounds)
 
 
+def _import(arguments: argparse.Namespace) -> None:
+    from tests.benchmarks import importing
+
+    importing.main()
+
+
 _PARTS: dict[str, Callable[[argparse.Namespace], None]] = {
     "ingest": _ingest,
     "server_audit": _server_audit,
@@ -91,6 +97,7 @@ _PARTS: dict[str, Callable[[argparse.Namespace], None]] = {
     "latency": _latency,
     "tps": _tps,
     "api": _api,
+    "import": _import,
     "peers": _peers,
     "db_conns": _db_conns,
     "declare": _declare,
