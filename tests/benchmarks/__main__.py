@@ -87,6 +87,12 @@ def _import(arguments: argparse.Namespace) -> None:
     importing.main()
 
 
+def _idle(arguments: argparse.Namespace) -> None:
+    from tests.benchmarks import idle
+
+    idle.main(arguments.databases, arguments.seconds)
+
+
 _PARTS: dict[str, Callable[[argparse.Namespace], None]] = {
     "ingest": _ingest,
     "server_audit": _server_audit,
@@ -100,6 +106,7 @@ _PARTS: dict[str, Callable[[argparse.Namespace], None]] = {
     "import": _import,
     "peers": _peers,
     "db_conns": _db_conns,
+    "idle": _idle,
     "declare": _declare,
 }
 
@@ -114,8 +121,8 @@ def main() -> None:
     parser.add_argument(
         "--rounds", type=int, default=3, help="whose median is taken (ingest, server_audit, db_conns)"
     )
-    parser.add_argument("--databases", type=int, default=1000, help="that are declared (declare)")
-    parser.add_argument("--seconds", type=float, default=20.0, help="of statements (latency)")
+    parser.add_argument("--databases", type=int, default=1000, help="that are declared (declare, idle)")
+    parser.add_argument("--seconds", type=float, default=20.0, help="of statements (latency), of idleness (idle)")
     parser.add_argument("--pairs", type=int, default=5, help="of runs with and without the agent (tps)")
     parser.add_argument("--seconds-a-run", type=int, default=6, help="of pgbench (tps)")
     arguments = parser.parse_args()
