@@ -15,6 +15,7 @@ from dbaudit.core.database import AuditOptions, SslMode
 from dbaudit.state.databases import Declaration
 
 from tests.servers.mariadb import MariaDBServer
+from tests.servers.mysql import MySQLServer
 from tests.servers.postgresql import PostgresServer
 
 COLLECTOR = ("collector", "collector-password-of-the-fault-tests")
@@ -95,3 +96,25 @@ def logged_by_mariadb(server: MariaDBServer) -> Iterator[str]:
     for file in server.audit_file.parent.glob(f"{server.audit_file.name}*"):
         for line in file.read_text().splitlines():
             yield line.replace("\\'", "'")
+
+
+@declared.register
+def declared_mysql(server: MySQLServer) -> Declaration:
+    return _declaration("mysql", server.host, server.port, "information_schema")
+
+
+@client.register
+@contextmanager
+def client_of_mysql(server: MySQLServer) -> Iterator[Execute]:
+    connection = server.connect_admin()
+    try:
+        with connection.cursor() as cursor:
+            yield cursor.execute
+    finally:
+        connection.close()
+
+
+@logged.register
+def logged_by_mysql(server: MySQLServer) -> Iterator[str]:
+    """From the file that the server writes beside the table, which the agent empties."""
+    yield from server.general_log_file.read_text().splitlines()

@@ -14,13 +14,15 @@ from typing import Any
 from dbaudit.engine import Engine, Session
 from dbaudit.engines.mariadb.engine import MariaDBEngine
 from dbaudit.engines.mariadb.session import MariaDBSession
+from dbaudit.engines.mysql.engine import MySQLEngine
+from dbaudit.engines.mysql.session import MySQLSession
 from dbaudit.engines.postgresql.engine import PostgreSQLEngine
 from dbaudit.engines.postgresql.session import PostgreSQLSession
 from dbaudit.state import State
 from sqlalchemy import event
 
-_ENGINES: tuple[type[Engine], ...] = (PostgreSQLEngine, MariaDBEngine)
-_SESSIONS: tuple[type[Session], ...] = (PostgreSQLSession, MariaDBSession)
+_ENGINES: tuple[type[Engine], ...] = (PostgreSQLEngine, MariaDBEngine, MySQLEngine)
+_SESSIONS: tuple[type[Session], ...] = (PostgreSQLSession, MariaDBSession, MySQLSession)
 
 
 class Step(Enum):
