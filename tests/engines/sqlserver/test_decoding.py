@@ -61,7 +61,7 @@ def detail(event: AuditEvent) -> dict[str, Any]:
 def test_key_names_file_buffer_and_place_in_it() -> None:
     rows = [row(), row(), row(audit_file_offset=7168), row(file_name=FILE.replace("133000", "133001"))]
     events = ENGINE.decode([block(*rows, skipped=4)]).events
-    name = FILE.rpartition("\\")[2]
+    name = "A3A5F1B7_0_133000000000000000"
     assert [event.key for event in events] == [
         f"{name}:5632:4",
         f"{name}:5632:5",

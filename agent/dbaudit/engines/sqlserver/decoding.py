@@ -22,7 +22,7 @@ from dbaudit.engines.sqlserver.actions import (
 from dbaudit.engines.sqlserver.extended_events import decode_events
 from dbaudit.engines.sqlserver.kinds import Kind
 from dbaudit.engines.sqlserver.queries import AUDIT_COLUMNS
-from dbaudit.engines.sqlserver.records import Rows
+from dbaudit.engines.sqlserver.records import Rows, file_key
 from dbaudit.engines.sqlserver.splitting import identity, perhaps_continued
 
 _ADDRESS = re.compile(r"<address>([^<]*)(?:</address>|\Z)")
@@ -78,7 +78,7 @@ class _Decoder:
                 if not first:
                     ordinal = -1
                 file_path, offset = row[0], row[1]
-                file = str(file_path).replace("\\", "/").rpartition("/")[2]
+                file = file_key(str(file_path))
             first = False
             ordinal += 1
             key = f"{file}:{offset}:{ordinal}"
@@ -188,7 +188,6 @@ class _Decoder:
                 event.operation = meaning
             else:
                 event.operation = (operation_of(statement) if statement else None) or meaning
-                detail["action"] = meaning
             event.command_class = command_class(event.operation)
             if not succeeded:
                 # Of everything but log-ins the audit tells whether it was permitted, not whether it worked.

@@ -14,7 +14,7 @@ from typing import Any
 from dbaudit.core.event import AuditEvent, EventType, Outcome, Rejected, Severity
 from dbaudit.core.operations import operation_of
 from dbaudit.engines.sqlserver.actions import command_class
-from dbaudit.engines.sqlserver.records import Rows
+from dbaudit.engines.sqlserver.records import Rows, file_key
 
 _EVENT = re.compile(r'<event name="([^"]*)"[^>]*? timestamp="([^"]*)"')
 _FIELD = re.compile(
@@ -42,8 +42,7 @@ def decode_events(block: Rows, events: list[AuditEvent], rejected: list[Rejected
             ordinal = -1
         place = (row[0], row[1])
         ordinal += 1
-        file = str(row[0]).replace("\\", "/").rpartition("/")[2]
-        key = f"{file}:{row[1]}:{ordinal}"
+        key = f"{file_key(str(row[0]))}:{row[1]}:{ordinal}"
         data = row[3] if isinstance(row[3], str) else ""
         head = _EVENT.search(data)
         time_us = _time_us(head[2]) if head else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,3 +28,20 @@ class Rows(msgspec.Struct, frozen=True, kw_only=True):
     own_login: str = ""
     own_application: str | None = None
     own_sessions: Sequence[OwnSession] = ()
+
+
+_NAME = re.compile(r".*?_([0-9A-Fa-f]{8})-[0-9A-Fa-f-]{27}(_\d+_\d+)\.sqlaudit\Z", re.DOTALL)
+
+
+def file_key(path: str) -> str:
+    """A short name for a file, the same wherever its folder is.
+
+    Audit files are called NAME_GUID_NUMBER_TIME.sqlaudit; part of the GUID and the time, in steps of 100
+    nanoseconds, are enough.
+
+    >>> file_key(r"D:\\Audit\\shop_A3A5F1B7-0000-4000-8000-000000000000_0_133000000000000000.sqlaudit")
+    'A3A5F1B7_0_133000000000000000'
+    """
+    name = path.replace("\\", "/").rpartition("/")[2]
+    found = _NAME.match(name)
+    return found[1] + found[2] if found else name
