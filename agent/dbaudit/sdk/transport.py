@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -43,6 +42,12 @@ class Connecting:
                 request.timeout_seconds or self.timeout_seconds, connect=CONNECT_TIMEOUT_SECONDS
             ),
         }
+
+
+async def _pause(seconds: float) -> None:
+    import asyncio  # programs without it need not load it
+
+    await asyncio.sleep(seconds)
 
 
 class Transport:
@@ -92,7 +97,7 @@ class AsyncTransport:
         self,
         connecting: Connecting,
         http_client: httpx.AsyncClient | None,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        sleep: Callable[[float], Awaitable[None]] = _pause,
     ) -> None:
         self.connecting = connecting
         self.sleep = sleep
