@@ -115,13 +115,7 @@ db_conns_auditing:
 """
 
 
-class ModuleDocFragment:
-    """What a task declares of a database: options of the module itself, or of each entry of its list ``databases``."""
-
-    DOCUMENTATION = "options:" + indent(_FIELDS, "  ")
-
-    LIST = (
-        r"""
+_LIST = r"""
 options:
   databases:
     description:
@@ -137,5 +131,11 @@ options:
         type: str
         choices: [present, absent]
         default: present"""
-        + indent(_FIELDS.replace("O(", "O(databases[]."), "      ")
-    )
+
+
+class ModuleDocFragment:
+    """What a task declares of a database: options of the module itself, or of each entry of its list ``databases``."""
+
+
+ModuleDocFragment.DOCUMENTATION = "options:" + indent(_FIELDS, "  ")
+ModuleDocFragment.LIST = _LIST + indent(_FIELDS.replace("O(", "O(databases[]."), "      ")

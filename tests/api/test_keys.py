@@ -41,7 +41,8 @@ def test_a_revoked_key_is_useless_and_stays_so(api_on_both: Api) -> None:
     refused = api_on_both.patch(path, json={"name": "x"})
     assert (refused.status_code, refused.json["error"]["code"]) == (409, "conflict")
     (again,) = [one for one in api_on_both.get("/v1/keys").json["data"] if one["id"] == made["id"]]
-    assert again["revoked_at"] == shown["revoked_at"] is not None
+    assert shown["revoked_at"] is not None
+    assert again["revoked_at"] == shown["revoked_at"]
 
 
 def test_wrong_requests_name_the_field_and_make_no_key(api: Api) -> None:
