@@ -122,7 +122,7 @@ def main() -> None:
         "--rounds", type=int, default=3, help="whose median is taken (ingest, server_audit, db_conns)"
     )
     parser.add_argument("--databases", type=int, default=1000, help="that are declared (declare, idle)")
-    parser.add_argument("--seconds", type=float, default=20.0, help="of statements (latency), of idleness (idle)")
+    parser.add_argument("--seconds", type=float, default=20.0, help="of the measurement (latency, idle)")
     parser.add_argument("--pairs", type=int, default=5, help="of runs with and without the agent (tps)")
     parser.add_argument("--seconds-a-run", type=int, default=6, help="of pgbench (tps)")
     arguments = parser.parse_args()
