@@ -145,6 +145,8 @@ def test_a_batch_is_masked_as_each_statement_alone(batch: tuple[Dialect, list[st
 @settings(max_examples=600, deadline=None)
 @example((Dialect.SQLSERVER, "select N'x', columnN'x', [N'x'], N?"))
 @example((Dialect.ORACLE, "seq'x' q' x' nq'[x]'"))
+@example((Dialect.MYSQL, 'N"'))
+@example((Dialect.SQLSERVER, 'N"'))
 @example((Dialect.MYSQL, "select `a\"b`, n'x', 'a' /*! 'b' */"))
 def test_the_short_cut_for_plain_statements_masks_as_the_lexer_does(given_: tuple[Dialect, str]) -> None:
     dialect, statement = given_

@@ -22,7 +22,7 @@ _NOT_IN_NAME = rf"(?<![{_IN_NAME}][0-9])"
 _TEXT_IN_DOUBLE_QUOTES = TEXT.replace("'", '"')
 
 _PLAIN_LITERAL = re.compile(
-    rf"""['"0-9]{_NOT_IN_NAME}(?:(?<=')(?<![nNbBxX]')(?:{TEXT})|(?<=")(?:{_TEXT_IN_DOUBLE_QUOTES})"""
+    rf"""['"0-9]{_NOT_IN_NAME}(?:(?<=')(?<![nNbBxX]')(?:{TEXT})|(?<=")(?<![nNbBxX]")(?:{_TEXT_IN_DOUBLE_QUOTES})"""
     rf"|(?<=[0-9]){REST_OF_NUMBER})"
 )
 
