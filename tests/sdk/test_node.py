@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.running import Up, environment, new_key
+from tests.sdk.test_documentation import examples
 
 REPOSITORY = Path(__file__).parents[2]
 SOURCE = REPOSITORY / "sdk" / "node"
@@ -97,6 +99,15 @@ def test_the_example_of_the_reference_runs_as_it_is_written(project: Path, servi
         (made,) = client.databases.list(name="Production PostgreSQL")
     assert told == "Orders: pending\nEvents per second: 0\n"
     assert (made.host, made.ssl_mode) == ("prod-db.example.com", "verify-full")
+
+
+def test_the_example_of_the_documentation_runs_as_it_is_written(
+    project: Path, service: dict[str, str]
+) -> None:
+    (example,) = examples("js")
+    (project / "documented.js").write_text(example)
+    told = run("node", "documented.js", folder=project, **service)
+    assert re.fullmatch(r"Shop: 0 events per second\n\d+ 0\nnot_found 404\n", told)
 
 
 def test_a_strict_project_in_typescript_compiles_with_its_types(project: Path, tarball: Path) -> None:
