@@ -10,16 +10,18 @@ from functools import singledispatch
 from typing import Any
 
 import psycopg
+import pymongo.errors
 import pymysql
 from dbaudit.core.database import AuditOptions, SslMode
 from dbaudit.state.databases import Declaration
 
 from tests.servers.mariadb import MariaDBServer
+from tests.servers.mongodb import MongoServer
 from tests.servers.mysql import MySQLServer
 from tests.servers.postgresql import PostgresServer
 
 COLLECTOR = ("collector", "collector-password-of-the-fault-tests")
-CLIENT_ERRORS = (psycopg.Error, pymysql.MySQLError, OSError)
+CLIENT_ERRORS = (psycopg.Error, pymysql.MySQLError, pymongo.errors.PyMongoError, OSError)
 """What a client of a server that is killed runs into."""
 
 Execute = Callable[[str], object]
@@ -118,3 +120,20 @@ def client_of_mysql(server: MySQLServer) -> Iterator[Execute]:
 def logged_by_mysql(server: MySQLServer) -> Iterator[str]:
     """From the file that the server writes beside the table, which the agent empties."""
     yield from server.general_log_file.read_text().splitlines()
+
+
+@declared.register
+def declared_mongodb(server: MongoServer) -> Declaration:
+    return _declaration("mongodb", server.host, server.port, "admin", log_source="local")
+
+
+@client.register
+@contextmanager
+def client_of_mongodb(server: MongoServer) -> Iterator[Execute]:
+    with server.client(maxPoolSize=1) as client:
+        yield lambda statement: client["shop"]["things"].find_one({"statement": statement})
+
+
+@logged.register
+def logged_by_mongodb(server: MongoServer) -> Iterator[str]:
+    yield from server.log_lines()

@@ -8,6 +8,8 @@ STEPS_OF_AGENT_ON_MARIADB = 1
 """Times that the agent is killed at each step while it collects MariaDB."""
 STEPS_OF_AGENT_ON_MYSQL = 2
 """The same while it collects MySQL."""
+STEPS_OF_AGENT_ON_MONGODB = 1
+"""The same while it collects MongoDB."""
 STEPS_OF_SERVER = 3
 """Times that the monitored server is killed while the agent is held at each step."""
 RANDOM_OF_AGENT = 72

@@ -14,6 +14,8 @@ from typing import Any
 from dbaudit.engine import Engine, Session
 from dbaudit.engines.mariadb.engine import MariaDBEngine
 from dbaudit.engines.mariadb.session import MariaDBSession
+from dbaudit.engines.mongodb.engine import MongoDBEngine
+from dbaudit.engines.mongodb.session import MongoDBSession
 from dbaudit.engines.mysql.engine import MySQLEngine
 from dbaudit.engines.mysql.session import MySQLSession
 from dbaudit.engines.postgresql.engine import PostgreSQLEngine
@@ -21,8 +23,8 @@ from dbaudit.engines.postgresql.session import PostgreSQLSession
 from dbaudit.state import State
 from sqlalchemy import event
 
-_ENGINES: tuple[type[Engine], ...] = (PostgreSQLEngine, MariaDBEngine, MySQLEngine)
-_SESSIONS: tuple[type[Session], ...] = (PostgreSQLSession, MariaDBSession, MySQLSession)
+_ENGINES: tuple[type[Engine], ...] = (PostgreSQLEngine, MariaDBEngine, MySQLEngine, MongoDBEngine)
+_SESSIONS: tuple[type[Session], ...] = (PostgreSQLSession, MariaDBSession, MySQLSession, MongoDBSession)
 
 
 class Step(Enum):
