@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 from dbaudit.state.api_keys import Scope
 
@@ -71,15 +73,15 @@ def test_a_request_that_was_refused_and_a_dry_run_do_not_use_up_the_key(api: Api
 def test_repetitions_at_the_same_moment_get_the_same_database(api_on_both: Api) -> None:
     api = api_on_both
     found: set[str] = set()
+
+    def send(body: object, key: dict[str, str], _number: int) -> int:
+        answer = api.post("/v1/databases", json=body, headers=key)
+        found.add(answer.json["id"])
+        return answer.status_code
+
     for number in range(5):
-        body, key = declaration(), {"Idempotency-Key": f"round{number}"}
-
-        def send(ignored: int, body: object = body, key: dict[str, str] = key) -> int:
-            answer = api.post("/v1/databases", json=body, headers=key)
-            found.add(answer.json["id"])
-            return answer.status_code
-
-        assert at_once(4, send) == [201] * 4
+        key = {"Idempotency-Key": f"round{number}"}
+        assert at_once(4, partial(send, declaration(), key)) == [201] * 4
     assert len(found) == count(api) == 5
 
 

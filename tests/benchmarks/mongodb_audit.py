@@ -132,7 +132,7 @@ class _Server:
         yield record("authenticate", login)
         for _number in range(1 + int(random.expovariate(1 / _STATEMENTS_A_SESSION))):
             collection, args = self._command()
-            command = next(iter(args))
+            command, *_parameters = args
             args |= {
                 "lsid": {"id": {"$binary": session, "$type": "04"}},
                 "$clusterTime": {

@@ -82,8 +82,7 @@ class DeploymentReader:
 
     def _read_all(self, position: Position, share: int) -> dict[str, MemberChunk]:
         if len(self._members) == 1:
-            (name,) = self._members
-            reading = self._members[name]
+            name, reading = next(iter(self._members.items()))
             reading.failure = None
             return {name: reading.reader.read(position.members.get(name), position.since_us, share)}
         pool = self._pool = self._pool or ThreadPoolExecutor(50, thread_name_prefix="mongodb")
