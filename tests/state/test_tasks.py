@@ -10,9 +10,11 @@ from dbaudit.core.database import AuditOptions, SslMode
 from dbaudit.core.report import Diagnosis, DiagnosisStatus, TestReport
 from dbaudit.core.secret import Secret
 from dbaudit.state import State
+from dbaudit.state.nodes import engine_capability
 from dbaudit.state.wakeup import Topic
 from sqlalchemy import text
 
+from tests.servers.processes import wait_for
 from tests.state.conftest import Open
 from tests.state.samples import PASSWORD, create, declaration
 from tests.state.workers import answer_tasks, workers
@@ -144,3 +146,44 @@ def test_an_agent_without_work_takes_no_lock_for_writing(store: State) -> None:
     with store.backend.writing() as connection:
         connection.execute(text("DELETE FROM tasks"))
         assert store.tasks.claim("node_1") is None
+
+
+def test_a_task_is_taken_by_a_node_that_has_the_engine_or_by_any_where_none_has_it(store: State) -> None:
+    other = store.nodes.register("other", "1", (engine_capability("mysql"),))
+    first = store.tasks.request_test(declaration(), {"password": PASSWORD})
+    task = store.tasks.claim(other.id)
+    assert task is not None
+    assert task.id == first, "nobody says that the engine is missing"
+    able = store.nodes.register("able", "1", (engine_capability("postgresql"),))
+    second = store.tasks.request_test(declaration("second"), {"password": PASSWORD})
+    assert store.tasks.claim(other.id) is None
+    task = store.tasks.claim(able.id)
+    assert task is not None
+    assert task.id == second
+
+
+def test_a_task_of_a_node_that_fell_silent_is_taken_by_another_one(open_store: Open) -> None:
+    store = open_store(lease_seconds=0.2)
+    dead, heir = (store.nodes.register(name, "1", (engine_capability("postgresql"),)) for name in "ab")
+    task_id = store.tasks.request_test(declaration(), {"password": PASSWORD})
+    assert store.tasks.claim(dead.id) is not None
+    assert store.tasks.claim(heir.id) is None
+
+    def taken() -> bool:
+        store.nodes.beat(heir)
+        task = store.tasks.claim(heir.id)
+        return task is not None and task.id == task_id
+
+    wait_for(taken, "the task of the silent node")
+
+
+def test_a_node_that_comes_back_releases_what_it_had_taken(store: State) -> None:
+    task_id = store.tasks.request_test(declaration(), {"password": PASSWORD})
+    assert store.tasks.claim("node_1") is not None
+    store.tasks.release("node_2")
+    assert store.tasks.claim("node_1") is None
+    store.tasks.release("node_1")
+    task = store.tasks.claim("node_2")
+    assert task is not None
+    assert task.id == task_id
+    assert task.target.password == PASSWORD

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, delete, insert, or_, select, update
+from sqlalchemy import Connection, Select, delete, insert, or_, select, update
 
 from dbaudit.core.clock import now_us
 from dbaudit.core.database import AuditStatus
@@ -121,6 +121,17 @@ class NodeStore:
             select(nodes.c.name, nodes.c.capabilities).where(nodes.c.heartbeat_at_us >= self._silent_before())
         )
         return sorted(row.name for row in alive if capability not in row.capabilities.split())
+
+    def capabilities(self, connection: Connection) -> dict[str, list[str]]:
+        """What each live node can, in the caller's transaction."""
+        alive = connection.execute(
+            select(nodes.c.id, nodes.c.capabilities).where(nodes.c.heartbeat_at_us >= self._silent_before())
+        )
+        return {row.id: row.capabilities.split() for row in alive}
+
+    def silent(self) -> Select[tuple[str]]:
+        """The ids of the nodes that are known and not alive."""
+        return select(nodes.c.id).where(nodes.c.heartbeat_at_us < self._silent_before())
 
     def beat(self, node: Node) -> list[Lease]:
         """Tell that the node lives, renew its leases, take free ones up to its share, and list them.

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
 
 import msgspec
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, and_, delete, insert, or_, select, update
 
 from dbaudit.core.clock import now_us
 from dbaudit.core.database import SECRET_FIELDS, AuditOptions, SslMode, Target
@@ -14,6 +15,7 @@ from dbaudit.core.secret import Secret
 from dbaudit.state.backend import Backend
 from dbaudit.state.databases import Declaration, target_of
 from dbaudit.state.identifiers import new_id
+from dbaudit.state.nodes import NodeStore, engine_capability
 from dbaudit.state.schema import tasks
 from dbaudit.state.secrets import SecretStore
 from dbaudit.state.wakeup import Topic, Wakeup
@@ -52,8 +54,9 @@ class _Stored(msgspec.Struct, frozen=True, kw_only=True):
 class TaskStore:
     """Puts tasks in, lets agents take each one once, and gives the result to whoever waits."""
 
-    def __init__(self, backend: Backend, secrets: SecretStore, wakeup: Wakeup) -> None:
+    def __init__(self, backend: Backend, secrets: SecretStore, wakeup: Wakeup, nodes: NodeStore) -> None:
         self._backend = backend
+        self._nodes = nodes
         self._secrets = secrets
         self._wakeup = wakeup
 
@@ -101,27 +104,36 @@ class TaskStore:
         return task_id
 
     def claim(self, node_id: str) -> Task | None:
-        """The oldest task that nobody has taken, now this node's; None when there is none.
+        """The oldest task that nobody works on, now this node's; None when there is none.
 
-        Tasks that nobody waits for any more are dropped, and their secrets with them.
+        A task is for the nodes that have its engine; where no live one has it, any of them has to say so.
+        What a node took that is silent since then is taken again. Tasks that nobody waits for any more are
+        dropped, and their secrets with them.
         """
         now = now_us()
+        free = or_(
+            tasks.c.status == "queued",
+            and_(tasks.c.status == "running", tasks.c.node_id.in_(self._nodes.silent())),
+        )
         with self._backend.reading() as connection:  # an idle agent takes no lock for writing
-            if (
-                connection.execute(select(tasks.c.no).where(tasks.c.status == "queued").limit(1)).first()
-                is None
-            ):
+            if connection.execute(select(tasks.c.no).where(free).limit(1)).first() is None:
                 return None
         with self._backend.writing() as connection:
-            waiting = (
-                select(tasks.c.no)
-                .where(tasks.c.status == "queued", tasks.c.deadline_us > now)
-                .order_by(tasks.c.no)
-                .limit(1)
-                .with_for_update(skip_locked=True)
-            )
             self._drop_expired(connection, now)
-            number = connection.execute(waiting).scalar_one_or_none()
+            waiting = (
+                select(tasks.c.no, tasks.c.declaration)
+                .where(free, tasks.c.deadline_us > now)
+                .order_by(tasks.c.no)
+            )
+            capabilities = self._nodes.capabilities(connection)
+            number = None
+            for found in connection.execute(waiting).all():
+                if _is_for(node_id, found.declaration, capabilities):
+                    locked = select(tasks.c.no).where(free, tasks.c.no == found.no)
+                    locked = locked.with_for_update(skip_locked=True)
+                    number = connection.execute(locked).scalar_one_or_none()
+                if number is not None:
+                    break
             if number is None:
                 return None
             row = connection.execute(
@@ -188,3 +200,9 @@ class TaskStore:
             if left <= 0:
                 return None
             self._wakeup.wait(Topic.TASK_DONE, seen, min(left, _LOOK_AGAIN_SECONDS))
+
+
+def _is_for(node_id: str, declaration: str, capabilities: Mapping[str, Sequence[str]]) -> bool:
+    wanted = engine_capability(msgspec.json.decode(declaration, type=_Stored).type)
+    able = [node for node, found in capabilities.items() if wanted in found]
+    return node_id in able or not able
