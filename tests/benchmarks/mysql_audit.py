@@ -24,6 +24,7 @@ from tests.benchmarks.statements import Statements
 from tests.servers.account import server_account
 from tests.servers.cache import once
 from tests.servers.mysql import MySQLServer
+from tests.servers.processes import wait_for
 
 _SEED = 7
 _SESSIONS_AT_ONCE = 60
@@ -59,11 +60,24 @@ def main(records: int, rounds: int) -> None:
         shutil.copyfile(folder / _TABLE, table)
         server_account().own([table])
         server.start()
-        server.execute_admin("SET GLOBAL general_log = ON")
-        # One more: that this session ended.
+        _log_from_now_on(server)
+        # One more: that the session ended which switched it on.
         options = {"source": "general_log", "start_from": "beginning"}
         backlog = _backlog("general_log", server, options, events[_TABLE] + 1)
         figure("ingest_general_log_peak_rss_mb", measure(backlog, rounds), "MB")
+
+
+def _log_from_now_on(server: MySQLServer) -> None:
+    connection = server.connect_admin()
+    with connection, connection.cursor() as cursor:
+
+        def alone() -> bool:
+            cursor.execute("SELECT COUNT(*) FROM information_schema.processlist WHERE user = 'root'")
+            return bool(cursor.fetchone() == (1,))
+
+        # Or the end of the session that waited for the start would be logged, or not.
+        wait_for(alone, "the end of every other session")
+        cursor.execute("SET GLOBAL general_log = ON")
 
 
 def _backlog(name: str, server: MySQLServer, options: dict[str, str], events: int) -> Backlog:

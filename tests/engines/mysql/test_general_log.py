@@ -293,3 +293,29 @@ def test_row_larger_than_what_is_fetched_loses_nothing(
             run(statement)
         collecting.until_query(run_statements[-1])
         assert [q for q in collecting.queries(USER) if q in run_statements] == run_statements
+
+
+def test_refusal_far_from_the_end_of_what_is_read_is_no_success(
+    server: MySQLServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each chunk ends behind the first row of a log-in; its refusal comes with the next one, and others."""
+
+    def behind_log_in(rows: list[bytes], limit_bytes: int) -> int:
+        opening = (
+            n for n, row in enumerate(rows, 1) if b"\tConnect\t" in row and b"Access denied" not in row
+        )
+        return next(opening, len(rows))
+
+    monkeypatch.setattr(general_log, "_within", behind_log_in)
+    monkeypatch.setattr(general_log, "_NEARBY_ROWS", 2)
+    with Collecting(server) as collecting, session(server) as run:
+        for _each in range(5):
+            with contextlib.suppress(pymysql.err.OperationalError):
+                server.connect(USER, "wrong")
+            for statement in numbered(0, 5):
+                run(statement)
+        run("select 'end'")
+        collecting.until_query("select 'end'")
+        found = [e.type for e in collecting.of(USER)]
+        assert found.count(EventType.LOGIN_FAILED) == 5
+        assert found.count(EventType.LOGIN_SUCCESS) == 1

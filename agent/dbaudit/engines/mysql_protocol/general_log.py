@@ -422,10 +422,9 @@ class GeneralLogReader:
         marks a session of the agent almost so.
         """
         waiting: dict[int, list[int]] = {}
-        nearby = len(block.rows) - _NEARBY_ROWS
-        for place, line in enumerate(block.rows):
-            if carried <= place < nearby:
-                continue
+        # What goes on with a row from before may stand anywhere; what waits for more is at the end.
+        first = 0 if carried else max(0, len(block.rows) - _NEARBY_ROWS)
+        for place, line in enumerate(block.rows[first:], start=first):
             try:
                 row = parse(line)
                 if not opens_only(row, block.own_user):
