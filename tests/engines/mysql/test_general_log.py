@@ -316,6 +316,7 @@ def test_refusal_far_from_the_end_of_what_is_read_is_no_success(
                 run(statement)
         run("select 'end'")
         collecting.until_query("select 'end'")
+        collecting.until(lambda: not collecting.cursor["undecided"], "knowing what became of each log-in")
         found = [e.type for e in collecting.of(USER)]
         assert found.count(EventType.LOGIN_FAILED) == 5
         assert found.count(EventType.LOGIN_SUCCESS) == 1
