@@ -43,7 +43,10 @@ def main(records: int, rounds: int) -> None:
     folder = _folder(records)
     events = json.loads((folder / _SUMMARY).read_text())["events"]
     say(f"the audit log of MongoDB: {records} records are {events} events")
-    with cores.pinned(cores.OF_THE_SERVER), MongoServer(arguments=["--quiet", "--slowms", "3600000"]) as server:
+    with (
+        cores.pinned(cores.OF_THE_SERVER),
+        MongoServer(arguments=["--quiet", "--slowms", "3600000"]) as server,
+    ):
         server.create_user(_USER, _PASSWORD, ["clusterMonitor"])
         options = {
             "log_source": "local",
