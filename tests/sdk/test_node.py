@@ -12,6 +12,7 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import dbaudit
 import pytest
 
 from tests.cli.running import Up, environment, new_key
@@ -56,7 +57,12 @@ def tarball(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The package, built and packed by npm from the files of the repository alone."""
     folder = tmp_path_factory.mktemp("node") / "sdk"
     shutil.copytree(SOURCE, folder, ignore=shutil.ignore_patterns("node_modules", "dist", "*.tgz"))
-    run("npm", "install", "--silent", folder=folder)
+    try:
+        run("npm", "install", "--silent", folder=folder)
+    except (AssertionError, FileNotFoundError) as problem:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(f"Node.js or the compiler of the SDK cannot be had here: {problem}")
     run("npm", "pack", "--silent", folder=folder)
     (packed,) = folder.glob("*.tgz")
     return packed
@@ -90,9 +96,7 @@ def test_the_tests_of_the_package_pass_against_a_real_service(project: Path, ser
 
 
 def test_the_example_of_the_reference_runs_as_it_is_written(project: Path, service: dict[str, str]) -> None:
-    from dbaudit import Client
-
-    with Client(api_url=service["DBAUDIT_API_URL"], api_key=service["DBAUDIT_API_KEY"]) as client:
+    with dbaudit.Client(api_url=service["DBAUDIT_API_URL"], api_key=service["DBAUDIT_API_KEY"]) as client:
         existing = client.databases.create(**DECLARATION)
         (project / "example.js").write_text(EXAMPLE.replace("db_abc123", existing.id))
         told = run("node", "example.js", folder=project, **service)
@@ -128,4 +132,5 @@ def test_the_tarball_has_the_built_package_and_nothing_else(tarball: Path) -> No
     assert names == built | {"package.json", "README.md", "LICENSE"}
     assert "dependencies" not in package
     assert "peerDependencies" not in package
+    assert package["version"] == dbaudit.__version__
     assert f"'{package['version']}'" in (SOURCE / "src" / "version.ts").read_text()
