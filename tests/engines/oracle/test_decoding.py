@@ -34,7 +34,9 @@ def row_of(action: Any = "SELECT", **values: Any) -> tuple[Any, ...]:
 def event_of(action: Any = "SELECT", **values: Any) -> AuditEvent:
     decoded = decode([row_of(action, **values)])
     assert decoded.rejected == []
-    (event,) = decoded.events
+    *of_its_connection, event = decoded.events
+    is_log_in = event.type is EventType.LOGIN_SUCCESS
+    assert [one.type for one in of_its_connection] == [EventType.CONNECTION] * is_log_in
     return event
 
 

@@ -49,7 +49,8 @@ def block(*rows: tuple[Any, ...], **changes: Any) -> Rows:
 
 
 def event_of(**columns: Any) -> AuditEvent:
-    (event,) = ENGINE.decode([block(row(**columns))]).events
+    *of_its_connection, event = ENGINE.decode([block(row(**columns))]).events
+    assert [one.type for one in of_its_connection] in ([], [EventType.CONNECTION])
     return event
 
 
@@ -82,6 +83,16 @@ def test_login_is_a_success_with_address_and_protocol(action: str) -> None:
     assert (event.user, event.source_ip, event.source_host) == ("app", "10.0.0.9", "web1")
     assert event.query is None
     assert detail(event)["network_protocol"] == "TCP/IP"
+
+
+def test_login_tells_of_its_connection_too_unless_that_was_in_a_pool() -> None:
+    (opened, log_in) = ENGINE.decode([block(row(action_id="LGIS"))]).events
+    assert (opened.type, log_in.type) == (EventType.CONNECTION, EventType.LOGIN_SUCCESS)
+    assert (opened.source_ip, opened.session_id) == (log_in.source_ip, log_in.session_id)
+    assert log_in.key == f"{opened.key}:login"
+    pooled = action_info(error="0x00000000", state=1).replace("tion>0</pool", "tion>1</pool")
+    again = ENGINE.decode([block(row(action_id="LGIS", additional_information=pooled))]).events
+    assert [event.type for event in again] == [EventType.LOGIN_SUCCESS]
 
 
 def test_failed_login_has_its_error_and_its_address_from_the_xml_of_old_versions() -> None:
@@ -268,8 +279,9 @@ def test_text_of_any_event_is_an_event_or_put_aside(text: str) -> None:
 def xml(name: str, fields: str, end: str = "</event>") -> AuditEvent:
     text = f'<event name="{name}" package="sqlserver" timestamp="2026-11-20T08:00:00.123Z">{fields}{end}'
     decoded = ENGINE.decode([Rows(kind=Kind.EXTENDED_EVENTS, rows=[("/x/f_0_1.xel", 512, name, text)])])
-    (event,) = decoded.events
-    assert event.key == "f_0_1.xel:512:0"
+    *of_its_connection, event = decoded.events
+    assert [one.type for one in of_its_connection] in ([], [EventType.CONNECTION])
+    assert event.key.removesuffix(":login") == "f_0_1.xel:512:0"
     return event
 
 

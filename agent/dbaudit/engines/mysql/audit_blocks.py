@@ -10,9 +10,9 @@ import msgspec
 
 from dbaudit.core.event import AuditEvent, EventType, Rejected
 from dbaudit.engine.base import Decoded
+from dbaudit.engine.connections import connection_of
 from dbaudit.engine.local_files import Borders
 from dbaudit.engines.mysql import audit_fields, audit_json
-from dbaudit.engines.mysql_protocol.general_rows import connection_of
 from dbaudit.engines.mysql_protocol.marking import marking_statement
 
 _MARKS = b" \t\r\n,"

@@ -17,6 +17,7 @@ import msgspec
 from dbaudit.core.event import AuditEvent, EventType, Outcome, Rejected, Severity
 from dbaudit.core.operations import operation_of
 from dbaudit.engine.base import Decoded
+from dbaudit.engine.connections import connection_of
 from dbaudit.engines.mysql_protocol.marking import marking_statement
 from dbaudit.engines.mysql_protocol.times import TimeWindow, micros_of
 
@@ -215,19 +216,6 @@ def _decode(block: GeneralLogBlock, events: list[AuditEvent], rejected: list[Rej
             log_ins[row.thread] = len(told)
         told.append(event)
     events.extend(event for event in told if event is not None)
-
-
-def connection_of(log_in: AuditEvent) -> AuditEvent:
-    """The event of the connection that a log-in came over; the log-in gets a key of its own."""
-    connection = msgspec.structs.replace(
-        log_in,
-        type=EventType.CONNECTION,
-        severity=Severity.INFO,
-        outcome=Outcome.SUCCESS,
-        error_code=None,
-    )
-    log_in.key += ":login"
-    return connection
 
 
 def _other(event: AuditEvent, command: bytes, text: str, log_in: AuditEvent | None) -> None:

@@ -12,6 +12,7 @@ import msgspec
 
 from dbaudit.core.event import AuditEvent, EventType, Outcome, Rejected, Severity
 from dbaudit.engine.base import Decoded
+from dbaudit.engine.connections import with_connections
 from dbaudit.engines.oracle.trail import WIDTH, key_of
 
 _EPOCH = datetime.datetime(1970, 1, 1)  # noqa: DTZ001  # the driver's times bear no zone
@@ -28,7 +29,7 @@ def decode(records: Sequence[Any]) -> Decoded:
             events.append(_event(row))
         except _WRONG as error:
             rejected.append(_rejected(row, error))
-    return Decoded(events, rejected)
+    return Decoded(with_connections(events), rejected)
 
 
 def _event(row: tuple[Any, ...]) -> AuditEvent:

@@ -11,6 +11,7 @@ import msgspec
 from dbaudit.core.event import AuditEvent, EventType, Outcome, Rejected, Severity
 from dbaudit.core.operations import operation_of
 from dbaudit.engine.base import Decoded
+from dbaudit.engine.connections import with_connections
 from dbaudit.engines.sqlserver.actions import (
     FAILED_LOGINS,
     LOGINS,
@@ -51,7 +52,7 @@ def decode(records: Sequence[Any]) -> Decoded:
             _Decoder(block, events, rejected).run()
         else:
             decode_events(block, events, rejected)
-    return Decoded(events, rejected)
+    return Decoded(with_connections(events), rejected)
 
 
 class _Decoder:
