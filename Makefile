@@ -11,10 +11,10 @@ ONLY ?=
 PYTEST ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test bench lint format sanity servers clean distclean
+.PHONY: help install run test bench lint format sanity servers release-notes clean distclean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
 
 install: $(INSTALLED) ## a virtual environment in .venv with everything in it
 
@@ -42,10 +42,11 @@ test: $(INSTALLED) ## every check and every test
 bench: $(INSTALLED) ## the figures, one a line (ONLY=name for some of them)
 	@$(BIN)/python -m tests.benchmarks $(ONLY)
 
-lint: $(INSTALLED) ## ruff and mypy
+lint: $(INSTALLED) ## ruff, mypy, ansible-lint and antsibull
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python -m tests.lint_collection
 
 format: $(INSTALLED) ## lets ruff lay out the code
 	$(BIN)/ruff check --fix .
@@ -56,6 +57,9 @@ sanity: $(INSTALLED) ## ansible-test sanity on the checkout and on the built col
 
 servers: $(INSTALLED) ## fetches the database servers that the tests start
 	$(BIN)/python -m tests.servers fetch
+
+release-notes: $(INSTALLED) ## CHANGELOG.rst of the fragments, for the version in galaxy.yml
+	$(BIN)/antsibull-changelog release --reload-plugins
 
 clean: ## removes what make run made
 	rm -rf .run

@@ -35,6 +35,7 @@ def _checks() -> dict[str, list[str]]:
         "ruff check": [ruff, "check", "."],
         "ruff format": [ruff, "format", "--check", "."],
         "mypy": [*module, "mypy"],
+        "collection linters": [*module, "tests.lint_collection"],
         "ansible-test sanity": [*module, "tests.run_sanity"],
         # A file's tests share their servers, so a file stays with one worker.
         "pytest": [

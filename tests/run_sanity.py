@@ -19,9 +19,8 @@ from pathlib import Path
 
 import yaml
 
-REPOSITORY = Path(__file__).resolve().parents[1]
-HOME = REPOSITORY / ".cache" / "sanity"
-PROGRAMS = Path(sys.executable).parent
+from tests.collection_copies import HOME, PROGRAMS, REPOSITORY, build_and_install, copy_checkout, environment
+
 SYSTEM_PATH = ["/usr/local/bin", "/usr/bin", "/bin"]
 
 BOOTSTRAP = '''\
@@ -48,28 +47,23 @@ def main() -> int:
     pythons = dict(interpreters())
     print(f"sanity on Python {', '.join(pythons)}", flush=True)
     _prepare_home()
-    path = [str(PROGRAMS), *dict.fromkeys(str(found.parent) for found in pythons.values()), *SYSTEM_PATH]
-    environment = {
-        **{name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE", "PYTHON"))},
-        "HOME": str(HOME),
-        "PATH": os.pathsep.join(path),
-    }
+    variables = environment(*dict.fromkeys(found.parent for found in pythons.values()), *SYSTEM_PATH)
     with tempfile.TemporaryDirectory(prefix="dbaudit-sanity-") as folder:
-        checkout = _copy_checkout(Path(folder) / "checkout", environment)
-        installed = _build_and_install(checkout, Path(folder), environment)
+        checkout = copy_checkout(Path(folder) / "checkout")
+        installed = build_and_install(checkout, Path(folder))
         passed = [
-            _check("checkout", checkout, environment),
-            _check("built collection", installed, environment),
+            _check("checkout", checkout, variables),
+            _check("built collection", installed, variables),
         ]
     return 0 if all(passed) else 1
 
 
-def _check(name: str, collection: Path, environment: dict[str, str]) -> bool:
+def _check(name: str, collection: Path, variables: dict[str, str]) -> bool:
     started = time.monotonic()
     done = subprocess.run(
         [PROGRAMS / "ansible-test", "sanity", "--color", "no"],
         cwd=collection,
-        env=environment,
+        env=variables,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -84,42 +78,6 @@ def _check(name: str, collection: Path, environment: dict[str, str]) -> bool:
     verdict = "passed" if passed else "FAILED"
     print(f"sanity of the {name}: {tests} tests {verdict} in {time.monotonic() - started:.1f} s", flush=True)
     return passed
-
-
-def _copy_checkout(root: Path, environment: dict[str, str]) -> Path:
-    listed = _output(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], REPOSITORY, environment
-    )
-    collection = root / _place()
-    for name in filter(None, listed.split("\0")):
-        if (REPOSITORY / name).exists():
-            (collection / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(REPOSITORY / name, collection / name)
-    _output(["git", "init", "--quiet", "--initial-branch=main"], collection, environment)
-    _output(["git", "add", "--all"], collection, environment)
-    return collection
-
-
-def _build_and_install(checkout: Path, folder: Path, environment: dict[str, str]) -> Path:
-    galaxy = PROGRAMS / "ansible-galaxy"
-    _output([galaxy, "collection", "build", "--output-path", folder], checkout, environment)
-    archive = next(folder.glob("*.tar.gz"))
-    install = [
-        galaxy,
-        "collection",
-        "install",
-        archive,
-        "--offline",
-        "--collections-path",
-        folder / "installed",
-    ]
-    _output(install, folder, environment)
-    return folder / "installed" / _place()
-
-
-def _place() -> Path:
-    about = yaml.safe_load((REPOSITORY / "galaxy.yml").read_text())
-    return Path("ansible_collections", about["namespace"], about["name"])
 
 
 def interpreters() -> Iterator[tuple[str, Path]]:
@@ -172,21 +130,6 @@ def _ansible_test() -> Path:
     if spec is None or spec.origin is None:
         raise SystemExit("ansible-core is not installed; make install")
     return Path(spec.origin).parent
-
-
-def _output(command: list[str | Path], folder: Path, environment: dict[str, str]) -> str:
-    done = subprocess.run(
-        command,
-        cwd=folder,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode != 0:
-        raise SystemExit(f"{' '.join(map(str, command))}:\n{done.stdout}{done.stderr}")
-    return done.stdout
 
 
 if __name__ == "__main__":
