@@ -100,6 +100,11 @@ class Installation:
 
     url: str
     key: str
+    home: Path
+
+    def new_key(self, *scopes: str) -> str:
+        """Another key with these scopes."""
+        return _create_key(self.home, *scopes)
 
 
 @pytest.fixture(scope="session")
@@ -113,17 +118,22 @@ def installation(collections_path: Path, tmp_path_factory: pytest.TempPathFactor
     try:
         wait_for(lambda: running.poll() is not None or "\nready" in log.read_text(), "dbaudit up", 60)
         assert running.poll() is None, log.read_text()
-        scopes = ["--scope", "read:databases", "--scope", "write:databases"]
-        key = subprocess.run(
-            [dbaudit, "keys", "create", "--home", home, "--name", "tests", *scopes],
-            stdout=subprocess.PIPE,
-            text=True,
-            check=True,
-        ).stdout.strip()
-        yield Installation((home / "api.url").read_text().strip(), key)
+        key = _create_key(home, "read:databases", "write:databases")
+        yield Installation((home / "api.url").read_text().strip(), key, home)
     finally:
         running.terminate()
         running.wait(60)
+
+
+def _create_key(home: Path, *scopes: str) -> str:
+    dbaudit = Path(sys.executable).with_name("dbaudit")
+    wanted = [option for scope in scopes for option in ("--scope", scope)]
+    return subprocess.run(
+        [dbaudit, "keys", "create", "--home", home, "--name", "tests", *wanted],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    ).stdout.strip()
 
 
 @pytest.fixture(scope="session")

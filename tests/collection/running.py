@@ -6,12 +6,13 @@ import io
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
+
+from tests.collection_copies import PROGRAMS
 
 
 def run_module(module: str, /, **arguments: Any) -> dict[str, Any]:
@@ -34,15 +35,20 @@ def run_playbook(
     collections_path: Path,
     *options: str,
     environment: dict[str, str] | None = None,
+    programs: Path = PROGRAMS,
 ) -> subprocess.CompletedProcess[str]:
-    """The playbook's run, both outputs in ``stdout``. ``playbook`` may be one of the collection's names."""
+    """The playbook's run, both outputs in ``stdout``. ``playbook`` may be one of the collection's names.
+
+    :param programs: the folder of ansible-playbook and its like.
+    """
     inherited = {
         name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE", "DBAUDIT"))
     }
     return subprocess.run(
-        [Path(sys.executable).with_name("ansible-playbook"), str(playbook), *options],
+        [programs / "ansible-playbook", str(playbook), *options],
         env={
             **inherited,
+            "PATH": os.pathsep.join((str(programs), inherited["PATH"])),
             "ANSIBLE_COLLECTIONS_PATH": str(collections_path),
             "ANSIBLE_LOCALHOST_WARNING": "false",
             "ANSIBLE_INVENTORY_UNPARSED_WARNING": "false",
