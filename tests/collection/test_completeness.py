@@ -187,6 +187,63 @@ def test_every_code_of_these_settings_is_described(api: Api) -> None:
     assert {code for code in codes if f"C({code})" not in described} == {db_conns().NOT_SET}
 
 
+# Choices and parameters of the list of events that are for programs that follow it.
+FOR_FOLLOWERS = {"cursor", "limit", "wait_seconds"}
+
+
+def test_the_module_of_events_has_every_filter(api: Api) -> None:
+    filters = import_module("ansible_collections.dbaudit.dbaudit.plugins.modules.event_info").FILTERS
+    query = api.query("/v1/events", "get")
+    assert set(filters) == set(query) - FOR_FOLLOWERS
+    assert set(filters) < set(options("event_info"))
+    for name in set(filters) - {"order"}:
+        _assert_alike(filters[name], query[name], name)
+    assert set(query["order"]["enum"]) - set(filters["order"]["choices"]) == {"stored"}
+    assert filters["order"]["default"] == query["order"]["default"]
+
+
+def test_the_module_of_keys_has_every_field_and_scope(api: Api) -> None:
+    module = import_module("ansible_collections.dbaudit.dbaudit.plugins.modules.api_key")
+    assert module.SCOPES == options("api_key")["scopes"]["choices"] == api.schema("Scope")["enum"]
+    assert set(api.fields("KeyCreate")) < set(options("api_key"))
+    assert set(returned("api_key")["info"]["sample"]) == set(api.fields("Key"))
+
+
+def test_the_report_of_a_test_is_described(api: Api) -> None:
+    assert set(returned("database_test")["report"]["contains"]) == set(api.fields("TestReport"))
+
+
+def test_what_became_of_an_entry_is_described(api: Api) -> None:
+    described = returned("databases")["results"]["contains"]
+    of_waiting = {name for name, node in described.items() if node.get("returned") == "when O(wait=true)"}
+    in_diff = {"diff"}  # of all entries together, where Ansible looks for it
+    assert set(described) - of_waiting == set(api.fields("DatabaseResult")) - in_diff
+    assert of_waiting < set(api.fields("Database"))
+
+
+def test_the_inventory_has_every_filter(api: Api) -> None:
+    plugin = import_module("ansible_collections.dbaudit.dbaudit.plugins.inventory.databases")
+    of_one = {"name"}  # which "--limit" does
+    assert set(plugin.FILTERS) == set(api.query("/v1/databases", "get")) - PAGING - of_one
+    documented = yaml.safe_load(plugin.DOCUMENTATION)["options"]["filters"]["suboptions"]
+    assert set(documented) == set(plugin.FILTERS)
+
+
+@pytest.mark.parametrize("plugin", ["inventory.databases", "lookup.database"])
+def test_plugins_have_every_option_of_the_connection(plugin: str) -> None:
+    """Those of the modules, by the same names and defaults."""
+    fragments = "ansible_collections.dbaudit.dbaudit.plugins.doc_fragments"
+    of_plugins, of_modules = (
+        yaml.safe_load(import_module(f"{fragments}.{name}").ModuleDocFragment.DOCUMENTATION)["options"]
+        for name in ("controller", "connection")
+    )
+    found = import_module(f"ansible_collections.dbaudit.dbaudit.plugins.{plugin}")
+    assert set(found.CONNECTION) == set(of_plugins) == set(of_modules)
+    for name, option in of_modules.items():
+        for word in ("type", "default"):
+            assert of_plugins[name].get(word) == option.get(word), name
+
+
 def returned(module: str) -> dict[str, Any]:
     found = import_module(f"ansible_collections.dbaudit.dbaudit.plugins.modules.{module}")
     described = yaml.safe_load(found.RETURN)
