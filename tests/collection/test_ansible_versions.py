@@ -77,10 +77,11 @@ def programs_of(version: str) -> Path:
     programs = INSTALLED / version / "bin"
     if (programs / "ansible-playbook").exists():
         return programs
-    suitable = [python for known, python in interpreters() if known in PYTHONS[version]]
+    present = dict(interpreters())
+    suitable = [present[known] for known in PYTHONS[version] if known in present]
     if not suitable:
         pytest.skip(f"ansible-core {version} needs Python {' or '.join(PYTHONS[version])}")
-    subprocess.run([suitable[0], "-m", "venv", "--clear", programs.parent], check=True)
+    subprocess.run([suitable[-1], "-m", "venv", "--clear", programs.parent], check=True)
     pip = [programs / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     done = subprocess.run([*pip, f"ansible-core=={version}.*"], capture_output=True, text=True, check=False)
     if done.returncode != 0:
