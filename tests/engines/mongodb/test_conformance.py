@@ -1,12 +1,10 @@
 """The conformance suite on MongoDB: the log by getLog and from the disk, and the audit log."""
 
 import contextlib
-import gc
 import itertools
 import json
 import os
 import re
-import threading
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -19,7 +17,7 @@ from dbaudit.engine import Secret, SslMode, Target
 from dbaudit.engines.mongodb import MongoDBEngine
 from dbaudit.engines.mongodb.commands import without_session
 from dbaudit.testing import Monitored, Visitor
-from dbaudit.testing.suite import Conformance
+from dbaudit.testing.suite import Conformance, SourceConformance
 from pymongo.errors import OperationFailure
 
 from tests.conftest import missing_engine_is_told
@@ -121,6 +119,13 @@ class MonitoredLog(Monitored):
 
 
 class MonitoredFile(MonitoredLog):
+    def __init__(self, server: MongoServer, without_tls: MongoServer, **options: str) -> None:
+        super().__init__(server, **options)
+        self._without_tls = without_tls
+
+    def no_tls_target(self) -> Target:
+        return target(self._without_tls, ssl_mode=SslMode.REQUIRE)
+
     def write_hostile(self, raw: bytes) -> None:
         with self.server.log.open("ab") as log:
             log.write(raw)
@@ -236,45 +241,32 @@ def server() -> Iterator[MongoServer]:
 
 
 @pytest.fixture(scope="module")
+def without_tls() -> Iterator[MongoServer]:
+    with missing_engine_is_told(), MongoServer() as started:
+        started.create_user(COLLECTOR, PASSWORD, ROLES)
+        yield started
+
+
+@pytest.fixture(scope="module")
 def quiet() -> Iterator[MongoServer]:
     """A server that has no audit log of its own, and says nothing of connections."""
     with running("--quiet") as started:
         yield started
 
 
-class MongoConformance(Conformance):
-    def test_sessions_leave_no_descriptor_and_no_thread(self, monitored: Monitored) -> None:
-        """The driver's threads look twice a second whether their client was closed."""
-        monitored.engine.open(monitored.target()).close()
-        descriptors = Path("/proc/self/fd")
-        wait_for(lambda: not _drivers_threads(), "the end of the driver's threads")
-        gc.collect()
-        before = len(list(descriptors.iterdir()))
-        for _each in range(20):
-            with monitored.engine.open(monitored.target()) as session:
-                session.read(None, 1 << 20)
-        wait_for(lambda: not _drivers_threads(), "the end of the driver's threads")
-        gc.collect()
-        assert len(list(descriptors.iterdir())) <= before + 2
-
-
-def _drivers_threads() -> list[str]:
-    return [thread.name for thread in threading.enumerate() if thread.name.startswith("pymongo_")]
-
-
-class TestTheLogFromTheDisk(MongoConformance):
+class TestTheLogFromTheDisk(Conformance):
     @pytest.fixture
-    def monitored(self, server: MongoServer) -> Monitored:
-        return MonitoredFile(server, log_source="local")
+    def monitored(self, server: MongoServer, without_tls: MongoServer) -> Monitored:
+        return MonitoredFile(server, without_tls, log_source="local")
 
 
-class TestTheLogByGetLog(MongoConformance):
+class TestTheLogByGetLog(SourceConformance):
     @pytest.fixture
     def monitored(self, server: MongoServer) -> Monitored:
         return MonitoredLog(server, log_source="remote")
 
 
-class TestTheAuditLog(MongoConformance):
+class TestTheAuditLog(SourceConformance):
     @pytest.fixture
     def monitored(self, quiet: MongoServer, tmp_path: Path) -> Monitored:
         audit_log = tmp_path / "audit.json"

@@ -93,8 +93,15 @@ class MonitoredGeneralLog(Monitored):
 
 
 class MonitoredWithTls(MonitoredGeneralLog):
+    def __init__(self, server: MySQLServer, without_tls: MySQLServer) -> None:
+        super().__init__(server)
+        self._without_tls = without_tls
+
     def tls_target(self, mode: SslMode) -> Target:
         return target(self._server, ssl_mode=mode, ssl_ca=self._server.ca_certificate)
+
+    def no_tls_target(self) -> Target:
+        return target(self._without_tls, ssl_mode=SslMode.REQUIRE)
 
     def client_certificate_target(self) -> Target:
         credential = self._server.client_certificate(CERTIFIED)
@@ -111,11 +118,11 @@ class MonitoredWithTls(MonitoredGeneralLog):
 class TestGeneralLog(Conformance):
     @pytest.fixture(scope="class")
     @classmethod
-    def monitored(cls, mysql: MySQLServer) -> Iterator[Monitored]:
+    def monitored(cls, mysql: MySQLServer, mysql_oldest: MySQLServer) -> Iterator[Monitored]:
         mysql.create_user(USER, USER_PASSWORD)
         mysql.create_user(CERTIFIED, PASSWORD)
         mysql.execute_admin(f"ALTER USER '{CERTIFIED}'@'127.0.0.1' REQUIRE X509")
-        yield MonitoredWithTls(mysql)
+        yield MonitoredWithTls(mysql, mysql_oldest)
         mysql.drop_user(USER)
         mysql.drop_user(CERTIFIED)
 

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from dbaudit.core.errors import ConfigurationError, ErrorCode, TransientError
 from dbaudit.engine.base import Chunk
+from dbaudit.engine.options import StartFrom
 from dbaudit.engines.oracle import decoding, trail
-from dbaudit.engines.oracle.options import Options, StartFrom
+from dbaudit.engines.oracle.options import Options
 from dbaudit.engines.oracle.reading import TrailReader
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -196,7 +196,7 @@ def test_row_counts_that_audits_do_not_have_are_told_where_they_are_asked_for(st
 
 
 def test_connection_over_the_network_in_clear_is_told(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dbaudit.engines.sqlserver.diagnosis._is_loopback", lambda host: False)
+    monkeypatch.setattr("dbaudit.engine.findings.is_this_host", lambda host: False)
     assert of(report_of(start(server_2022())), "encryption").status is DiagnosisStatus.WARNING
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dbaudit.core.report import Diagnosis
+from dbaudit.engine.findings import ok, warning
 from dbaudit.engines.mariadb.options import AuditSource
 from dbaudit.engines.mariadb.rights import Rights
 from dbaudit.engines.mariadb.settings import KINDS_OF_STATEMENTS, AuditSettings
 from dbaudit.engines.mariadb.sources import LOAD_PLUGIN
-from dbaudit.engines.mysql_protocol.findings import ok, warning
 
 _SHORT_HISTORY_BYTES = 100_000_000
 _SHORT_STATEMENT_BYTES = 1024

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterator
 
 from dbaudit.core.report import Diagnosis, DiagnosisStatus, TestReport
+from dbaudit.engine.findings import encryption, failed, ok, skipped, warning
 from dbaudit.engines.mariadb import audit_checks
 from dbaudit.engines.mariadb.options import AuditSource, Options
 from dbaudit.engines.mariadb.rights import Rights, read_rights
 from dbaudit.engines.mariadb.settings import AuditSettings, read_settings
 from dbaudit.engines.mariadb.sources import ChosenSource, local_path, unreadable
 from dbaudit.engines.mysql_protocol.connection import ServerConnection
-from dbaudit.engines.mysql_protocol.findings import failed, ok, skipped, warning
 from dbaudit.engines.mysql_protocol.network import endpoint
 
 OLDEST, NEWEST = (10, 5), (12, 99)
@@ -49,7 +48,7 @@ def _diagnose(
     target = connection.target
     yield ok("connection", f"Logged in to {endpoint(target)} as {rights.account}.")
     yield _server_version(settings)
-    yield _encryption(connection)
+    yield encryption(connection.target, tls_in_use=connection.tls_in_use)
     yield _least_privilege(rights)
     needed = rights.needed(source)
     for name, (there, grant) in needed.items():
@@ -99,26 +98,6 @@ def _server_version(settings: AuditSettings) -> Diagnosis:
     if settings.release[:2] > NEWEST:
         return warning(code, f"MariaDB {settings.version} is newer than what was tried here.", None)
     return ok(code, f"MariaDB {settings.version} is supported.")
-
-
-def _encryption(connection: ServerConnection) -> Diagnosis:
-    code, host = "encryption", connection.target.host
-    if connection.tls_in_use:
-        return ok(code, f"The connection is encrypted (ssl_mode {connection.target.ssl_mode.value}).")
-    if host.startswith("/") or host == "localhost" or _is_loopback(host):
-        return ok(code, "The connection does not leave this host.")
-    return warning(
-        code,
-        "The connection is not encrypted: what is read crosses the network in clear.",
-        "Set ssl_mode to verify-full, with the authority's certificate in ssl_ca.",
-    )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _least_privilege(rights: Rights) -> Diagnosis:

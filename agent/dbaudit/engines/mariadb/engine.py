@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from dbaudit.core.database import Target
-from dbaudit.core.errors import ConfigurationError, ErrorCode
 from dbaudit.core.statements import Dialect
 from dbaudit.engine.base import Capability, Decoded, DriverStatus, Engine, Session
+from dbaudit.engine.drivers import require_driver
 from dbaudit.engines.mariadb.options import OPTIONS_SCHEMA
 
 
@@ -42,13 +42,7 @@ class MariaDBEngine(Engine):
         return DriverStatus("PyMySQL", version=pymysql.__version__)
 
     def open(self, target: Target) -> Session:
-        problem = self.driver_status().problem
-        if problem is not None:
-            raise ConfigurationError(
-                ErrorCode.DRIVER_MISSING,
-                f"The driver of MariaDB cannot be used: {problem}",
-                remedy="pip install 'dbaudit[mariadb]'",
-            )
+        require_driver(self)
         from dbaudit.engines.mariadb.session import MariaDBSession
 
         return MariaDBSession.open(target)

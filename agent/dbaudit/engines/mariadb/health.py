@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import PurePosixPath
 
 from dbaudit.core.clock import now_us
 from dbaudit.core.report import CheckStatus, Health, judge_disk, judge_latency
+from dbaudit.engine.measuring import free_ratio as free_ratio_of
 from dbaudit.engines.mariadb.options import AuditSource, Options
 from dbaudit.engines.mariadb.rights import read_rights
 from dbaudit.engines.mariadb.settings import AuditSettings, read_settings
@@ -31,7 +31,7 @@ def measure(connection: ServerConnection, options: Options, sources: ChosenSourc
     permitted = permitted and unreadable(source, connection, settings, options) is None
     free_ratio = _server_free_ratio(connection, settings)
     if free_ratio is None and source is AuditSource.FILE:
-        free_ratio = _local_free_ratio(local_path(source, connection, settings, options))
+        free_ratio = free_ratio_of(PurePosixPath(local_path(source, connection, settings, options)).parent)
     return Health(
         connectivity=CheckStatus.HEALTHY,
         permissions=CheckStatus.HEALTHY if permitted else CheckStatus.CRITICAL,
@@ -56,11 +56,3 @@ def _server_free_ratio(connection: ServerConnection, settings: AuditSettings) ->
         return None
     _depth, used, available = max(disks)
     return float(available) / float(used + available)
-
-
-def _local_free_ratio(path: str) -> float | None:
-    try:
-        usage = shutil.disk_usage(PurePosixPath(path).parent)
-    except OSError:
-        return None
-    return usage.free / (usage.used + usage.free)

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from dbaudit.core.errors import ConfigurationError, ErrorCode, FieldError
+from dbaudit.engine.options import StartFrom, read_options, start_from_schema, wrong_option
 
 
 class AuditSource(StrEnum):
@@ -19,13 +19,6 @@ class AuditSource(StrEnum):
     REMOTE_FILE = "remote_file"
     SYSLOG = "syslog"
     GENERAL_LOG = "general_log"
-
-
-class StartFrom(StrEnum):
-    """What of the audit log is read when the database is new to the agent."""
-
-    NOW = "now"
-    BEGINNING = "beginning"
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -39,15 +32,12 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Options:
         """Raises ConfigurationError naming the option that is wrong."""
-        try:
-            options = msgspec.convert(dict(given), cls)
-        except msgspec.ValidationError as error:
-            raise _wrong("", str(error)) from None
+        options = read_options(given, cls)
         for name, path in (("audit_file", options.audit_file), ("syslog_file", options.syslog_file)):
             if path is not None and not path.startswith("/"):
-                raise _wrong(f"/{name}", "must be an absolute path on the agent's host")
+                raise wrong_option(f"/{name}", "must be an absolute path on the agent's host")
         if options.audit_source is AuditSource.SYSLOG and options.syslog_file is None:
-            raise _wrong("/syslog_file", "is needed for audit_source syslog, such as /var/log/syslog")
+            raise wrong_option("/syslog_file", "is needed for audit_source syslog, such as /var/log/syslog")
         return options
 
 
@@ -81,21 +71,9 @@ OPTIONS_SCHEMA: Mapping[str, Any] = {
                 "server_audit sends it, such as /var/log/syslog."
             ),
         },
-        "start_from": {
-            "enum": [start.value for start in StartFrom],
-            "default": StartFrom.NOW.value,
-            "description": (
-                "What is read of a database that is new to the agent: `now` only what is logged from now on, "
-                "`beginning` everything that is still there."
-            ),
-        },
+        "start_from": start_from_schema(
+            now="what is logged",
+            beginning="everything that is still there",
+        ),
     },
 }
-
-
-def _wrong(pointer: str, message: str) -> ConfigurationError:
-    return ConfigurationError(
-        ErrorCode.VALIDATION_FAILED,
-        f"The engine's options are wrong: {pointer.lstrip('/')} {message}".replace(":  ", ": "),
-        details=[FieldError(f"/audit_options/engine{pointer}", message)],
-    )

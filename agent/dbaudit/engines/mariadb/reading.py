@@ -10,10 +10,12 @@ import msgspec
 
 from dbaudit.core.clock import now_us
 from dbaudit.core.event import AuditEvent, gap
+from dbaudit.engine import cursors
 from dbaudit.engine.base import Chunk, Cursor
 from dbaudit.engine.local_files import FilePosition, LocalLog, Portion
-from dbaudit.engines.mariadb.options import AuditSource, Options, StartFrom
-from dbaudit.engines.mariadb.position import Position, converted, not_ours, understood
+from dbaudit.engine.options import StartFrom
+from dbaudit.engines.mariadb.options import AuditSource, Options
+from dbaudit.engines.mariadb.position import Position, understood
 from dbaudit.engines.mariadb.records import LineBlock, LineContext, LineFormat
 from dbaudit.engines.mariadb.remote_file import RemoteFile, RemotePosition
 from dbaudit.engines.mariadb.rights import read_rights
@@ -177,7 +179,9 @@ class _LocalLines:
         if place is None:
             first = self._log.first_position(beginning=self._beginning)
             return Chunk(records=[], cursor=msgspec.to_builtins(first), more=self._beginning)
-        return self._lines.chunk(self._log.read(_checked(converted(place, FilePosition)), limit_bytes))
+        return self._lines.chunk(
+            self._log.read(_checked(cursors.converted(place, FilePosition)), limit_bytes)
+        )
 
     def acknowledge(self, place: dict[str, Any]) -> None:
         """The files are the server's."""
@@ -196,7 +200,7 @@ class _RemoteLines:
         if place is None:
             first = self._file.first_position(beginning=self._beginning)
             return Chunk(records=[], cursor=msgspec.to_builtins(first), more=self._beginning)
-        position = _checked(converted(place, RemotePosition))
+        position = _checked(cursors.converted(place, RemotePosition))
         return self._lines.chunk(self._file.read(position, limit_bytes))
 
     def acknowledge(self, place: dict[str, Any]) -> None:
@@ -211,7 +215,7 @@ _Place = TypeVar("_Place", bound=FilePosition)
 
 def _checked(position: _Place) -> _Place:
     if position.offset < 0 or position.head_bytes < 0:
-        raise not_ours()
+        raise cursors.not_ours()
     return position
 
 

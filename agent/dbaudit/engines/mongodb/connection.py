@@ -22,6 +22,8 @@ from pymongo.monitoring import (
 
 from dbaudit.core.database import SslMode, Target
 from dbaudit.core.errors import ConfigurationError, DbauditError, ErrorCode, FieldError
+from dbaudit.engine.fields import refuse_nul
+from dbaudit.engine.network import wrong_protocol
 from dbaudit.engines.mongodb.failures import authentication_failure, connection_failure, statement_failure
 from dbaudit.engines.mongodb.network import check_reachable, other_speaker, place_of, socket_path
 from dbaudit.engines.mongodb.tls import tls_options
@@ -137,11 +139,7 @@ def connect(target: Target, host: str | None = None, port: int | None = None) ->
         speaker = other_speaker(host, port, min(1.0, target.connect_timeout_seconds))
         if speaker is None:
             raise
-        raise ConfigurationError(
-            ErrorCode.WRONG_PROTOCOL,
-            f"What listens on {place} is {speaker}, not MongoDB.",
-            remedy="Check host and port.",
-        ) from None
+        raise wrong_protocol(place, speaker, "MongoDB") from None
 
 
 def _log_in(target: Target, host: str, port: int, place: str, deadline: float) -> MemberConnection:
@@ -207,15 +205,8 @@ def _bracketed(host: str) -> str:
 
 
 def _refuse_bad_fields(target: Target, host: str) -> None:
-    fields = {"host": host, "database": target.database, "username": target.username}
-    for field, value in {**fields, "password": target.password.reveal()}.items():
-        if "\0" in value:
-            raise ConfigurationError(
-                ErrorCode.VALIDATION_FAILED,
-                f"{field} holds the character NUL, which MongoDB cannot be sent.",
-                details=[FieldError(f"/{field}", "must not hold the character NUL")],
-            )
-    if not host.startswith("/") and any(mark in host for mark in ",/@?%"):
+    refuse_nul(target, "MongoDB")
+    if not host.startswith("/") and any(mark in host for mark in ",/@?%\0"):
         raise ConfigurationError(
             ErrorCode.VALIDATION_FAILED,
             f"host {host!r} is not the name or the address of one server.",

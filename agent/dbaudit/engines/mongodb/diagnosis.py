@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterator
 from pathlib import Path
 
 from dbaudit.core.database import SslMode
 from dbaudit.core.errors import ConfigurationError, DbauditError
 from dbaudit.core.report import Diagnosis, DiagnosisStatus, TestReport
+from dbaudit.engine.findings import encryption, failed, ok, skipped, warning
 from dbaudit.engines.mongodb import audit_files
-from dbaudit.engines.mongodb.findings import failed, ok, quoted, skipped, warning
 from dbaudit.engines.mongodb.health import measure_latency_ms
 from dbaudit.engines.mongodb.members import Member, named_members
 from dbaudit.engines.mongodb.options import LogSource, Members, Options
 from dbaudit.engines.mongodb.probing import AuditDestination, Probe, probe
 from dbaudit.engines.mongodb.profiler import profiled_databases
+from dbaudit.engines.mongodb.remedies import quoted
 from dbaudit.engines.mongodb.rights import Rights, read_rights
 
 OLDEST, NEWEST = 5, 8
@@ -53,7 +53,7 @@ def _diagnose(
     who = f"{rights.user}, a user of the database {rights.user_database}" if rights.user else "nobody"
     yield ok("connection", f"Logged in to {member.place}, as {who}.")
     yield _server_version(member, found, version)
-    yield _encryption(member)
+    yield encryption(member.target, tls_in_use=member.target.ssl_mode is not SslMode.DISABLE)
     yield _authorization(member, rights)
     for name, there in rights.permissions.items():
         code = f"permission_{name}"
@@ -88,27 +88,6 @@ def _server_version(member: Member, found: Probe | None, version: str) -> Diagno
     if major > NEWEST:
         return warning(code, f"MongoDB {version} is newer than the engine ({OLDEST} to {NEWEST}).", None)
     return ok(code, f"MongoDB {version} is supported.")
-
-
-def _encryption(member: Member) -> Diagnosis:
-    code = "encryption"
-    target = member.target
-    if target.ssl_mode is not SslMode.DISABLE:
-        return ok(code, f"The connection is encrypted (ssl_mode {target.ssl_mode.value}).")
-    if target.host.startswith("/") or target.host == "localhost" or _is_loopback(target.host):
-        return ok(code, "The connection does not leave this host.")
-    return warning(
-        code,
-        "The connection is not encrypted: the audit records cross the network in clear.",
-        "Set ssl_mode to verify-full, with the authority's certificate in ssl_ca.",
-    )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _authorization(member: Member, rights: Rights) -> Diagnosis:

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from dbaudit.core.database import Target
-from dbaudit.core.errors import ConfigurationError, ErrorCode
 from dbaudit.core.statements import Dialect
 from dbaudit.engine.base import Capability, Decoded, DriverStatus, Engine, Session
+from dbaudit.engine.drivers import require_driver
 from dbaudit.engines.mongodb.options import OPTIONS_SCHEMA
 
 
@@ -43,13 +43,7 @@ class MongoDBEngine(Engine):
         return DriverStatus("pymongo", version=pymongo.version)
 
     def open(self, target: Target) -> Session:
-        problem = self.driver_status().problem
-        if problem is not None:
-            raise ConfigurationError(
-                ErrorCode.DRIVER_MISSING,
-                f"The driver of MongoDB cannot be used: {problem}",
-                remedy="pip install 'dbaudit[mongodb]'",
-            )
+        require_driver(self)
         from dbaudit.engines.mongodb.session import MongoDBSession
 
         return MongoDBSession.open(target)

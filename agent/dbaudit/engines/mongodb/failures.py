@@ -16,7 +16,7 @@ from pymongo.errors import (
 
 from dbaudit.core.database import Target
 from dbaudit.core.errors import ConfigurationError, DbauditError, ErrorCode, TransientError
-from dbaudit.core.secret import HIDDEN
+from dbaudit.engine.words import one_line
 
 _AUTHENTICATION_FAILED = frozenset({11, 17, 18, 8000})
 """UserNotFound, ProtocolError of a conversation, AuthenticationFailed, AtlasError."""
@@ -39,7 +39,7 @@ _TOO_MANY = re.compile(r"connection refused because too many|too many open conne
 
 def connection_failure(target: Target, place: str, error: BaseException) -> DbauditError:
     """The error for a connection that could not be opened, for what the driver's monitor met."""
-    words = _one_line(target, f"{error} {error.__cause__ or ''}")
+    words = _shown(target, f"{error} {error.__cause__ or ''}")
     if isinstance(error, OperationFailure):
         return statement_failure(target, place, error)
     if isinstance(error, ssl.SSLError) or _TLS.search(words):
@@ -71,7 +71,7 @@ def connection_failure(target: Target, place: str, error: BaseException) -> Dbau
 
 def statement_failure(target: Target, place: str, error: PyMongoError) -> DbauditError:
     """The error for a command that failed after the connection was there."""
-    words = _one_line(target, str(error))
+    words = _shown(target, str(error))
     if isinstance(error, OperationFailure):
         return _refusal(target, place, error)
     if isinstance(error, NetworkTimeout | WaitQueueTimeoutError) or error.timeout:
@@ -88,7 +88,7 @@ def statement_failure(target: Target, place: str, error: PyMongoError) -> Dbaudi
 
 def _refusal(target: Target, place: str, error: OperationFailure) -> DbauditError:
     code = error.code
-    words = _one_line(target, str((error.details or {}).get("errmsg") or error))
+    words = _shown(target, str((error.details or {}).get("errmsg") or error))
     if code in _AUTHENTICATION_FAILED:
         return authentication_failure(target, place)
     if code == _MECHANISM_UNAVAILABLE:
@@ -173,8 +173,5 @@ def _tls_failure(target: Target, place: str, words: str) -> DbauditError:
     )
 
 
-def _one_line(target: Target, words: str) -> str:
-    line = " ".join(words.partition(", full error:")[0].split())
-    line = "".join(c if c.isprintable() else "?" for c in line)[:500]
-    password = target.password.reveal()
-    return line.replace(password, HIDDEN) if password else line
+def _shown(target: Target, words: str) -> str:
+    return one_line(words.partition(", full error:")[0], target)

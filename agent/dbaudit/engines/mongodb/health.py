@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import math
-import statistics
-import time
 from collections.abc import Mapping
 from typing import Any
 
 from dbaudit.core.clock import now_us
 from dbaudit.core.errors import ConfigurationError
 from dbaudit.core.report import CheckStatus, Health, judge_disk, judge_latency
+from dbaudit.engine.measuring import median_latency_ms
 from dbaudit.engines.mongodb.connection import MemberConnection
 from dbaudit.engines.mongodb.members import Member
 from dbaudit.engines.mongodb.rights import read_rights
-
-_ROUND_TRIPS = 5
 
 
 def measure(member: Member) -> Health:
@@ -46,13 +43,8 @@ def measure(member: Member) -> Health:
 
 
 def measure_latency_ms(connection: MemberConnection) -> float:
-    """The median of five round trips of the command ping, in milliseconds."""
-    durations: list[float] = []
-    while len(durations) < _ROUND_TRIPS:
-        started = time.perf_counter()
-        connection.command({"ping": 1})
-        durations.append((time.perf_counter() - started) * 1000)
-    return statistics.median(durations)
+    """The median of a few round trips, in milliseconds."""
+    return median_latency_ms(lambda: connection.command({"ping": 1}))
 
 
 def _free_ratio(stats: Mapping[str, Any]) -> float | None:

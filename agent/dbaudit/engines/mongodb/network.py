@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import errno
-import ipaddress
-import queue
 import socket
 import struct
-import threading
 import time
 
-from dbaudit.core.errors import ConfigurationError, DbauditError, ErrorCode, TransientError
+from dbaudit.engine import network
 
 GREETING_SECONDS = 0.3
 """How long a server that speaks first takes, at most, to do so."""
 
+_LISTENING = "its net.bindIp"
 _REQUEST_ID = 0x64626175
 _OP_REPLY, _OP_MSG = 1, 2013
 _HELLO = (
@@ -27,7 +24,7 @@ def place_of(host: str, port: int) -> str:
     """A server as people write it, and as replica sets name their members."""
     if host.startswith("/"):
         return socket_path(host, port)
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return network.place_of(host, port)
 
 
 def socket_path(host: str, port: int) -> str:
@@ -48,10 +45,10 @@ def check_reachable(host: str, port: int, timeout_seconds: float) -> None:
             try:
                 probe.connect(socket_path(host, port))
             except OSError as error:
-                raise _unreachable(place, error, timeout_seconds) from None
+                raise network.unreached(place, error, timeout_seconds, _LISTENING) from None
         return
     failure: OSError | None = None
-    addresses = _addresses(host, port, deadline)
+    addresses = [str(address[0]) for _family, address in network.addresses_of(host, port, deadline)]
     for untried, address in zip(range(len(addresses), 0, -1), addresses, strict=True):
         left = max(0.001, deadline - time.monotonic())
         try:
@@ -60,7 +57,7 @@ def check_reachable(host: str, port: int, timeout_seconds: float) -> None:
             failure = error
         else:
             return
-    raise _unreachable(place, failure or OSError(errno.EHOSTUNREACH, ""), timeout_seconds)
+    raise network.unreached(place, failure or OSError(), timeout_seconds, _LISTENING)
 
 
 def other_speaker(host: str, port: int, timeout_seconds: float) -> str | None:
@@ -87,65 +84,6 @@ def _named(answer: bytes) -> str | None:
         length, _id, response_to, code = struct.unpack("<iiii", answer[:16])
         if response_to == _REQUEST_ID and code in (_OP_REPLY, _OP_MSG) and length > 16:
             return None
-    if answer.startswith(b"SSH-"):
-        return "an SSH server"
-    if len(answer) > 5 and answer[3] == 0 and answer[4] in (0x0A, 0xFF):
-        return "a MySQL or MariaDB server"
-    if answer.startswith(b"HTTP/"):
-        return "an HTTP server"
-    if answer.startswith((b"-ERR", b"-DENIED", b"-NOAUTH")):
-        return "a Redis server"
-    if answer.startswith((b"E\x00\x00", b"EFATAL")):
-        return "a PostgreSQL server"
     if answer.startswith((b"\x15\x03", b"\x16\x03")):
         return None  # TLS: MongoDB may be behind it
-    if answer.startswith((b"220", b"+OK", b"* OK")):
-        return "a mail or file server"
-    return "a server of another protocol"
-
-
-def _addresses(host: str, port: int, deadline: float) -> list[str]:
-    with contextlib.suppress(ValueError):
-        return [str(ipaddress.ip_address(host))]
-    # A resolver that does not answer cannot be interrupted: it is left to its own thread.
-    answer: queue.SimpleQueue[list[str] | OSError | UnicodeError] = queue.SimpleQueue()
-
-    def resolve() -> None:
-        try:
-            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-            answer.put(list(dict.fromkeys(str(entry[4][0]) for entry in found)))
-        except (OSError, UnicodeError) as error:
-            answer.put(error)
-
-    threading.Thread(target=resolve, name="resolve", daemon=True).start()
-    try:
-        addresses = answer.get(timeout=max(0.0, deadline - time.monotonic()))
-    except queue.Empty:
-        raise TransientError(
-            ErrorCode.CONNECTION_TIMEOUT, f"The name server did not answer for {host!r} in time."
-        ) from None
-    if isinstance(addresses, list):
-        return addresses
-    if isinstance(addresses, socket.gaierror) and addresses.errno == socket.EAI_AGAIN:
-        raise TransientError(
-            ErrorCode.HOST_NOT_FOUND, f"The name server could not say where {host!r} is just now."
-        )
-    raise ConfigurationError(
-        ErrorCode.HOST_NOT_FOUND,
-        f"There is no host {host!r}.",
-        remedy="Check the field host, and the DNS.",
-    )
-
-
-def _unreachable(place: str, error: OSError, timeout_seconds: float) -> DbauditError:
-    if isinstance(error, TimeoutError) or error.errno in (errno.EHOSTUNREACH, errno.ENETUNREACH):
-        return TransientError(
-            ErrorCode.CONNECTION_TIMEOUT,
-            f"{place} did not answer within {timeout_seconds:g} seconds.",
-            remedy="Check host, port, routes and firewalls.",
-        )
-    return TransientError(
-        ErrorCode.CONNECTION_REFUSED,
-        f"Nothing listens on {place}, or a firewall refuses the connection.",
-        remedy="Check host and port, that the server runs, and its net.bindIp.",
-    )
+    return network.speaker_of(answer)

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from dbaudit.core.errors import ConfigurationError, ErrorCode, FieldError
+from dbaudit.engine.options import StartFrom, read_options, start_from_schema, wrong_option
 
 
 class LogSource(StrEnum):
@@ -26,13 +26,6 @@ class Members(StrEnum):
     DECLARED = "declared"
 
 
-class StartFrom(StrEnum):
-    """What is read when the database is new to the agent."""
-
-    NOW = "now"
-    BEGINNING = "beginning"
-
-
 class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The options of one database; OPTIONS_SCHEMA describes them."""
 
@@ -46,16 +39,17 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Options:
         """Raises ConfigurationError naming the option that is wrong."""
-        try:
-            options = msgspec.convert(dict(given), cls)
-        except msgspec.ValidationError as error:
-            raise _wrong("", str(error)) from None
+        options = read_options(given, cls)
         for name in ("log_path", "audit_log_path"):
             path = getattr(options, name)
             if path is not None and not path.startswith("/"):
-                raise _wrong(f"/{name}", "must be an absolute path, such as /var/log/mongodb/mongod.log")
+                raise wrong_option(
+                    f"/{name}", "must be an absolute path, such as /var/log/mongodb/mongod.log"
+                )
             if path is not None and options.log_source is LogSource.REMOTE:
-                raise _wrong(f"/{name}", "is for log_source local or auto; remotely no file can be read")
+                raise wrong_option(
+                    f"/{name}", "is for log_source local or auto; remotely no file can be read"
+                )
         return options
 
 
@@ -103,21 +97,8 @@ OPTIONS_SCHEMA: Mapping[str, Any] = {
                 "`declared` one."
             ),
         },
-        "start_from": {
-            "enum": [start.value for start in StartFrom],
-            "default": StartFrom.NOW.value,
-            "description": (
-                "What is read of a database that is new to the agent: `now` only what happens from now on, "
-                "`beginning` everything that the server still keeps."
-            ),
-        },
+        "start_from": start_from_schema(
+            now="what happens", beginning="everything that the server still keeps"
+        ),
     },
 }
-
-
-def _wrong(pointer: str, message: str) -> ConfigurationError:
-    return ConfigurationError(
-        ErrorCode.VALIDATION_FAILED,
-        f"The engine's options are wrong: {pointer.lstrip('/')} {message}".replace(":  ", ": "),
-        details=[FieldError(f"/audit_options/engine{pointer}", message)],
-    )

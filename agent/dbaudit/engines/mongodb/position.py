@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from dbaudit.core.errors import ConfigurationError, ErrorCode
+from dbaudit.engine import cursors
 from dbaudit.engine.base import Cursor
 from dbaudit.engine.local_files import FilePosition
 
@@ -58,21 +58,6 @@ class Position(msgspec.Struct, frozen=True, kw_only=True):
 
 def understood(cursor: Cursor) -> Position:
     """The position that a stored cursor holds. Raises ConfigurationError for one of another engine."""
-    version = cursor.get("v")
-    if isinstance(version, int) and version > _CURSOR_VERSION:
-        raise ConfigurationError(
-            ErrorCode.CURSOR_INVALID,
-            f"The stored cursor has the form {version}, which this version of dbaudit does not know.",
-            remedy="Upgrade dbaudit.",
-        )
-    try:
-        position = msgspec.convert(cursor, Position)
-    except msgspec.ValidationError:
-        position = None
-    if position is None or position.v != _CURSOR_VERSION or not isinstance(cursor.get("members"), dict):
-        raise ConfigurationError(
-            ErrorCode.CURSOR_INVALID,
-            "The stored cursor is not one of this engine's.",
-            remedy="Declare the database anew, to begin again.",
-        )
-    return position
+    if not isinstance(cursor.get("members"), dict):
+        raise cursors.not_ours()
+    return cursors.understood(cursor, Position, _CURSOR_VERSION)

@@ -15,12 +15,13 @@ from dbaudit.core.database import Target
 from dbaudit.core.errors import ConfigurationError, DbauditError, ErrorCode, RecordError
 from dbaudit.core.event import AuditEvent, gap
 from dbaudit.engine.local_files import FilePosition, LocalLog, Portion
+from dbaudit.engine.options import StartFrom
 from dbaudit.engines.mongodb import audit_files
 from dbaudit.engines.mongodb.addresses import split_remote
 from dbaudit.engines.mongodb.connection import MemberConnection
 from dbaudit.engines.mongodb.connections import Connections, Known
 from dbaudit.engines.mongodb.members import Member
-from dbaudit.engines.mongodb.options import LogSource, Options, StartFrom
+from dbaudit.engines.mongodb.options import LogSource, Options
 from dbaudit.engines.mongodb.position import MemberPosition, ProfilePosition
 from dbaudit.engines.mongodb.probing import AuditDestination, Probe, probe
 from dbaudit.engines.mongodb.profiler import profile_now, profiled_databases, read_profile

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from dbaudit.engines.mongodb.connection import MemberConnection
-from dbaudit.engines.mongodb.findings import grant_role
+from dbaudit.engines.mongodb.remedies import grant_role
 
 OF_CLUSTER = ("getLog", "getCmdLineOpts", "getParameter", "inprog", "listDatabases", "serverStatus")
 """Actions on the cluster that collecting needs; clusterMonitor has them all."""

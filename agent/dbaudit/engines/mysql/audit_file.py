@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from dbaudit.core.errors import ConfigurationError, ErrorCode
+from dbaudit.engine import cursors
 from dbaudit.engine.base import Chunk, Cursor
 from dbaudit.engine.local_files import FilePosition, LocalLog
 from dbaudit.engines.mysql.audit_blocks import BORDERS, AuditBlock, AuditFormat, format_of, own_sessions
@@ -38,16 +39,9 @@ class Place(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 def understood(cursor: Cursor) -> Place:
     """The place that a stored cursor holds. Raises ConfigurationError for one of another source."""
-    try:
-        place = msgspec.convert(cursor, Place)
-    except msgspec.ValidationError:
-        place = None
-    if place is None or place.v != _CURSOR_VERSION or place.source != SOURCE or place.position.offset < 0:
-        raise ConfigurationError(
-            ErrorCode.CURSOR_INVALID,
-            "The stored cursor is not one of this engine's audit file.",
-            remedy="Declare the database anew, to begin again.",
-        )
+    place = cursors.understood(cursor, Place, _CURSOR_VERSION, "audit file")
+    if place.source != SOURCE or place.position.offset < 0:
+        raise cursors.not_ours("audit file")
     return place
 
 

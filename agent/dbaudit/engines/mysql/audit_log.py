@@ -16,6 +16,7 @@ import msgspec
 from dbaudit.core.clock import now_us
 from dbaudit.core.errors import ConfigurationError, ErrorCode
 from dbaudit.core.event import AuditEvent, gap
+from dbaudit.engine import cursors
 from dbaudit.engine.base import Chunk, Cursor
 from dbaudit.engines.mysql.audit_blocks import AuditBlock, AuditFormat, own_sessions
 from dbaudit.engines.mysql_protocol.connection import ServerConnection
@@ -59,16 +60,9 @@ def _bookmark(element: bytes) -> _Bookmark | None:
 
 def understood(cursor: Cursor) -> Place:
     """The place that a stored cursor holds. Raises ConfigurationError for one of another source."""
-    try:
-        place = msgspec.convert(cursor, Place)
-    except msgspec.ValidationError:
-        place = None
-    if place is None or place.v != _CURSOR_VERSION or place.source != SOURCE or not place.timestamp:
-        raise ConfigurationError(
-            ErrorCode.CURSOR_INVALID,
-            "The stored cursor is not one of this engine's audit log.",
-            remedy="Declare the database anew, to begin again.",
-        )
+    place = cursors.understood(cursor, Place, _CURSOR_VERSION, "audit log")
+    if place.source != SOURCE or not place.timestamp:
+        raise cursors.not_ours("audit log")
     return place
 
 

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterator
 from pathlib import Path
 
 from dbaudit.core.database import Target
 from dbaudit.core.errors import ConfigurationError, ErrorCode
 from dbaudit.core.report import Diagnosis, DiagnosisStatus, TestReport
+from dbaudit.engine.findings import encryption, failed, ok, skipped, warning
 from dbaudit.engines.mysql.audit_file import read_format
 from dbaudit.engines.mysql.options import Options, Source
 from dbaudit.engines.mysql.server import RETIRING_RIGHTS, Server
 from dbaudit.engines.mysql_protocol.connection import ServerConnection
 from dbaudit.engines.mysql_protocol.failures import account, identifier
-from dbaudit.engines.mysql_protocol.findings import failed, ok, skipped, warning
 from dbaudit.engines.mysql_protocol.general_log import SCHEMA, retired_prefix, retired_tables
 from dbaudit.engines.mysql_protocol.network import endpoint
 
@@ -72,7 +71,7 @@ def _diagnose(
     if server.mariadb:
         yield skipped("audit_source", "it is not MySQL")
         return
-    yield _encryption(connection)
+    yield encryption(connection.target, tls_in_use=connection.tls_in_use)
     yield _least_privilege(server)
     if source is Source.AUDIT_LOG:
         yield from _audit_log(server, me)
@@ -101,27 +100,6 @@ def _product(connection: ServerConnection, server: Server) -> Diagnosis:
     if server.release > NEWEST:
         return warning(code, f"{server.product} is newer than what was tried here.", None)
     return ok(code, f"{server.product} is supported.")
-
-
-def _encryption(connection: ServerConnection) -> Diagnosis:
-    code = "encryption"
-    host = connection.target.host
-    if connection.tls_in_use:
-        return ok(code, f"The connection is encrypted (ssl_mode {connection.target.ssl_mode.value}).")
-    if host.startswith("/") or host == "localhost" or _is_loopback(host):
-        return ok(code, "The connection does not leave this host.")
-    return warning(
-        code,
-        "The connection is not encrypted: the audit records cross the network in clear.",
-        "Set ssl_mode to verify-full, with the authority's certificate in ssl_ca.",
-    )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _least_privilege(server: Server) -> Diagnosis:

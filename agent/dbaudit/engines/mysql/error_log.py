@@ -13,8 +13,8 @@ from typing import Any
 import msgspec
 
 from dbaudit.core.clock import now_us
-from dbaudit.core.errors import ConfigurationError, ErrorCode
 from dbaudit.core.event import AuditEvent, EventType, Outcome, Rejected, Severity, gap
+from dbaudit.engine import cursors
 from dbaudit.engine.base import Chunk, Cursor, Decoded
 from dbaudit.engines.mysql_protocol.connection import ServerConnection
 from dbaudit.engines.mysql_protocol.times import micros_of
@@ -125,16 +125,9 @@ def _is_address(host: str) -> bool:
 
 
 def _understood(cursor: Cursor) -> Place:
-    try:
-        place = msgspec.convert(cursor, Place)
-    except msgspec.ValidationError:
-        place = None
-    if place is None or place.v != _CURSOR_VERSION or place.source != SOURCE or "v" not in cursor:
-        raise ConfigurationError(
-            ErrorCode.CURSOR_INVALID,
-            "The stored cursor is not one of this engine's error log.",
-            remedy="Declare the database anew, to begin again.",
-        )
+    place = cursors.understood(cursor, Place, _CURSOR_VERSION, "error log")
+    if place.source != SOURCE:
+        raise cursors.not_ours("error log")
     return place
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
-
 from dbaudit.core.clock import now_us
 from dbaudit.core.report import CheckStatus, Health, judge_disk, judge_latency
+from dbaudit.engine.measuring import free_ratio as free_ratio_of
 from dbaudit.engines.mysql.options import Options
 from dbaudit.engines.mysql.server import ask
 from dbaudit.engines.mysql_protocol.connection import ServerConnection
@@ -18,7 +17,7 @@ def measure(connection: ServerConnection, options: Options) -> Health:
     """
     latency_ms = connection.measure_latency_ms()
     source = ask(connection).source(options)
-    free_ratio = _free_ratio(options.audit_file)
+    free_ratio = free_ratio_of(options.audit_file)
     return Health(
         connectivity=CheckStatus.HEALTHY,
         permissions=CheckStatus.CRITICAL if source is None else CheckStatus.HEALTHY,
@@ -28,14 +27,3 @@ def measure(connection: ServerConnection, options: Options) -> Health:
         disk_free_ratio=free_ratio,
         measured_at_us=now_us(),
     )
-
-
-def _free_ratio(path: str | None) -> float | None:
-    if path is None:
-        return None
-    try:
-        usage = shutil.disk_usage(path)
-    except OSError:
-        return None
-    # What the server's account can still use, as df counts it: blocks kept for root are not free for it.
-    return usage.free / (usage.used + usage.free)

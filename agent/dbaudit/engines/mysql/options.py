@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from dbaudit.core.errors import ConfigurationError, ErrorCode, FieldError
+from dbaudit.engine.options import StartFrom, read_options, start_from_schema, wrong_option
 
 
 class Source(StrEnum):
@@ -21,13 +21,6 @@ class Source(StrEnum):
     ERROR_LOG = "error_log"
 
 
-class StartFrom(StrEnum):
-    """What of the source is read when the database is new to the agent."""
-
-    NOW = "now"
-    BEGINNING = "beginning"
-
-
 class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The options of one database; OPTIONS_SCHEMA describes them."""
 
@@ -38,16 +31,15 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Options:
         """Raises ConfigurationError naming the option that is wrong."""
-        try:
-            options = msgspec.convert(dict(given), cls)
-        except msgspec.ValidationError as error:
-            raise _wrong("", str(error)) from None
+        options = read_options(given, cls)
         if options.audit_file is not None and not options.audit_file.startswith("/"):
-            raise _wrong("/audit_file", "must be an absolute path, such as /var/lib/mysql/audit.log")
+            raise wrong_option("/audit_file", "must be an absolute path, such as /var/lib/mysql/audit.log")
         if options.source is Source.AUDIT_FILE and options.audit_file is None:
-            raise _wrong("/audit_file", "is needed for source audit_file, such as /var/lib/mysql/audit.log")
+            raise wrong_option(
+                "/audit_file", "is needed for source audit_file, such as /var/lib/mysql/audit.log"
+            )
         if options.audit_file is not None and options.source not in (Source.AUTO, Source.AUDIT_FILE):
-            raise _wrong("/audit_file", "is for source audit_file")
+            raise wrong_option("/audit_file", "is for source audit_file")
         return options
 
     @property
@@ -79,21 +71,8 @@ OPTIONS_SCHEMA: Mapping[str, Any] = {
                 "XML or CSV."
             ),
         },
-        "start_from": {
-            "enum": [start.value for start in StartFrom],
-            "default": StartFrom.NOW.value,
-            "description": (
-                "What is read of a database that is new to the agent: `now` only what is recorded from now "
-                "on, `beginning` everything that the source still keeps."
-            ),
-        },
+        "start_from": start_from_schema(
+            now="what is recorded", beginning="everything that the source still keeps"
+        ),
     },
 }
-
-
-def _wrong(pointer: str, message: str) -> ConfigurationError:
-    return ConfigurationError(
-        ErrorCode.VALIDATION_FAILED,
-        f"The engine's options are wrong: {pointer.lstrip('/')} {message}".replace(":  ", ": "),
-        details=[FieldError(f"/audit_options/engine{pointer}", message)],
-    )

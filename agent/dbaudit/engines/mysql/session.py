@@ -10,11 +10,12 @@ from dbaudit.core.errors import ConfigurationError, ErrorCode
 from dbaudit.core.event import gap
 from dbaudit.core.report import Health, TestReport
 from dbaudit.engine.base import Chunk, Cursor, Session
+from dbaudit.engine.options import StartFrom
 from dbaudit.engines.mysql import diagnosis, health
 from dbaudit.engines.mysql.audit_file import AuditFileReader
 from dbaudit.engines.mysql.audit_log import AuditLogReader
 from dbaudit.engines.mysql.error_log import ErrorLogReader
-from dbaudit.engines.mysql.options import Options, Source, StartFrom
+from dbaudit.engines.mysql.options import Options, Source
 from dbaudit.engines.mysql.server import Server, ask
 from dbaudit.engines.mysql_protocol.connection import ServerConnection, connect
 from dbaudit.engines.mysql_protocol.general_log import GeneralLogReader

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ssl
-import statistics
 import struct
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
@@ -15,8 +13,10 @@ import pymysql.cursors
 from pymysql.constants import CR
 
 from dbaudit.core.database import Target
-from dbaudit.core.errors import ConfigurationError, ErrorCode, FieldError, TransientError
+from dbaudit.core.errors import ConfigurationError, ErrorCode, TransientError
 from dbaudit.engine.certificates import client_context
+from dbaudit.engine.fields import refuse_nul
+from dbaudit.engine.measuring import median_latency_ms
 from dbaudit.engines.mysql_protocol.failures import login_failure, number_of, statement_failure
 from dbaudit.engines.mysql_protocol.marking import marking_statement
 from dbaudit.engines.mysql_protocol.network import Deadline, bounded, endpoint, reached
@@ -25,7 +25,6 @@ _PATIENCE_SECONDS = 1.0
 """How long the agent waits beyond the server's own time-outs before it takes the server for dead."""
 
 _UNKNOWN_VARIABLE = 1193
-_ROUND_TRIPS = 5
 _ROWS_AT_ONCE = 100
 
 Parameters = Sequence[Any] | Mapping[str, Any]
@@ -121,13 +120,8 @@ class ServerConnection:
         return None
 
     def measure_latency_ms(self) -> float:
-        """The median of five round trips of a trivial statement, in milliseconds."""
-        durations: list[float] = []
-        while len(durations) < _ROUND_TRIPS:
-            started = time.perf_counter()
-            self.value("SELECT 1")
-            durations.append((time.perf_counter() - started) * 1000)
-        return statistics.median(durations)
+        """The median of a few round trips, in milliseconds."""
+        return median_latency_ms(lambda: self.value("SELECT 1"))
 
     def close(self) -> None:
         self._deadline.extend(min(1.0, self.target.statement_timeout_seconds))
@@ -169,7 +163,7 @@ def connect(target: Target) -> ServerConnection:
 
     Raises ConfigurationError or TransientError; no message holds the password.
     """
-    _refuse_nul(target)
+    refuse_nul(target, "the server")
     deadline = Deadline(target.connect_timeout_seconds)
     plain_socket, tls_socket = bounded(deadline)
     context = client_context(target)
@@ -271,14 +265,3 @@ _DRIVER_FAILURES = (
     AttributeError,
     TypeError,
 )
-
-
-def _refuse_nul(target: Target) -> None:
-    fields = {"host": target.host, "database": target.database, "username": target.username}
-    for field, value in {**fields, "password": target.password.reveal()}.items():
-        if "\0" in value:
-            raise ConfigurationError(
-                ErrorCode.VALIDATION_FAILED,
-                f"{field} holds the character NUL, which the server cannot be sent.",
-                details=[FieldError(f"/{field}", "must not hold the character NUL")],
-            )

@@ -14,7 +14,7 @@ import pymysql
 
 from dbaudit.core.database import SslMode, Target
 from dbaudit.core.errors import ConfigurationError, DbauditError, ErrorCode, TransientError
-from dbaudit.core.secret import HIDDEN
+from dbaudit.engine.words import one_line
 from dbaudit.engines.mysql_protocol.network import endpoint
 
 _PROTOCOL_FAULTS = re.compile(r"Packet sequence number wrong|unexpected packet|unpack|Command Out of Sync")
@@ -247,8 +247,4 @@ def statement_failure(target: Target, error: BaseException, *, timed_out: bool =
 
 
 def _words(target: Target, error: BaseException) -> str:
-    """The words of an error in one line, without the password."""
-    text = str(error.args[1]) if len(error.args) > 1 else str(error)
-    line = "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
-    password = target.password.reveal()
-    return (line.replace(password, HIDDEN) if password else line)[:500]
+    return one_line(str(error.args[1]) if len(error.args) > 1 else str(error), target)

@@ -21,6 +21,7 @@ import msgspec
 from dbaudit.core.clock import now_us
 from dbaudit.core.errors import ConfigurationError, DbauditError, ErrorCode
 from dbaudit.core.event import gap
+from dbaudit.engine import cursors
 from dbaudit.engine.base import Chunk, Cursor
 from dbaudit.engines.mysql_protocol.connection import ServerConnection
 from dbaudit.engines.mysql_protocol.failures import identifier
@@ -84,22 +85,13 @@ class Place(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 def understood(cursor: Cursor) -> Place:
     """The place that a stored cursor holds. Raises ConfigurationError for one of another source."""
-    try:
-        place = msgspec.convert(cursor, Place)
-    except msgspec.ValidationError:
-        place = None
+    place = cursors.understood(cursor, Place, _CURSOR_VERSION, "general log")
     if (
-        place is None
-        or cursor.get("v") != _CURSOR_VERSION
-        or place.source != SOURCE
+        place.source != SOURCE
         or place.row < 0
         or not all(map(_RETIRED_NAME.fullmatch, (*place.finished, *filter(None, [place.table]))))
     ):
-        raise ConfigurationError(
-            ErrorCode.CURSOR_INVALID,
-            "The stored cursor is not one of this engine's general log.",
-            remedy="Declare the database anew, to begin again.",
-        )
+        raise cursors.not_ours("general log")
     return place
 
 

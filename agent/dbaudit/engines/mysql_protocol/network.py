@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import ipaddress
-import queue
 import select
 import socket
 import ssl
-import threading
 import time
 from typing import Any
 
 from dbaudit.core.database import Target
 from dbaudit.core.errors import ConfigurationError, ErrorCode, TransientError
+from dbaudit.engine.network import addresses_of, place_of, speaker_of, unreached, wrong_protocol
 
 _SSL_REQUEST_OF_POSTGRESQL = bytes.fromhex("0000000804d2162f")
 _GREETING_START = 5
@@ -27,11 +25,11 @@ class Deadline:
         self.extend(timeout_seconds)
 
     def extend(self, timeout_seconds: float) -> None:
-        self._until = time.monotonic() + timeout_seconds
+        self.until = time.monotonic() + timeout_seconds
 
     @property
     def seconds_left(self) -> float:
-        return self._until - time.monotonic()
+        return self.until - time.monotonic()
 
     @property
     def passed(self) -> bool:
@@ -70,7 +68,7 @@ def endpoint(target: Target) -> str:
     """The server as people write it."""
     if target.host.startswith("/"):
         return target.host
-    return f"[{target.host}]:{target.port}" if ":" in target.host else f"{target.host}:{target.port}"
+    return place_of(target.host, target.port)
 
 
 def reached(target: Target, deadline: Deadline, kind: type[socket.socket]) -> socket.socket:
@@ -100,7 +98,9 @@ def _connected(
         try:
             connection.connect(address)
         except OSError as error:
-            raise _unreached(target, error) from None
+            raise unreached(
+                endpoint(target), error, target.connect_timeout_seconds, "its bind_address"
+            ) from None
         if family != socket.AF_UNIX:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -150,13 +150,7 @@ def _other_speaker(greeting: bytes) -> str | None:
         return None
     if greeting.startswith(b"\x05\x00\x00\x00\x0b"):
         return "the X protocol of MySQL, which has a port of its own (the ordinary protocol has 3306)"
-    if greeting.startswith(b"SSH-"):
-        return "an SSH server"
-    if greeting.startswith((b"220", b"+OK", b"* OK")):
-        return "a mail or file server"
-    if greeting.startswith(b"HTTP/"):
-        return "a web server"
-    return "a server of another protocol"
+    return speaker_of(greeting)
 
 
 def _silence(target: Target, family: int, address: Any, until: float) -> ConfigurationError | TransientError:
@@ -175,65 +169,11 @@ def _silence(target: Target, family: int, address: Any, until: float) -> Configu
 
 
 def _wrong_protocol(target: Target, speaker: str) -> ConfigurationError:
-    return ConfigurationError(
-        ErrorCode.WRONG_PROTOCOL,
-        f"What listens on {endpoint(target)} is {speaker}, not MySQL or MariaDB.",
-        remedy="Check host and port.",
-    )
-
-
-def _unreached(target: Target, error: OSError) -> TransientError:
-    if isinstance(error, TimeoutError):
-        return TransientError(
-            ErrorCode.CONNECTION_TIMEOUT,
-            f"{endpoint(target)} did not answer within {target.connect_timeout_seconds:g} seconds.",
-            remedy="Check host, port, routes and firewalls.",
-        )
-    if isinstance(error, (ConnectionRefusedError, FileNotFoundError)):
-        return TransientError(
-            ErrorCode.CONNECTION_REFUSED,
-            f"Nothing listens on {endpoint(target)}, or a firewall refuses the connection.",
-            remedy="Check host and port, that the server runs, and its bind_address.",
-        )
-    return TransientError(
-        ErrorCode.CONNECTION_TIMEOUT,
-        f"{endpoint(target)} cannot be reached: {error.strerror or 'the network failed'}.",
-        remedy="Check host, routes and firewalls.",
-    )
+    return wrong_protocol(endpoint(target), speaker, "MySQL or MariaDB")
 
 
 def _addresses_of(target: Target, deadline: Deadline) -> list[tuple[int, Any]]:
     """The addresses of the host with their families, in the resolver's order."""
     if target.host.startswith("/"):
         return [(socket.AF_UNIX, target.host)]
-    with contextlib.suppress(ValueError):
-        family = socket.AF_INET6 if ipaddress.ip_address(target.host).version == 6 else socket.AF_INET
-        return [(family, (target.host, target.port))]
-    # A resolver that does not answer cannot be interrupted: it is left to its own thread.
-    answer: queue.SimpleQueue[list[tuple[int, Any]] | OSError | UnicodeError] = queue.SimpleQueue()
-
-    def resolve() -> None:
-        try:
-            found = socket.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
-            answer.put(list(dict.fromkeys((int(entry[0]), entry[4]) for entry in found)))
-        except (OSError, UnicodeError) as error:
-            answer.put(error)
-
-    threading.Thread(target=resolve, name="resolve", daemon=True).start()
-    try:
-        addresses = answer.get(timeout=max(0.0, deadline.seconds_left))
-    except queue.Empty:
-        raise TransientError(
-            ErrorCode.CONNECTION_TIMEOUT, f"The name server did not answer for {target.host!r} in time."
-        ) from None
-    if isinstance(addresses, list):
-        return addresses
-    if isinstance(addresses, socket.gaierror) and addresses.errno == socket.EAI_AGAIN:
-        raise TransientError(
-            ErrorCode.HOST_NOT_FOUND, f"The name server could not say where {target.host!r} is just now."
-        )
-    raise ConfigurationError(
-        ErrorCode.HOST_NOT_FOUND,
-        f"There is no host {target.host!r}.",
-        remedy="Check the field host, and the DNS.",
-    )
+    return addresses_of(target.host, target.port, deadline.until)

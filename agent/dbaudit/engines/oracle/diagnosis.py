@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterator
 
-from dbaudit.core.database import SslMode
+from dbaudit.core.database import SslMode, Target
 from dbaudit.core.report import Diagnosis, DiagnosisStatus, TestReport
+from dbaudit.engine.findings import encryption, failed, ok, skipped, warning
 from dbaudit.engines.oracle.connection import ServerConnection
 from dbaudit.engines.oracle.failures import endpoint, quoted
-from dbaudit.engines.oracle.findings import failed, ok, skipped, warning
 from dbaudit.engines.oracle.health import measure_latency_ms
 from dbaudit.engines.oracle.rights import ROOT, Rights, read_rights
 from dbaudit.engines.oracle.settings import Settings, read_settings
@@ -53,7 +52,7 @@ def _diagnose(connection: ServerConnection, rights: Rights, settings: Settings) 
         "connection", f"Logged in to {endpoint(target)}, container {rights.container}, as {rights.user}."
     )
     yield _server_version(settings)
-    yield _encryption(connection)
+    yield _encryption(target)
     yield _least_privilege(rights)
     yield _container(rights)
     yield _trail(rights)
@@ -87,26 +86,12 @@ def _server_version(settings: Settings) -> Diagnosis:
     return ok(code, f"{settings.version} is supported.")
 
 
-def _encryption(connection: ServerConnection) -> Diagnosis:
-    code = "encryption"
-    target = connection.target
-    if target.ssl_mode is not SslMode.DISABLE:
-        return ok(code, f"The connection is encrypted (ssl_mode {target.ssl_mode.value}).")
-    if target.host == "localhost" or _is_loopback(target.host):
-        return ok(code, "The connection does not leave this host.")
-    return warning(
-        code,
-        "The connection is not encrypted: the audit records cross the network in clear.",
-        "Set ssl_mode to verify-full, with the authority's certificate in ssl_ca, and the port to one at "
-        "which the listener takes TCPS.",
+def _encryption(target: Target) -> Diagnosis:
+    return encryption(
+        target,
+        tls_in_use=target.ssl_mode is not SslMode.DISABLE,
+        besides=", and the port to one at which the listener takes TCPS",
     )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _least_privilege(rights: Rights) -> Diagnosis:

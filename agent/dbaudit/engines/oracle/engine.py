@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from dbaudit.core.database import Target
-from dbaudit.core.errors import ConfigurationError, ErrorCode
 from dbaudit.core.statements import Dialect
 from dbaudit.engine.base import Capability, Decoded, DriverStatus, Engine, Session
+from dbaudit.engine.drivers import require_driver
 from dbaudit.engines.oracle.options import OPTIONS_SCHEMA
 
 
@@ -40,13 +40,7 @@ class OracleEngine(Engine):
         return DriverStatus("oracledb", version=oracledb.__version__)
 
     def open(self, target: Target) -> Session:
-        problem = self.driver_status().problem
-        if problem is not None:
-            raise ConfigurationError(
-                ErrorCode.DRIVER_MISSING,
-                f"The driver of Oracle Database cannot be used: {problem}",
-                remedy="pip install 'dbaudit[oracle]'",
-            )
+        require_driver(self)
         from dbaudit.engines.oracle.session import OracleSession
 
         return OracleSession.open(target)

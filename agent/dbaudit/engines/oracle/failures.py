@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 from dbaudit.core.database import SslMode, Target
 from dbaudit.core.errors import ConfigurationError, DbauditError, ErrorCode, TransientError
-from dbaudit.core.secret import HIDDEN
+from dbaudit.engine import network
+from dbaudit.engine.words import one_line
 
 
 class _Meaning(NamedTuple):
@@ -24,8 +25,8 @@ class _Meaning(NamedTuple):
 
 
 def endpoint(target: Target) -> str:
-    """Where the server is, in words."""
-    return f"{target.host}, port {target.port}"
+    """The server as people write it."""
+    return network.place_of(target.host, target.port)
 
 
 def quoted(name: str) -> str:
@@ -210,11 +211,7 @@ def wrong_protocol(target: Target, speaker: str) -> DbauditError:
             f"What listens on {endpoint(target)} wants TLS, and ssl_mode is {target.ssl_mode.value}.",
             remedy="Set ssl_mode to verify-full, with the authority's certificate in ssl_ca.",
         )
-    return ConfigurationError(
-        ErrorCode.WRONG_PROTOCOL,
-        f"What listens on {endpoint(target)} is {speaker}, not an Oracle listener.",
-        remedy="Check host and port.",
-    )
+    return network.wrong_protocol(endpoint(target), speaker, "an Oracle listener")
 
 
 def silence(target: Target) -> DbauditError:
@@ -268,10 +265,7 @@ def oracle_number(error: BaseException) -> int | None:
 
 def shown(target: Target, words: str) -> str:
     """The words of a server or a driver in one printable line, without the password."""
-    words = words.partition("\nHelp:")[0]
-    line = "".join(c if c.isprintable() else "?" for c in " ".join(words.split()))[:500]
-    password = target.password.reveal()
-    return line.replace(password, HIDDEN) if password else line
+    return one_line(words.partition("\nHelp:")[0], target)
 
 
 def _raised(meaning: _Meaning, target: Target) -> DbauditError:
@@ -290,15 +284,8 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 def _network_failure(target: Target, error: BaseException) -> DbauditError | None:
     for cause in _causes(error):
-        if isinstance(cause, UnicodeError):
-            return _no_such_host(target)
-        if isinstance(cause, socket.gaierror):
-            if cause.errno == socket.EAI_AGAIN:
-                return TransientError(
-                    ErrorCode.HOST_NOT_FOUND,
-                    f"The name server could not say where {target.host!r} is just now.",
-                )
-            return _no_such_host(target)
+        if isinstance(cause, UnicodeError | socket.gaierror):
+            return network.unknown_host(target.host, cause)
         if isinstance(cause, ssl.SSLCertVerificationError):
             return _certificate_failure(target)
         if isinstance(cause, ssl.SSLError):
@@ -328,14 +315,6 @@ def _network_failure(target: Target, error: BaseException) -> DbauditError | Non
                 remedy="Check host, routes and firewalls.",
             )
     return None
-
-
-def _no_such_host(target: Target) -> DbauditError:
-    return ConfigurationError(
-        ErrorCode.HOST_NOT_FOUND,
-        f"There is no host {target.host!r}.",
-        remedy="Check the field host, and the DNS.",
-    )
 
 
 def _not_tls(target: Target) -> DbauditError:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import statistics
-import time
-
 from dbaudit.core.clock import now_us
 from dbaudit.core.report import CheckStatus, Health, judge_latency
+from dbaudit.engine.measuring import median_latency_ms
 from dbaudit.engines.oracle.connection import ServerConnection
 from dbaudit.engines.oracle.rights import read_rights
 
 PING = "SELECT 1 FROM dual"
-_ROUND_TRIPS = 5
 
 
 def measure(connection: ServerConnection) -> Health:
@@ -32,10 +29,5 @@ def measure(connection: ServerConnection) -> Health:
 
 
 def measure_latency_ms(connection: ServerConnection) -> float:
-    """The median of five round trips of a trivial statement, in milliseconds."""
-    durations: list[float] = []
-    while len(durations) < _ROUND_TRIPS:
-        started = time.perf_counter()
-        connection.value(PING)
-        durations.append((time.perf_counter() - started) * 1000)
-    return statistics.median(durations)
+    """The median of a few round trips, in milliseconds."""
+    return median_latency_ms(lambda: connection.value(PING))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import socket
 import time
 
+from dbaudit.engine.network import speaker_of
+
 PROBE_SECONDS = 1.0
 
 # A packet of the network layer (TNS): length, checksum, type, flags, checksum. The types are those that a
@@ -25,7 +27,7 @@ def what_answers(host: str, port: int, timeout_seconds: float) -> str | None:
     heard = _heard(host, port, timeout_seconds)
     if len(heard) < 8 or (heard[4] in _ANSWERS and 8 <= int.from_bytes(heard[:2], "big") <= 4096):
         return "a server that wants TLS" if heard[:1] == b"\x15" else None
-    return _known(heard)
+    return speaker_of(heard)
 
 
 def _heard(host: str, port: int, timeout_seconds: float) -> bytes:
@@ -42,15 +44,3 @@ def _heard(host: str, port: int, timeout_seconds: float) -> bytes:
                 return probe.recv(128)
     except OSError:
         return b""
-
-
-def _known(heard: bytes) -> str:
-    if heard.startswith(b"SSH-"):
-        return "an SSH server"
-    if heard.startswith(b"HTTP/"):
-        return "a web server"
-    if heard[3] == 0 and heard[4] in (0x0A, 0xFF):
-        return "a MySQL or MariaDB server"
-    if heard.startswith((b"220", b"+OK", b"* OK")):
-        return "a mail or file server"
-    return "a server that speaks another protocol"

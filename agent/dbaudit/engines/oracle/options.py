@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import StrEnum
 from typing import Annotated, Any
 
 import msgspec
 
-from dbaudit.core.errors import ConfigurationError, ErrorCode, FieldError
+from dbaudit.engine.options import StartFrom, read_options, start_from_schema
 
 LONGEST_WINDOW_MINUTES = 120
-
-
-class StartFrom(StrEnum):
-    """What of the trail is read when the database is new to the agent."""
-
-    NOW = "now"
-    BEGINNING = "beginning"
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -29,28 +21,16 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Options:
         """Raises ConfigurationError naming the option that is wrong."""
-        try:
-            return msgspec.convert(dict(given), cls)
-        except msgspec.ValidationError as error:
-            raise ConfigurationError(
-                ErrorCode.VALIDATION_FAILED,
-                f"The engine's options are wrong: {error}",
-                details=[FieldError("/audit_options/engine", str(error))],
-            ) from None
+        return read_options(given, cls)
 
 
 OPTIONS_SCHEMA: Mapping[str, Any] = {
     "type": "object",
     "additionalProperties": False,
     "properties": {
-        "start_from": {
-            "enum": [start.value for start in StartFrom],
-            "default": StartFrom.NOW.value,
-            "description": (
-                "What is read of a database that is new to the agent: `now` only what is recorded from now "
-                "on, `beginning` everything that the unified audit trail still holds."
-            ),
-        },
+        "start_from": start_from_schema(
+            now="what is recorded", beginning="everything that the unified audit trail still holds"
+        ),
         "late_rows_minutes": {
             "type": "integer",
             "minimum": 1,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import msgspec
 
-from dbaudit.core.errors import ConfigurationError, ErrorCode
+from dbaudit.engine import cursors
 from dbaudit.engine.base import Cursor
 
 _CURSOR_VERSION = 1
@@ -41,22 +41,11 @@ class Position(msgspec.Struct, frozen=True, kw_only=True):
 
 def understood(cursor: Cursor) -> Position:
     """The position that a stored cursor holds. Raises ConfigurationError for one of another engine."""
-    version = cursor.get("v")
-    if isinstance(version, int) and version > _CURSOR_VERSION:
-        raise ConfigurationError(
-            ErrorCode.CURSOR_INVALID,
-            f"The stored cursor has the form {version}, which this version of dbaudit does not know.",
-            remedy="Upgrade dbaudit.",
-        )
+    position = cursors.understood(cursor, Position, _CURSOR_VERSION)
     try:
-        position = msgspec.convert(cursor, Position)
         numbers = [int(minute) for minute in position.minutes]
-    except (msgspec.ValidationError, ValueError):
-        position, numbers = None, []
-    if position is None or position.v != _CURSOR_VERSION or min([position.front_us, *numbers], default=0) < 0:
-        raise ConfigurationError(
-            ErrorCode.CURSOR_INVALID,
-            "The stored cursor is not one of this engine's.",
-            remedy="Declare the database anew, to begin again.",
-        )
+    except ValueError:
+        raise cursors.not_ours() from None
+    if min([position.front_us, *numbers]) < 0:
+        raise cursors.not_ours()
     return position

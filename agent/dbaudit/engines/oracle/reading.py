@@ -14,9 +14,10 @@ import msgspec
 from dbaudit.core.errors import ConfigurationError
 from dbaudit.core.event import AuditEvent, gap
 from dbaudit.engine.base import Chunk, Cursor
+from dbaudit.engine.options import StartFrom
 from dbaudit.engines.oracle.connection import Result, ServerConnection
 from dbaudit.engines.oracle.failures import user_of
-from dbaudit.engines.oracle.options import Options, StartFrom
+from dbaudit.engines.oracle.options import Options
 from dbaudit.engines.oracle.position import MINUTE_US, Position, understood
 from dbaudit.engines.oracle.trail import (
     ROWS_A_QUERY,

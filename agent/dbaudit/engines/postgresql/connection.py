@@ -15,9 +15,11 @@ from psycopg.conninfo import make_conninfo
 from psycopg.pq.abc import PGconn
 
 from dbaudit.core.database import Target
-from dbaudit.core.errors import ConfigurationError, DbauditError, ErrorCode, FieldError, TransientError
+from dbaudit.core.errors import ConfigurationError, DbauditError, ErrorCode, TransientError
+from dbaudit.engine.fields import refuse_nul
+from dbaudit.engine.network import addresses_of, wrong_protocol
 from dbaudit.engines.postgresql.failures import endpoint, login_failure, statement_failure
-from dbaudit.engines.postgresql.network import GREETING_SECONDS, addresses_of, first_speaker
+from dbaudit.engines.postgresql.network import GREETING_SECONDS, first_speaker
 from dbaudit.engines.postgresql.tls import NOWHERE, tls_parameters
 
 OLDEST_VERSION = 110000
@@ -113,8 +115,8 @@ def connect(target: Target) -> ServerConnection:
     """
     greeting_seconds = min(GREETING_SECONDS, _GREETING_SHARE * target.connect_timeout_seconds)
     deadline = time.monotonic() + target.connect_timeout_seconds - greeting_seconds
-    _refuse_nul(target)
-    addresses = addresses_of(target, deadline)
+    refuse_nul(target, "PostgreSQL")
+    addresses = _addresses_of(target, deadline)
     with tls_parameters(target) as tls:
         for untried, address in zip(range(len(addresses), 0, -1), addresses, strict=True):
             now = time.monotonic()
@@ -130,12 +132,15 @@ def connect(target: Target) -> ServerConnection:
                 speaker = first_speaker(address, target.port, greeting_seconds)
                 if speaker is None:
                     raise
-                raise ConfigurationError(
-                    ErrorCode.WRONG_PROTOCOL,
-                    f"What listens on {endpoint(target)} is {speaker}, not PostgreSQL.",
-                    remedy="Check host and port.",
-                ) from None
+                raise wrong_protocol(endpoint(target), speaker, "PostgreSQL") from None
     return ServerConnection(_usable(pgconn, target), target)
+
+
+def _addresses_of(target: Target, deadline: float) -> list[str | None]:
+    """Those of the host in the resolver's order; None for a socket in the file system."""
+    if target.host.startswith("/"):
+        return [None]
+    return [str(address[0]) for _family, address in addresses_of(target.host, target.port, deadline)]
 
 
 _PERHAPS_ANOTHER_PROTOCOL = frozenset(
@@ -232,17 +237,6 @@ def _conninfo(target: Target, tls: dict[str, str], address: str | None) -> str:
     }
     known = {option.keyword.decode() for option in pq.Conninfo.get_defaults()}
     return make_conninfo("", **{name: value for name, value in parameters.items() if name in known})
-
-
-def _refuse_nul(target: Target) -> None:
-    fields = {"host": target.host, "database": target.database, "username": target.username}
-    for field, value in {**fields, "password": target.password.reveal()}.items():
-        if "\0" in value:
-            raise ConfigurationError(
-                ErrorCode.VALIDATION_FAILED,
-                f"{field} holds the character NUL, which PostgreSQL cannot be sent.",
-                details=[FieldError(f"/{field}", "must not hold the character NUL")],
-            )
 
 
 def _silence(target: Target, *, reached: bool) -> TransientError:

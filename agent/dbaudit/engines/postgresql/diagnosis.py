@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import grp
-import ipaddress
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from dbaudit.core.errors import ConfigurationError
 from dbaudit.core.report import Diagnosis, DiagnosisStatus, TestReport
+from dbaudit.engine.findings import encryption, failed, ok, skipped, warning
 from dbaudit.engines.postgresql import log_checks, statement_checks
 from dbaudit.engines.postgresql.connection import ServerConnection
 from dbaudit.engines.postgresql.failures import endpoint, quoted
-from dbaudit.engines.postgresql.findings import failed, ok, set_and_reload, skipped, warning
 from dbaudit.engines.postgresql.health import measure_latency_ms
 from dbaudit.engines.postgresql.options import LogFormat, LogSource, Options
+from dbaudit.engines.postgresql.remedies import set_and_reload
 from dbaudit.engines.postgresql.rights import Rights, read_rights
 from dbaudit.engines.postgresql.settings import LogSettings, read_settings
 
@@ -48,7 +48,7 @@ def _diagnose(connection: ServerConnection, rights: Rights, settings: LogSetting
     place = f"{endpoint(connection.target)}, database {rights.database}"
     yield ok("connection", f"Logged in to {place}, as {rights.role}.")
     yield _server_version(connection, settings)
-    yield _encryption(connection)
+    yield encryption(connection.target, tls_in_use=connection.tls_in_use)
     yield _least_privilege(rights)
     for name, (there, grant) in rights.needed(settings.source).items():
         code = f"permission_{name}"
@@ -101,27 +101,6 @@ def _server_version(connection: ServerConnection, settings: LogSettings) -> Diag
     if settings.major > NEWEST_MAJOR:
         return warning(code, f"PostgreSQL {settings.version} is newer than what was tried here.", None)
     return ok(code, f"PostgreSQL {settings.version} is supported.")
-
-
-def _encryption(connection: ServerConnection) -> Diagnosis:
-    code = "encryption"
-    host = connection.target.host
-    if connection.tls_in_use:
-        return ok(code, f"The connection is encrypted (ssl_mode {connection.target.ssl_mode.value}).")
-    if host.startswith("/") or host == "localhost" or _is_loopback(host):
-        return ok(code, "The connection does not leave this host.")
-    return warning(
-        code,
-        "The connection is not encrypted: the audit records cross the network in clear.",
-        "Set ssl_mode to verify-full, with the authority's certificate in ssl_ca.",
-    )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _least_privilege(rights: Rights) -> Diagnosis:

@@ -11,14 +11,15 @@ from psycopg import sql
 
 from dbaudit.core.database import SslMode, Target
 from dbaudit.core.errors import ConfigurationError, DbauditError, ErrorCode, TransientError
-from dbaudit.core.secret import HIDDEN
+from dbaudit.engine.network import place_of
+from dbaudit.engine.words import one_line
 
 
 def endpoint(target: Target) -> str:
     """The server as people write it."""
     if target.host.startswith("/"):
         return f"{target.host}/.s.PGSQL.{target.port}"
-    return f"[{target.host}]:{target.port}" if ":" in target.host else f"{target.host}:{target.port}"
+    return place_of(target.host, target.port)
 
 
 def quoted(name: str) -> str:
@@ -212,14 +213,14 @@ def login_failure(target: Target, words: str, *, password_used: bool) -> Dbaudit
 
     ``password_used`` says that the server had asked for the password and got it.
     """
-    words = _one_line(words)
+    words = " ".join(words.split())
     for meaning in _LOGIN_FAILURES:
         if meaning.pattern.search(words):
             kind = TransientError if meaning.transient else ConfigurationError
             return kind(meaning.code, meaning.message(target), remedy=meaning.remedy(target))
     # Most likely a message in another language. Before it asks for a password a server refuses what passes
     # (it starts up, it is full); after that it refuses the password, the role or the database.
-    words = _without_secrets(target, _LIBPQ_PREFIX.sub("", words))
+    words = one_line(_LIBPQ_PREFIX.sub("", words), target)
     message = f"{endpoint(target)} refused the log-in: {words}"
     if password_used:
         return ConfigurationError(
@@ -244,7 +245,7 @@ def statement_failure(target: Target, error: psycopg.Error) -> DbauditError:
             f"{endpoint(target)} did not finish a statement within "
             f"{target.statement_timeout_seconds:g} seconds.",
         )
-    words = _without_secrets(target, _one_line(error.diag.message_primary or str(error)))
+    words = one_line(error.diag.message_primary or str(error), target)
     if state == "42501":
         return ConfigurationError(
             ErrorCode.PERMISSION_MISSING, f"{target.username!r} lacks a right on {endpoint(target)}: {words}"
@@ -253,13 +254,3 @@ def statement_failure(target: Target, error: psycopg.Error) -> DbauditError:
     if state.startswith(_PASSING):
         return TransientError(ErrorCode.CONNECTION_LOST, message)
     return ConfigurationError(ErrorCode.SERVER_NOT_SUPPORTED, message)
-
-
-def _one_line(words: str) -> str:
-    line = " ".join(words.split())
-    return "".join(c if c.isprintable() else "?" for c in line)[:500]
-
-
-def _without_secrets(target: Target, words: str) -> str:
-    password = target.password.reveal()
-    return words.replace(password, HIDDEN) if password else words

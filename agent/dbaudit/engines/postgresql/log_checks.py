@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 
 from dbaudit.core.report import Diagnosis
-from dbaudit.engines.postgresql.findings import failed, ok, set_and_reload, set_system, warning
+from dbaudit.engine.findings import failed, ok, warning
 from dbaudit.engines.postgresql.messages import LANGUAGES
 from dbaudit.engines.postgresql.options import LogFormat
+from dbaudit.engines.postgresql.remedies import set_and_reload, set_system
 from dbaudit.engines.postgresql.settings import CONNECTION_ASPECTS, LogSettings
 from dbaudit.engines.postgresql.times import is_known
 

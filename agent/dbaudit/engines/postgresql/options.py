@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from dbaudit.core.errors import ConfigurationError, ErrorCode, FieldError
+from dbaudit.engine.options import StartFrom, read_options, start_from_schema, wrong_option
 
 
 class LogSource(StrEnum):
@@ -27,13 +27,6 @@ class LogFormat(StrEnum):
     CSVLOG = "csvlog"
 
 
-class StartFrom(StrEnum):
-    """What of the log is read when the database is new to the agent."""
-
-    NOW = "now"
-    BEGINNING = "beginning"
-
-
 class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The options of one database; OPTIONS_SCHEMA describes them."""
 
@@ -45,16 +38,13 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Options:
         """Raises ConfigurationError naming the option that is wrong."""
-        try:
-            options = msgspec.convert(dict(given), cls)
-        except msgspec.ValidationError as error:
-            raise _wrong("", str(error)) from None
+        options = read_options(given, cls)
         if options.log_directory is not None and not options.log_directory.startswith("/"):
-            raise _wrong(
+            raise wrong_option(
                 "/log_directory", "must be an absolute path, such as /var/lib/postgresql/17/main/log"
             )
         if options.log_directory is not None and options.log_source is LogSource.REMOTE:
-            raise _wrong(
+            raise wrong_option(
                 "/log_directory", "is for log_source local; remotely the server says where its log is"
             )
         return options
@@ -89,21 +79,8 @@ OPTIONS_SCHEMA: Mapping[str, Any] = {
                 "what the server says, for a directory that is mounted elsewhere."
             ),
         },
-        "start_from": {
-            "enum": [start.value for start in StartFrom],
-            "default": StartFrom.NOW.value,
-            "description": (
-                "What is read of a database that is new to the agent: `now` only what is logged from now on, "
-                "`beginning` every log file that the server still keeps."
-            ),
-        },
+        "start_from": start_from_schema(
+            now="what is logged", beginning="every log file that the server still keeps"
+        ),
     },
 }
-
-
-def _wrong(pointer: str, message: str) -> ConfigurationError:
-    return ConfigurationError(
-        ErrorCode.VALIDATION_FAILED,
-        f"The engine's options are wrong: {pointer.lstrip('/')} {message}".replace(":  ", ": "),
-        details=[FieldError(f"/audit_options/engine{pointer}", message)],
-    )

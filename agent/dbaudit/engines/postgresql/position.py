@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from dbaudit.core.errors import ConfigurationError, ErrorCode
+from dbaudit.engine import cursors
 from dbaudit.engine.base import Cursor
 from dbaudit.engines.postgresql.files import HEAD_BYTES, LogFile, Portion
 from dbaudit.engines.postgresql.records import LogFileFormat
@@ -84,21 +84,7 @@ def fingerprint(head: bytes, length: int) -> str:
 
 def understood(cursor: Cursor) -> Position:
     """The position that a stored cursor holds. Raises ConfigurationError for one of another engine."""
-    version = cursor.get("v")
-    if isinstance(version, int) and version > _CURSOR_VERSION:
-        raise ConfigurationError(
-            ErrorCode.CURSOR_INVALID,
-            f"The stored cursor has the form {version}, which this version of dbaudit does not know.",
-            remedy="Upgrade dbaudit.",
-        )
-    try:
-        position = msgspec.convert(cursor, Position)
-    except msgspec.ValidationError:
-        position = None
-    if position is None or position.v != _CURSOR_VERSION or position.offset < 0 or position.head_bytes < 0:
-        raise ConfigurationError(
-            ErrorCode.CURSOR_INVALID,
-            "The stored cursor is not one of this engine's.",
-            remedy="Declare the database anew, to begin again.",
-        )
+    position = cursors.understood(cursor, Position, _CURSOR_VERSION)
+    if position.offset < 0 or position.head_bytes < 0:
+        raise cursors.not_ours()
     return position

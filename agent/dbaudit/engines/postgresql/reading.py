@@ -13,10 +13,11 @@ from dbaudit.core.clock import now_us
 from dbaudit.core.errors import ConfigurationError, ErrorCode
 from dbaudit.core.event import AuditEvent, gap
 from dbaudit.engine.base import Chunk, Cursor
+from dbaudit.engine.options import StartFrom
 from dbaudit.engines.postgresql.connection import ServerConnection
 from dbaudit.engines.postgresql.files import LocalLogFiles, LogFile, LogFiles, Portion, RemoteLogFiles, Stamps
 from dbaudit.engines.postgresql.holdback import Place, Tail, tail
-from dbaudit.engines.postgresql.options import LogFormat, LogSource, Options, StartFrom
+from dbaudit.engines.postgresql.options import LogFormat, LogSource, Options
 from dbaudit.engines.postgresql.position import Position, understood
 from dbaudit.engines.postgresql.records import (
     KEPT_BYTES,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dbaudit.core.report import Diagnosis
+from dbaudit.engine.findings import ok, skipped, warning
 from dbaudit.engines.postgresql.failures import quoted
-from dbaudit.engines.postgresql.findings import ok, set_and_reload, set_system, skipped, warning
+from dbaudit.engines.postgresql.remedies import set_and_reload, set_system
 from dbaudit.engines.postgresql.rights import FILE_SETTINGS_GRANTS, Rights
 from dbaudit.engines.postgresql.settings import LogSettings, Override
 

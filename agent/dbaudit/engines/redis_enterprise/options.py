@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from dbaudit.core.db_conns import LONGEST_SOCKET_PATH, AuditProtocol
-from dbaudit.core.errors import ConfigurationError, ErrorCode, FieldError
+from dbaudit.engine.options import read_options, wrong_option
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -32,18 +32,19 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Options:
         """Raises ConfigurationError naming the option that is wrong."""
-        try:
-            options = msgspec.convert(dict(given), cls)
-        except msgspec.ValidationError as error:
-            raise _wrong("", str(error)) from None
+        options = read_options(given, cls)
         if options.protocol is AuditProtocol.LOCAL:
             _check_socket_path(options.socket_path)
         elif options.socket_path is not None:
-            raise _wrong("/socket_path", "is for protocol local; with TCP, host and port say where to listen")
+            raise wrong_option(
+                "/socket_path", "is for protocol local; with TCP, host and port say where to listen"
+            )
         if not 1 <= options.max_connections <= _MOST_CONNECTIONS:
-            raise _wrong("/max_connections", f"must be from 1 to {_MOST_CONNECTIONS}")
+            raise wrong_option("/max_connections", f"must be from 1 to {_MOST_CONNECTIONS}")
         if not _LEAST_RECORD_BYTES <= options.max_record_bytes <= _MOST_RECORD_BYTES:
-            raise _wrong("/max_record_bytes", f"must be from {_LEAST_RECORD_BYTES} to {_MOST_RECORD_BYTES}")
+            raise wrong_option(
+                "/max_record_bytes", f"must be from {_LEAST_RECORD_BYTES} to {_MOST_RECORD_BYTES}"
+            )
         options.networks()
         return options
 
@@ -54,7 +55,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             try:
                 networks.append(ipaddress.ip_network(text))
             except ValueError as error:
-                raise _wrong(f"/allowed_addresses/{place}", f"is no address or CIDR: {error}") from None
+                raise wrong_option(f"/allowed_addresses/{place}", f"is no address or CIDR: {error}") from None
         return tuple(networks)
 
 
@@ -112,18 +113,10 @@ OPTIONS_SCHEMA: Mapping[str, Any] = {
 
 def _check_socket_path(path: str | None) -> None:
     if path is None:
-        raise _wrong("/socket_path", "is missing; protocol local needs it")
+        raise wrong_option("/socket_path", "is missing; protocol local needs it")
     if not path.startswith("/"):
-        raise _wrong("/socket_path", "must be an absolute path, such as /run/dbaudit/db_conns.sock")
+        raise wrong_option("/socket_path", "must be an absolute path, such as /run/dbaudit/db_conns.sock")
     if "\0" in path or len(path.encode("utf-8", "surrogatepass")) > LONGEST_SOCKET_PATH:
-        raise _wrong(
+        raise wrong_option(
             "/socket_path", f"must have no character NUL and {LONGEST_SOCKET_PATH} bytes at the most"
         )
-
-
-def _wrong(pointer: str, message: str) -> ConfigurationError:
-    return ConfigurationError(
-        ErrorCode.VALIDATION_FAILED,
-        f"The engine's options are wrong: {pointer.lstrip('/')} {message}".replace(":  ", ": "),
-        details=[FieldError(f"/audit_options/engine{pointer}", message)],
-    )

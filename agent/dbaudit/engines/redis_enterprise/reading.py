@@ -14,8 +14,8 @@ from typing import Any
 import msgspec
 
 from dbaudit.core.clock import now_us
-from dbaudit.core.errors import ConfigurationError, ErrorCode
 from dbaudit.core.event import AuditEvent, gap
+from dbaudit.engine import cursors
 from dbaudit.engine.base import Chunk, Cursor
 from dbaudit.engines.redis_enterprise.clients import Clients
 from dbaudit.engines.redis_enterprise.framing import Piece, split
@@ -197,16 +197,4 @@ def _unread(listener: Listener, delivery: Delivery, at_us: int) -> AuditEvent:
 
 
 def _understood(cursor: Cursor) -> _Position:
-    try:
-        position = msgspec.convert(cursor, _Position)
-    except msgspec.ValidationError:
-        raise ConfigurationError(
-            ErrorCode.CURSOR_INVALID, "The stored cursor is not one of this engine's."
-        ) from None
-    if position.v != _CURSOR_VERSION:
-        raise ConfigurationError(
-            ErrorCode.CURSOR_INVALID,
-            f"The stored cursor has the form {position.v}, which this version of dbaudit does not know.",
-            remedy="Upgrade dbaudit.",
-        )
-    return position
+    return cursors.understood(cursor, _Position, _CURSOR_VERSION)

@@ -13,6 +13,7 @@ import pyodbc
 from dbaudit.core.database import SslMode, Target
 from dbaudit.core.errors import ConfigurationError, ErrorCode, FieldError
 from dbaudit.engine.certificates import check_certificates
+from dbaudit.engine.fields import refuse_nul
 from dbaudit.engines.sqlserver import freetds
 from dbaudit.engines.sqlserver.drivers import Family, OdbcDriver, driver_for
 from dbaudit.engines.sqlserver.failures import broken_login, refused_login, statement_failure
@@ -220,11 +221,4 @@ def _check(target: Target) -> None:
             details=[FieldError("/ssl_cert", "must be left out for SQL Server")],
             remedy="Leave ssl_cert and ssl_key out.",
         )
-    fields = {"host": target.host, "database": target.database, "username": target.username}
-    for field, value in {**fields, "password": target.password.reveal()}.items():
-        if "\0" in value:
-            raise ConfigurationError(
-                ErrorCode.VALIDATION_FAILED,
-                f"{field} holds the character NUL, which SQL Server cannot be sent.",
-                details=[FieldError(f"/{field}", "must not hold the character NUL")],
-            )
+    refuse_nul(target, "SQL Server")

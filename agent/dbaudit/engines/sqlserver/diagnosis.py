@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterator
 
 from dbaudit.core.database import SslMode
 from dbaudit.core.errors import ConfigurationError, ErrorCode
 from dbaudit.core.report import Diagnosis, DiagnosisStatus, TestReport
+from dbaudit.engine.findings import encryption, failed, ok, skipped, warning
 from dbaudit.engines.sqlserver import facts as versions
 from dbaudit.engines.sqlserver.connection import ServerConnection
 from dbaudit.engines.sqlserver.facts import ServerFacts
 from dbaudit.engines.sqlserver.files import FilesGoneError, TrailFiles
-from dbaudit.engines.sqlserver.findings import failed, ok, quoted, skipped, warning
 from dbaudit.engines.sqlserver.health import lowest_free_ratio, measure_latency_ms
 from dbaudit.engines.sqlserver.kinds import Kind
+from dbaudit.engines.sqlserver.names import quoted
 from dbaudit.engines.sqlserver.options import Options, Source
 from dbaudit.engines.sqlserver.recorded import recorded_by_audits, recorded_by_session
 from dbaudit.engines.sqlserver.rights import Right, Rights, read_rights
@@ -76,16 +76,7 @@ def _of_the_connection(
         f"through {connection.driver_name}.",
     )
     yield _server_version(facts)
-    if target.ssl_mode is not SslMode.DISABLE:
-        yield ok("encryption", f"The connection is encrypted (ssl_mode {target.ssl_mode.value}).")
-    elif target.host == "localhost" or _is_loopback(target.host):
-        yield ok("encryption", "The connection does not leave this host.")
-    else:
-        yield warning(
-            "encryption",
-            "The connection is not encrypted: the audit records cross the network in clear.",
-            "Set ssl_mode to verify-full, with the authority's certificate in ssl_ca.",
-        )
+    yield encryption(target, tls_in_use=target.ssl_mode is not SslMode.DISABLE)
     yield _least_privilege(rights)
     yield _own_activity(facts)
 
@@ -254,10 +245,3 @@ def _disk(connection: ServerConnection, rights: Rights) -> Diagnosis:
     if ratio is None:
         return skipped(code, f"the right {rights.see_state.name} is missing")
     return ok(code, f"The fullest volume with files of databases has {ratio:.0%} free.")
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from dbaudit.core.database import Target
-from dbaudit.core.errors import ConfigurationError, ErrorCode
 from dbaudit.core.statements import Dialect
 from dbaudit.engine.base import Capability, Decoded, DriverStatus, Engine, Session
+from dbaudit.engine.drivers import require_driver
 from dbaudit.engines.sqlserver.options import OPTIONS_SCHEMA
 
 DRIVER_REMEDY = (
@@ -46,13 +46,7 @@ class SQLServerEngine(Engine):
         return DriverStatus("pyodbc", version=pyodbc.version)
 
     def open(self, target: Target) -> Session:
-        problem = self.driver_status().problem
-        if problem is not None:
-            raise ConfigurationError(
-                ErrorCode.DRIVER_MISSING,
-                f"The driver of SQL Server cannot be used: {problem}",
-                remedy=DRIVER_REMEDY,
-            )
+        require_driver(self, DRIVER_REMEDY)
         from dbaudit.engines.sqlserver.session import SQLServerSession
 
         return SQLServerSession.open(target)

@@ -10,8 +10,8 @@ import pyodbc
 
 from dbaudit.core.database import Target
 from dbaudit.core.errors import ConfigurationError, DbauditError, ErrorCode, TransientError
-from dbaudit.core.secret import HIDDEN
-from dbaudit.engines.sqlserver.findings import quoted
+from dbaudit.engine.words import one_line
+from dbaudit.engines.sqlserver.names import quoted
 from dbaudit.engines.sqlserver.tds import endpoint
 
 _NUMBER = re.compile(r"\((-?\d+)\)")
@@ -181,7 +181,4 @@ def _words(error: pyodbc.Error) -> str:
 
 
 def _shown(target: Target, error: pyodbc.Error) -> str:
-    words = " ".join(_FUNCTION.sub(" ", _ORIGIN.sub("", _words(error))).split())
-    words = "".join(c if c.isprintable() else "?" for c in words)[:500]
-    password = target.password.reveal()
-    return words.replace(password, HIDDEN) if password else words
+    return one_line(_FUNCTION.sub(" ", _ORIGIN.sub("", _words(error))), target)

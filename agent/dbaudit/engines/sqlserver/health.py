@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import statistics
-import time
-
 from dbaudit.core.clock import now_us
 from dbaudit.core.errors import ConfigurationError
 from dbaudit.core.report import CheckStatus, Health, judge_disk, judge_latency
+from dbaudit.engine.measuring import median_latency_ms
 from dbaudit.engines.sqlserver.connection import ServerConnection
 from dbaudit.engines.sqlserver.options import Options
 from dbaudit.engines.sqlserver.rights import Rights, read_rights
 from dbaudit.engines.sqlserver.trails import chosen_kind, trails_of
 
-_ROUND_TRIPS = 5
 _VOLUMES = """
     SELECT DISTINCT v.volume_mount_point, v.total_bytes, v.available_bytes
     FROM sys.master_files AS f CROSS APPLY sys.dm_os_volume_stats(f.database_id, f.file_id) AS v
@@ -37,13 +34,8 @@ def measure(connection: ServerConnection, options: Options) -> Health:
 
 
 def measure_latency_ms(connection: ServerConnection) -> float:
-    """The median of five round trips of a trivial statement, in milliseconds."""
-    durations: list[float] = []
-    while len(durations) < _ROUND_TRIPS:
-        started = time.perf_counter()
-        connection.row("SELECT 1 AS one")
-        durations.append((time.perf_counter() - started) * 1000)
-    return statistics.median(durations)
+    """The median of a few round trips, in milliseconds."""
+    return median_latency_ms(lambda: connection.row("SELECT 1 AS one"))
 
 
 def lowest_free_ratio(connection: ServerConnection, rights: Rights) -> float | None:

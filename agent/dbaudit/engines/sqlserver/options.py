@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from dbaudit.core.errors import ConfigurationError, ErrorCode, FieldError
+from dbaudit.engine.options import StartFrom, read_options, start_from_schema, wrong_option
 
 DEFAULT_EVENT_SESSION = "dbaudit"
 
@@ -19,13 +19,6 @@ class Source(StrEnum):
     AUTO = "auto"
     AUDIT = "audit"
     EXTENDED_EVENTS = "extended_events"
-
-
-class StartFrom(StrEnum):
-    """What is read when the database is new to the agent."""
-
-    NOW = "now"
-    BEGINNING = "beginning"
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -41,18 +34,15 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Options:
         """Raises ConfigurationError naming the option that is wrong."""
-        try:
-            options = msgspec.convert(dict(given), cls)
-        except msgspec.ValidationError as error:
-            raise _wrong("", str(error)) from None
+        options = read_options(given, cls)
         for name in ("audit", "event_session", "odbc_driver"):
             value = getattr(options, name)
             if value is not None and (not value or len(value) > 260 or not value.isprintable()):
-                raise _wrong(f"/{name}", "must be a name of 1 to 260 printable characters")
+                raise wrong_option(f"/{name}", "must be a name of 1 to 260 printable characters")
         if not 0 <= options.poll_seconds <= 3600:
-            raise _wrong("/poll_seconds", "must be between 0 and 3600")
+            raise wrong_option("/poll_seconds", "must be between 0 and 3600")
         if options.audit is not None and options.source is Source.EXTENDED_EVENTS:
-            raise _wrong("/audit", "is for the source audit; extended_events reads event_session")
+            raise wrong_option("/audit", "is for the source audit; extended_events reads event_session")
         return options
 
 
@@ -88,14 +78,9 @@ OPTIONS_SCHEMA: Mapping[str, Any] = {
                 "FreeTDS; FreeTDS first for what only it can do (ssl_ca, verify-ca)."
             ),
         },
-        "start_from": {
-            "enum": [start.value for start in StartFrom],
-            "default": StartFrom.NOW.value,
-            "description": (
-                "What is read of a database that is new to the agent: `now` only what is recorded from now "
-                "on, `beginning` every file that the server still keeps."
-            ),
-        },
+        "start_from": start_from_schema(
+            now="what is recorded", beginning="every file that the server still keeps"
+        ),
         "poll_seconds": {
             "type": "number",
             "minimum": 0,
@@ -108,11 +93,3 @@ OPTIONS_SCHEMA: Mapping[str, Any] = {
         },
     },
 }
-
-
-def _wrong(pointer: str, message: str) -> ConfigurationError:
-    return ConfigurationError(
-        ErrorCode.VALIDATION_FAILED,
-        f"The engine's options are wrong: {pointer.lstrip('/')} {message}".replace(":  ", ": "),
-        details=[FieldError(f"/audit_options/engine{pointer}", message)],
-    )

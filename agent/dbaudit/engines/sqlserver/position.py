@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from dbaudit.core.errors import ConfigurationError, ErrorCode
+from dbaudit.engine import cursors
 from dbaudit.engine.base import Cursor
 from dbaudit.engines.sqlserver.queries import FILE, OFFSET
 
@@ -64,12 +64,7 @@ class Progress(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @classmethod
     def of(cls, cursor: Cursor) -> Progress:
         """Raises ConfigurationError for a cursor that is none of this engine's."""
-        if cursor.get("v") != _CURSOR_VERSION:
-            raise _invalid(f"its version is {cursor.get('v')!r}, not {_CURSOR_VERSION}")
-        try:
-            return msgspec.convert(dict(cursor), cls)
-        except msgspec.ValidationError as error:
-            raise _invalid(str(error)) from None
+        return cursors.understood(cursor, cls, _CURSOR_VERSION)
 
     def cursor(self) -> Cursor:
         built: dict[str, Any] = msgspec.to_builtins(self)
@@ -86,7 +81,3 @@ class Progress(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if session in self.own:
             return self
         return msgspec.structs.replace(self, own=[*self.own, session][-_OWN_SESSIONS_KEPT:])
-
-
-def _invalid(reason: str) -> ConfigurationError:
-    return ConfigurationError(ErrorCode.CURSOR_INVALID, f"The cursor is not one of this engine: {reason}.")

@@ -11,10 +11,11 @@ from dbaudit.core.errors import ErrorCode, TransientError
 from dbaudit.core.event import AuditEvent
 from dbaudit.engine import gap
 from dbaudit.engine.base import Chunk, Cursor
+from dbaudit.engine.options import StartFrom
 from dbaudit.engines.sqlserver.facts import ServerFacts
 from dbaudit.engines.sqlserver.files import FilesGoneError, Portion, TrailFiles
 from dbaudit.engines.sqlserver.kinds import Kind
-from dbaudit.engines.sqlserver.options import Options, Source, StartFrom
+from dbaudit.engines.sqlserver.options import Options, Source
 from dbaudit.engines.sqlserver.position import OwnSession, Position, Progress
 from dbaudit.engines.sqlserver.records import Rows
 from dbaudit.engines.sqlserver.splitting import whole_records

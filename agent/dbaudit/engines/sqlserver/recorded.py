@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from dbaudit.core.report import Diagnosis
+from dbaudit.engine.findings import ok, skipped, warning
 from dbaudit.engines.sqlserver.connection import ServerConnection
 from dbaudit.engines.sqlserver.failures import ServerError
-from dbaudit.engines.sqlserver.findings import ok, quoted, skipped, warning
+from dbaudit.engines.sqlserver.names import quoted
 from dbaudit.engines.sqlserver.trails import Trail
 
 _SESSION_GROUPS = ("SUCCESSFUL_LOGIN_GROUP", "FAILED_LOGIN_GROUP", "LOGOUT_GROUP")

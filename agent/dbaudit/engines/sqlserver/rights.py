@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from dbaudit.engines.sqlserver.connection import ServerConnection
-from dbaudit.engines.sqlserver.findings import quoted
+from dbaudit.engines.sqlserver.names import quoted
 
 # From 2022 on there are finer rights beside the old ones; HAS_PERMS_BY_NAME is NULL for a right that the
 # server does not know.

@@ -13,8 +13,9 @@ import struct
 import time
 
 from dbaudit.core.database import SslMode, Target
-from dbaudit.core.errors import ConfigurationError, DbauditError, ErrorCode, TransientError
+from dbaudit.core.errors import ConfigurationError, DbauditError, ErrorCode
 from dbaudit.engine.certificates import client_context
+from dbaudit.engine.network import place_of, speaker_of, unknown_host, unreached, wrong_protocol
 
 _PRELOGIN, _RESPONSE = 0x12, 0x04
 _HEADER = struct.Struct(">BBHHBB")
@@ -24,7 +25,7 @@ _NOT_SUPPORTED = 2
 
 def endpoint(target: Target) -> str:
     """The server as people write it."""
-    return f"[{target.host}]:{target.port}" if ":" in target.host else f"{target.host}:{target.port}"
+    return place_of(target.host, target.port)
 
 
 def examine(target: Target, timeout_seconds: float) -> DbauditError | None:
@@ -32,40 +33,16 @@ def examine(target: Target, timeout_seconds: float) -> DbauditError | None:
     deadline = time.monotonic() + timeout_seconds
     try:
         connection = socket.create_connection((target.host, target.port), timeout_seconds)
-    except socket.gaierror as error:
-        return _unknown_host(target, error)
-    except UnicodeError:
-        return _unknown_host(target, socket.gaierror(socket.EAI_NONAME))
-    except ConnectionRefusedError:
-        return TransientError(
-            ErrorCode.CONNECTION_REFUSED,
-            f"Nothing listens on {endpoint(target)}, or a firewall refuses the connection.",
-            remedy="Check host and port, that the server runs, and that TCP/IP is enabled in its network "
-            "configuration.",
-        )
-    except OSError:
-        return TransientError(
-            ErrorCode.CONNECTION_TIMEOUT,
-            f"{endpoint(target)} cannot be reached over the network.",
-            remedy="Check host, port, routes and firewalls.",
-        )
+    except (socket.gaierror, UnicodeError) as error:
+        return unknown_host(target.host, error)
+    except OSError as error:
+        listening = "that TCP/IP is enabled in its network configuration"
+        return unreached(endpoint(target), error, target.connect_timeout_seconds, listening)
     with connection:
         try:
             return _talk(target, connection, deadline)
         except (TimeoutError, OSError, EOFError):
             return None
-
-
-def _unknown_host(target: Target, error: socket.gaierror) -> DbauditError:
-    if error.errno == socket.EAI_AGAIN:
-        return TransientError(
-            ErrorCode.HOST_NOT_FOUND, f"The name server could not say where {target.host!r} is just now."
-        )
-    return ConfigurationError(
-        ErrorCode.HOST_NOT_FOUND,
-        f"There is no host {target.host!r}.",
-        remedy="Check the field host, and the DNS.",
-    )
 
 
 def _talk(target: Target, connection: socket.socket, deadline: float) -> DbauditError | None:
@@ -137,22 +114,10 @@ def _bad_certificate(target: Target, error: ssl.SSLCertVerificationError) -> Con
 
 
 def _wrong_protocol(target: Target, said: bytes) -> ConfigurationError:
-    what = "a server of another kind"
-    if said.startswith(b"SSH-"):
-        what = "an SSH server"
-    elif said.startswith(b"HTTP/"):
-        what = "a web server"
-    elif said.startswith((b"N", b"S", b"E")) and len(said) < 400:
+    what = speaker_of(said) or "a server that says nothing"
+    if said.startswith((b"N", b"S", b"E")) and not said.startswith(b"SSH-") and len(said) < 400:
         what = "perhaps a PostgreSQL server"
-    elif len(said) > 5 and said[3] == 0 and said[4] in (0x0A, 0xFF):
-        what = "a MySQL or MariaDB server"
-    elif said.startswith((b"-ERR", b"-DENIED", b"-NOAUTH")):
-        what = "a Redis server"
-    return ConfigurationError(
-        ErrorCode.WRONG_PROTOCOL,
-        f"What listens on {endpoint(target)} is {what}, not SQL Server.",
-        remedy="Check host and port.",
-    )
+    return wrong_protocol(endpoint(target), what, "SQL Server")
 
 
 def _prelogin(*, encryption: int) -> bytes:

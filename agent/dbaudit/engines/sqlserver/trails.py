@@ -12,8 +12,8 @@ import msgspec
 
 from dbaudit.core.errors import ConfigurationError, ErrorCode
 from dbaudit.engines.sqlserver.connection import ServerConnection
-from dbaudit.engines.sqlserver.findings import quoted
 from dbaudit.engines.sqlserver.kinds import Kind
+from dbaudit.engines.sqlserver.names import quoted
 from dbaudit.engines.sqlserver.options import Options, Source
 from dbaudit.engines.sqlserver.rights import Rights
 

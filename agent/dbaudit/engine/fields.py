@@ -1,0 +1,18 @@
+"""Fields of a target that a server cannot be sent."""
+
+from __future__ import annotations
+
+from dbaudit.core.database import Target
+from dbaudit.core.errors import ConfigurationError, ErrorCode, FieldError
+
+
+def refuse_nul(target: Target, server: str) -> None:
+    """Raise ConfigurationError, pointing at the field, for a NUL, which ``server`` cannot be sent."""
+    fields = {"host": target.host, "database": target.database, "username": target.username}
+    for field, value in {**fields, "password": target.password.reveal()}.items():
+        if "\0" in value:
+            raise ConfigurationError(
+                ErrorCode.VALIDATION_FAILED,
+                f"{field} holds the character NUL, which {server} cannot be sent.",
+                details=[FieldError(f"/{field}", "must not hold the character NUL")],
+            )
