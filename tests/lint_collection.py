@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -21,13 +22,14 @@ LINTERS = {
     ],
     "antsibull-changelog": ["antsibull-changelog", "lint"],
 }
-RELEASE = ["antsibull-changelog", "release", "--reload-plugins"]
-NAMED = {
-    "modules": "plugins/modules/*.py",
-    "plugins": "plugins/[il]*/*.py",
-    "roles": "roles/*",
-    "playbooks": "playbooks/*.yml",
-}
+RELEASE = ["antsibull-changelog", "release", "--reload-plugins", "--update-existing"]
+NAMED = (
+    "plugins/modules/*.py",
+    "plugins/inventory/*.py",
+    "plugins/lookup/*.py",
+    "roles/*",
+    "playbooks/*.yml",
+)
 
 
 def main() -> int:
@@ -53,15 +55,23 @@ def _release(collection: Path) -> bool:
     """Makes release notes, which takes the fragments of this copy away."""
     started = time.monotonic()
     passed, written = _run(RELEASE, collection)
-    notes = (collection / "CHANGELOG.rst").read_text() if passed else written
-    prefix = f"{ABOUT['namespace']}.{ABOUT['name']}."
-    for heading, pattern in NAMED.items():
-        for path in collection.glob(pattern):
-            if not re.search(rf"^- {re.escape(prefix + path.stem)} - ", notes, re.MULTILINE):
-                passed = False
-                print(f"the notes of a release do not name {path.stem} among the {heading}:\n{notes}")
+    if passed:
+        written = (collection / "CHANGELOG.rst").read_text()
+        missing = [
+            name for name, times in _names(collection).items() if written.count(f"\n- {name} - ") < times
+        ]
+        passed = not missing
+        written += f"\nThese are not in the notes of a release: {', '.join(missing)}"
+    if not passed:
+        print(written)
     _say("release notes", passed, started)
     return passed
+
+
+def _names(collection: Path) -> Counter[str]:
+    """What the notes of the releases have to name, and how often: a role and a playbook can share a name."""
+    found = (path.stem for pattern in NAMED for path in collection.glob(pattern))
+    return Counter(f"{ABOUT['namespace']}.{ABOUT['name']}.{name}" for name in found)
 
 
 def _run(command: list[str], collection: Path) -> tuple[bool, str]:
