@@ -1,6 +1,7 @@
 """Collecting from live servers of each release: the log by getLog and from the disk, and the profiler."""
 
 import contextlib
+import logging
 
 import pytest
 from dbaudit.core.errors import ConfigurationError, ErrorCode
@@ -37,6 +38,20 @@ def test_what_a_user_does_is_told_with_user_and_application(each_release: MongoS
     assert all(e.source_ip == "127.0.0.1" for e in reading.of(USER))
     assert reading.rejected == []
     assert reading.gaps == []
+
+
+def test_statements_of_others_are_in_no_log_of_the_driver(
+    each_release: MongoServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    with (
+        caplog.at_level(logging.DEBUG),
+        collecting(each_release, log_source="remote") as reading,
+    ):
+        caplog.clear()
+        reading.session.test()
+        reading.read()
+        written = [record.name for record in caplog.records]
+    assert not [name for name in written if name.startswith("pymongo")]
 
 
 def test_failed_logins_are_told_once_each(each_release: MongoServer) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -27,6 +28,9 @@ from dbaudit.engine.network import wrong_protocol
 from dbaudit.engines.mongodb.failures import authentication_failure, connection_failure, statement_failure
 from dbaudit.engines.mongodb.network import check_reachable, other_speaker, place_of, socket_path
 from dbaudit.engines.mongodb.tls import tls_options
+
+# At the level DEBUG the driver writes answers down, and with them whole statements of others.
+logging.getLogger("pymongo").setLevel(logging.WARNING)
 
 X509 = "MONGODB-X509"
 EXTERNAL = "$external"
