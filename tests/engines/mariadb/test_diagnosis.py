@@ -158,10 +158,10 @@ def test_report_warns_of_reading_over_the_connection(mariadb_of_each_release: Ma
     assert found.success
     assert diagnosis(found, "better_source").status is DiagnosisStatus.WARNING
     assert diagnosis(found, "file_size").status is DiagnosisStatus.WARNING
-    problem = diagnosis(found, "own_records")
+    problem = diagnosis(found, "own_activity")
     assert problem.status is DiagnosisStatus.WARNING
     carry_out(server, problem.remedy)
-    assert diagnosis(report(server, audit_source="remote_file"), "own_records").status is DiagnosisStatus.OK
+    assert diagnosis(report(server, audit_source="remote_file"), "own_activity").status is DiagnosisStatus.OK
     server.execute_admin("set global server_audit_excl_users = ''")
 
 
@@ -170,10 +170,10 @@ def test_table_that_may_not_be_emptied_is_told_and_the_remedy_mends_it(started: 
     found = report(server)
     assert found.success
     assert found.audit_source == "the table mysql.general_log"
-    problem = diagnosis(found, "emptying")
+    problem = diagnosis(found, "general_log_emptied")
     assert problem.status is DiagnosisStatus.WARNING
     carry_out(server, problem.remedy)
-    assert diagnosis(report(server), "emptying").status is DiagnosisStatus.OK
+    assert diagnosis(report(server), "general_log_emptied").status is DiagnosisStatus.OK
 
 
 def test_administrator_is_told(mariadb: MariaDBServer) -> None:

@@ -116,9 +116,9 @@ def file_size(settings: AuditSettings) -> Diagnosis:
     )
 
 
-def own_records(settings: AuditSettings, own: str) -> Diagnosis:
+def own_activity(settings: AuditSettings, own: str) -> Diagnosis:
     """Each reading over the connection is a statement that would be recorded itself."""
-    code = "own_records"
+    code = "own_activity"
     if own in settings.excluded_users or settings.included_users:
         return ok(code, "server_audit does not record the agent's own statements.")
     return warning(
@@ -129,8 +129,8 @@ def own_records(settings: AuditSettings, own: str) -> Diagnosis:
     )
 
 
-def emptying(rights: Rights) -> Diagnosis:
-    code = "emptying"
+def general_log_emptied(rights: Rights) -> Diagnosis:
+    code = "general_log_emptied"
     if rights.may_retire:
         return ok(code, "The table of the general log is emptied as it is read.")
     return warning(

@@ -77,7 +77,7 @@ def _of_the_source(
     connection: ServerConnection, settings: AuditSettings, rights: Rights, source: AuditSource | None
 ) -> Iterator[Diagnosis]:
     if source is AuditSource.GENERAL_LOG:
-        yield audit_checks.emptying(rights)
+        yield audit_checks.general_log_emptied(rights)
         return
     yield audit_checks.connections(settings)
     yield audit_checks.statements(settings)
@@ -88,7 +88,7 @@ def _of_the_source(
         yield audit_checks.history(settings)
     if source is AuditSource.REMOTE_FILE:
         yield audit_checks.file_size(settings)
-        yield audit_checks.own_records(settings, connection.target.username)
+        yield audit_checks.own_activity(settings, connection.target.username)
 
 
 def _server_version(settings: AuditSettings) -> Diagnosis:

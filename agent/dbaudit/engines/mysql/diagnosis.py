@@ -82,6 +82,8 @@ def _diagnose(
     elif source is Source.ERROR_LOG:
         yield from _error_log(server, me)
     yield _choice(server, source, me)
+    if source is not None:
+        yield _better_source(server, source, me)
     if connection.target.capture_results and source is Source.GENERAL_LOG:
         yield warning(
             "row_counts",
@@ -121,7 +123,7 @@ def _general_log(connection: ServerConnection, server: Server, me: str) -> Itera
         yield failed(
             "general_log", "The table mysql.general_log is not written to.", general_log_remedy(server)
         )
-    code = "permission_general_log"
+    code = "permission_select_general_log"
     if server.general_log_readable:
         yield ok(code, "The table mysql.general_log can be read.")
     else:
@@ -207,7 +209,7 @@ def _audit_log(server: Server, me: str) -> Iterator[Diagnosis]:
 
 
 def _error_log(server: Server, me: str) -> Iterator[Diagnosis]:
-    code = "permission_error_log"
+    code = "permission_select_error_log"
     if server.error_log_readable:
         yield ok(code, "The table performance_schema.error_log can be read.")
     else:
@@ -228,6 +230,11 @@ def _choice(server: Server, source: Source | None, me: str) -> Diagnosis:
         denied = server.audit_log_denied
         remedy = f"GRANT AUDIT_ADMIN ON *.* TO {me};" if denied else f"{readable}{written}".strip()
         return failed(code, "The server offers the agent's account no source of audit records.", remedy)
+    return ok(code, f"Events come from {source.value}.")
+
+
+def _better_source(server: Server, source: Source, me: str) -> Diagnosis:
+    code = "better_source"
     if source is Source.GENERAL_LOG and server.audit_log_denied:
         return warning(
             code,
@@ -238,7 +245,7 @@ def _choice(server: Server, source: Source | None, me: str) -> Diagnosis:
         return warning(
             code, "The error log tells of failed log-ins, and of nothing else.", general_log_remedy(server)
         )
-    return ok(code, f"Events come from {source.value}.")
+    return ok(code, "The server offers no better source.")
 
 
 def _permissions(server: Server, source: Source | None) -> dict[str, bool]:
