@@ -16,10 +16,10 @@ from dbaudit.engines.sqlserver import SQLServerEngine
 
 @hookimpl
 def dbaudit_engines() -> Iterator[Engine]:
-    yield MongoDBEngine()
     yield MariaDBEngine()
+    yield MongoDBEngine()
+    yield MySQLEngine()
     yield OracleEngine()
     yield PostgreSQLEngine()
-    yield MySQLEngine()
     yield RedisEnterpriseEngine()
     yield SQLServerEngine()
