@@ -54,7 +54,7 @@ def _lint(name: str, command: list[str], collection: Path) -> bool:
 
 
 def _release(collection: Path) -> bool:
-    """Makes the notes of the version in galaxy.yml if nobody did yet, which takes this copy's fragments away."""
+    """Makes the notes of the version in galaxy.yml if nobody did yet; takes this copy's fragments away."""
     started = time.monotonic()
     past = yaml.safe_load((collection / "changelogs" / "changelog.yaml").read_text())["releases"]
     passed, written = (True, "") if ABOUT["version"] in past else _run(RELEASE, collection)
