@@ -44,7 +44,7 @@ def main(records: int, rounds: int) -> None:
     with cores.pinned(cores.OF_THE_SERVER), MariaDBServer() as server:
         server.create_user(_USER, _PASSWORD)
         options = {
-            "audit_source": "file",
+            "source": "file",
             "audit_file": str(folder / _FILE),
             "start_from": "beginning",
         }

@@ -79,7 +79,7 @@ def logged_by_postgresql(server: PostgresServer) -> Iterator[str]:
 
 @declared.register
 def declared_mariadb(server: MariaDBServer) -> Declaration:
-    return _declaration("mariadb", server.host, server.port, "information_schema", audit_source="file")
+    return _declaration("mariadb", server.host, server.port, "information_schema", source="file")
 
 
 @client.register

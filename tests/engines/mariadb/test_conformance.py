@@ -41,7 +41,7 @@ def server() -> Iterator[MariaDBServer]:
 
 class MonitoredWithTls(MonitoredFile):
     def __init__(self, server: MariaDBServer, unprotected: MariaDBServer) -> None:
-        super().__init__(server, audit_source="file")
+        super().__init__(server, source="file")
         self._unprotected = unprotected
 
     def no_tls_target(self) -> Target:
@@ -59,11 +59,11 @@ class TestFileOverTheConnection(SourceConformance):
     def monitored(self, server: MariaDBServer) -> Iterator[Monitored]:
         # As documented: else each reading adds a statement to what is read.
         server.execute_admin("set global server_audit_excl_users = %s", [COLLECTOR])
-        yield MonitoredRemotely(server, audit_source="remote_file")
+        yield MonitoredRemotely(server, source="remote_file")
         server.execute_admin("set global server_audit_excl_users = ''")
 
 
 class TestGeneralLog(SourceConformance):
     @pytest.fixture
     def monitored(self, server: MariaDBServer) -> Monitored:
-        return MonitoredGeneralLog(server, audit_source="general_log")
+        return MonitoredGeneralLog(server, source="general_log")

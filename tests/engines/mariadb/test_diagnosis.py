@@ -60,14 +60,14 @@ def documented_account(server: MariaDBServer) -> dict[str, Any]:
 def test_documented_statements_suffice(started: Start, release: str, block: str, source: str) -> None:
     server = started(release, umask="0644", audit=source != "general_log")
     run_documented(server, block)
-    monitored = MonitoredMariaDB(server, audit_source=source)
-    with session(server, changes=documented_account(server), audit_source=source) as opened:
+    monitored = MonitoredMariaDB(server, source=source)
+    with session(server, changes=documented_account(server), source=source) as opened:
         found = opened.test()
         assert found.success, found.warnings
         assert found.version is not None
         assert found.version.startswith(f"MariaDB {release}.")
         assert opened.health().permissions is CheckStatus.HEALTHY
-    agent = target(server, options={"audit_source": source}, **documented_account(server))
+    agent = target(server, options={"source": source}, **documented_account(server))
     with Collecting(monitored, target=agent) as reading:
         connection = server.connect(USER, USER_PASSWORD)
         with connection.cursor() as cursor:
@@ -97,19 +97,19 @@ def test_remedy_for_a_server_that_records_nothing_mends_it(started: Start) -> No
 
 def test_file_that_load_file_does_not_give_is_told_with_the_remedy(started: Start) -> None:
     server = started("10.11", "FILE ON *.*")
-    found = report(server, audit_source="remote_file")
+    found = report(server, source="remote_file")
     assert not found.success
     problem = diagnosis(found, "audit_source")
     assert "LOAD_FILE does not give" in problem.detail
     assert "UMASK=0644" in (problem.remedy or "")
-    with session(server, audit_source="remote_file") as opened:
+    with session(server, source="remote_file") as opened:
         assert opened.health().permissions is CheckStatus.CRITICAL
         with pytest.raises(ConfigurationError):
             opened.read(None, 1000)
 
 
 def test_right_that_is_missing_silences_what_depends_on_it(mariadb: MariaDBServer) -> None:
-    found = report(mariadb, audit_source="remote_file")
+    found = report(mariadb, source="remote_file")
     assert found.permissions == {"file": False, "select_general_log": False, "empty_general_log": False}
     problem = diagnosis(found, "permission_file")
     assert problem.remedy == f"GRANT FILE ON *.* TO '{COLLECTOR}'@'127.0.0.1';"
@@ -136,10 +136,10 @@ def test_what_a_setting_leaves_out_is_told_and_its_remedy_mends_it(
     before = started_once.execute_admin(f"select @@global.{name}")[0][0]
     started_once.execute_admin(f"set global {setting}")
     try:
-        problem = diagnosis(report(started_once, audit_source="file"), code)
+        problem = diagnosis(report(started_once, source="file"), code)
         assert problem.status is DiagnosisStatus.WARNING
         carry_out(started_once, problem.remedy)
-        assert diagnosis(report(started_once, audit_source="file"), code).status is DiagnosisStatus.OK
+        assert diagnosis(report(started_once, source="file"), code).status is DiagnosisStatus.OK
     finally:
         started_once.execute_admin(f"set global {name} = %s", [before])
 
@@ -154,14 +154,14 @@ def started_once() -> Iterator[MariaDBServer]:
 
 def test_report_warns_of_reading_over_the_connection(mariadb_of_each_release: MariaDBServer) -> None:
     server = mariadb_of_each_release
-    found = report(server, audit_source="remote_file")
+    found = report(server, source="remote_file")
     assert found.success
     assert diagnosis(found, "better_source").status is DiagnosisStatus.WARNING
     assert diagnosis(found, "file_size").status is DiagnosisStatus.WARNING
     problem = diagnosis(found, "own_activity")
     assert problem.status is DiagnosisStatus.WARNING
     carry_out(server, problem.remedy)
-    assert diagnosis(report(server, audit_source="remote_file"), "own_activity").status is DiagnosisStatus.OK
+    assert diagnosis(report(server, source="remote_file"), "own_activity").status is DiagnosisStatus.OK
     server.execute_admin("set global server_audit_excl_users = ''")
 
 
@@ -190,10 +190,10 @@ def test_row_counts_are_not_to_be_had(mariadb: MariaDBServer) -> None:
 
 def test_disk_space_is_told_by_the_plugin_disks(started: Start) -> None:
     server = started("10.11", "FILE ON *.*", umask="0644")
-    with session(server, audit_source="remote_file") as opened:
+    with session(server, source="remote_file") as opened:
         assert opened.health().disk_space is CheckStatus.UNKNOWN
     server.execute_admin("install soname 'disks'")
-    with session(server, audit_source="remote_file") as opened:
+    with session(server, source="remote_file") as opened:
         found = opened.health()
     usage = os.statvfs(server.data_directory)
     free = usage.f_bavail / (usage.f_blocks - usage.f_bfree + usage.f_bavail)
@@ -202,12 +202,12 @@ def test_disk_space_is_told_by_the_plugin_disks(started: Start) -> None:
 
 
 def test_disk_space_is_that_of_the_file_where_it_is_here(mariadb: MariaDBServer) -> None:
-    with session(mariadb, audit_source="file") as opened:
+    with session(mariadb, source="file") as opened:
         assert opened.health().disk_free_ratio is not None
 
 
 def test_file_of_another_place_is_told(mariadb: MariaDBServer, tmp_path: Path) -> None:
-    found = report(mariadb, audit_source="file", audit_file=str(tmp_path / "nowhere" / "server_audit.log"))
+    found = report(mariadb, source="file", audit_file=str(tmp_path / "nowhere" / "server_audit.log"))
     problem = diagnosis(found, "audit_source")
     assert problem.status is DiagnosisStatus.FAILED
     assert "nowhere/server_audit.log" in problem.detail
@@ -227,7 +227,7 @@ def test_mysql_is_told_with_the_type_to_declare() -> None:
     ("options", "pointer"),
     [
         ({"audit_file": "relative.log"}, "/audit_options/engine/audit_file"),
-        ({"audit_source": "syslog"}, "/audit_options/engine/syslog_file"),
+        ({"source": "syslog"}, "/audit_options/engine/syslog_file"),
     ],
 )
 def test_option_that_is_wrong_is_named(mariadb: MariaDBServer, options: dict[str, str], pointer: str) -> None:

@@ -13,7 +13,7 @@ from dbaudit.core.clock import now_us
 from dbaudit.core.errors import ConfigurationError, ErrorCode
 from dbaudit.core.event import EventType, Outcome
 from dbaudit.core.report import CheckStatus
-from dbaudit.engines.mariadb.options import AuditSource
+from dbaudit.engines.mariadb.options import Source
 from dbaudit.testing import Collecting
 
 from tests.engines.mariadb.conftest import Start
@@ -33,9 +33,9 @@ STATEMENTS = (
 
 @contextlib.contextmanager
 def collecting(
-    server: MariaDBServer, source: AuditSource, cursor: Any = None, **options: str
+    server: MariaDBServer, source: Source, cursor: Any = None, **options: str
 ) -> Iterator[Collecting]:
-    monitored = MonitoredFile(server, audit_source=source.value, **options)
+    monitored = MonitoredFile(server, source=source.value, **options)
     with Collecting(monitored, cursor) as reading:
         yield reading
 
@@ -50,9 +50,9 @@ def run(server: MariaDBServer, *statements: str) -> None:
     connection.close()
 
 
-@pytest.mark.parametrize("source", [AuditSource.FILE, AuditSource.REMOTE_FILE])
+@pytest.mark.parametrize("source", [Source.FILE, Source.REMOTE_FILE])
 def test_everything_that_a_session_does_is_told(
-    mariadb_of_each_release: MariaDBServer, source: AuditSource
+    mariadb_of_each_release: MariaDBServer, source: Source
 ) -> None:
     server = mariadb_of_each_release
     with collecting(server, source) as reading:
@@ -81,7 +81,7 @@ def test_everything_that_a_session_does_is_told(
 def test_long_statement_is_told_cut(mariadb_of_each_release: MariaDBServer) -> None:
     server = mariadb_of_each_release
     texts = ["select '" + "A" * 1500 + "'", "select '" + "é" * 800 + "'", "select '" + "''" * 600 + "'"]
-    with collecting(server, AuditSource.FILE) as reading:
+    with collecting(server, Source.FILE) as reading:
         run(server, *texts, "select 'end'")
         reading.until_query("select 'end'")
     cut = [e for e in reading.events if (e.detail or {}).get("truncated")]
@@ -93,17 +93,17 @@ def test_long_statement_is_told_cut(mariadb_of_each_release: MariaDBServer) -> N
 
 
 def test_password_does_not_stand_in_what_the_server_writes(mariadb: MariaDBServer) -> None:
-    with collecting(mariadb, AuditSource.FILE) as reading:
+    with collecting(mariadb, Source.FILE) as reading:
         mariadb.execute_admin("create user temp@localhost identified by 'sesame-open'")
         mariadb.execute_admin("drop user temp@localhost")
         reading.until_query("drop user temp@localhost")
     assert not [e for e in reading.events if e.query and "sesame-open" in e.query]
 
 
-@pytest.mark.parametrize("source", [AuditSource.FILE, AuditSource.REMOTE_FILE])
+@pytest.mark.parametrize("source", [Source.FILE, Source.REMOTE_FILE])
 @pytest.mark.parametrize("rotations", [9, 20, 100])
 def test_rotation_under_load_loses_and_repeats_nothing(
-    started: Start, source: AuditSource, rotations: int
+    started: Start, source: Source, rotations: int
 ) -> None:
     sizes = {"server_audit_file_rotate_size": 3000, "server_audit_file_rotations": rotations}
     settings = {**sizes, "server_audit_events": "QUERY", "server_audit_excl_users": COLLECTOR}
@@ -123,8 +123,8 @@ def test_rotation_under_load_loses_and_repeats_nothing(
     assert reading.rejected == []
 
 
-@pytest.mark.parametrize("source", [AuditSource.FILE, AuditSource.REMOTE_FILE])
-def test_history_that_was_overwritten_while_nobody_read_is_told(started: Start, source: AuditSource) -> None:
+@pytest.mark.parametrize("source", [Source.FILE, Source.REMOTE_FILE])
+def test_history_that_was_overwritten_while_nobody_read_is_told(started: Start, source: Source) -> None:
     sizes = {"server_audit_file_rotate_size": 2000, "server_audit_file_rotations": 2}
     settings = {**sizes, "server_audit_events": "QUERY", "server_audit_excl_users": COLLECTOR}
     server = started("10.11", "FILE ON *.*", umask="0644", settings=settings)
@@ -141,7 +141,7 @@ def test_history_that_was_overwritten_while_nobody_read_is_told(started: Start, 
 def test_reading_goes_on_remotely_where_it_was_on_the_disk(mariadb_of_each_release: MariaDBServer) -> None:
     server = mariadb_of_each_release
     cursor = None
-    for number, source in enumerate((AuditSource.FILE, AuditSource.REMOTE_FILE, AuditSource.FILE)):
+    for number, source in enumerate((Source.FILE, Source.REMOTE_FILE, Source.FILE)):
         run(server, f"select 'between {number}'")
         with collecting(server, source, cursor) as reading:
             if cursor is not None:
@@ -153,9 +153,9 @@ def test_reading_goes_on_remotely_where_it_was_on_the_disk(mariadb_of_each_relea
 def test_another_source_is_a_gap(started: Start) -> None:
     server = started("10.11", *GENERAL_LOG_GRANTS, settings={"general_log": 1})
     server.execute_admin("create database dbaudit")
-    with collecting(server, AuditSource.FILE) as reading:
+    with collecting(server, Source.FILE) as reading:
         cursor = reading.cursor
-    with collecting(server, AuditSource.GENERAL_LOG, cursor) as reading:
+    with collecting(server, Source.GENERAL_LOG, cursor) as reading:
         reading.read()
         assert len(reading.gaps) == 1
         run(server, "select 'in the table'")
@@ -180,7 +180,7 @@ def test_general_log_is_the_fallback(started: Start) -> None:
 @pytest.mark.parametrize("zone", ["UTC", "XST8", "XST5XDT,M3.2.0,M11.1.0", "<+0545>-5:45"])
 def test_local_time_of_the_server_is_not_taken_for_utc(started: Start, zone: str) -> None:
     server = started("10.11", time_zone=zone, settings={"default_time_zone": "+03:00"})
-    with collecting(server, AuditSource.FILE) as reading:
+    with collecting(server, Source.FILE) as reading:
         run(server, "select 'now'")
         found = reading.until_query("select 'now'")
     assert abs(found.time_us - now_us()) < 60_000_000
@@ -228,7 +228,7 @@ def test_server_that_records_nothing_is_told_with_the_remedy(started: Start) -> 
 
 
 def test_records_that_the_server_failed_to_write_are_a_gap(mariadb: MariaDBServer) -> None:
-    with collecting(mariadb, AuditSource.FILE) as reading:
+    with collecting(mariadb, Source.FILE) as reading:
         reading.cursor["writes_failed"] -= 3  # as if the server had counted three more since
         reading.read()
         reading.read()
@@ -237,7 +237,7 @@ def test_records_that_the_server_failed_to_write_are_a_gap(mariadb: MariaDBServe
 
 def test_user_name_with_line_breaks_forges_no_event(mariadb: MariaDBServer) -> None:
     forged = f"{time.strftime('%Y%m%d %H:%M:%S', time.gmtime())},vm,root,localhost,1,0,CONNECT,mysql,,0"
-    with collecting(mariadb, AuditSource.FILE) as reading:
+    with collecting(mariadb, Source.FILE) as reading:
         for name in (forged.partition(",vm,")[2] + "\nx", "x\ny"):
             with contextlib.suppress(pymysql.err.OperationalError):
                 mariadb.connect(name, "wrong")
@@ -257,7 +257,7 @@ def test_syslog(started: Start, tmp_path: Path) -> None:
     with syslog_into(file):
         settings = {"server_audit_output_type": "syslog"}
         server = started("10.11", settings=settings)
-        with collecting(server, AuditSource.SYSLOG, syslog_file=str(file)) as reading:
+        with collecting(server, Source.SYSLOG, syslog_file=str(file)) as reading:
             run(server, *STATEMENTS)
             reading.until_query(STATEMENTS[-1])
             assert [q for q in reading.queries() if q in STATEMENTS] == list(STATEMENTS)

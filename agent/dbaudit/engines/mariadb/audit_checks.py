@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dbaudit.core.report import Diagnosis
 from dbaudit.engine.findings import ok, warning
-from dbaudit.engines.mariadb.options import AuditSource
+from dbaudit.engines.mariadb.options import Source
 from dbaudit.engines.mariadb.rights import Rights
 from dbaudit.engines.mariadb.settings import KINDS_OF_STATEMENTS, AuditSettings
 from dbaudit.engines.mariadb.sources import LOAD_PLUGIN
@@ -140,11 +140,11 @@ def general_log_emptied(rights: Rights) -> Diagnosis:
     )
 
 
-def better_source(settings: AuditSettings, rights: Rights, source: AuditSource | None) -> Diagnosis:
+def better_source(settings: AuditSettings, rights: Rights, source: Source | None) -> Diagnosis:
     code = "better_source"
-    if source is AuditSource.FILE or source is AuditSource.SYSLOG:
+    if source is Source.FILE or source is Source.SYSLOG:
         return ok(code, "There is no better source.")
-    if source is AuditSource.REMOTE_FILE:
+    if source is Source.REMOTE_FILE:
         return warning(
             code,
             "Over the connection each reading goes through the whole file, and the right FILE opens every "

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dbaudit.core.report import Diagnosis, DiagnosisStatus, TestReport
 from dbaudit.engine.findings import encryption, failed, ok, skipped, warning
 from dbaudit.engines.mariadb import audit_checks
-from dbaudit.engines.mariadb.options import AuditSource, Options
+from dbaudit.engines.mariadb.options import Options, Source
 from dbaudit.engines.mariadb.rights import Rights, read_rights
 from dbaudit.engines.mariadb.settings import AuditSettings, read_settings
 from dbaudit.engines.mariadb.sources import ChosenSource, local_path, unreadable
@@ -43,7 +43,7 @@ def _diagnose(
     settings: AuditSettings,
     rights: Rights,
     options: Options,
-    source: AuditSource | None,
+    source: Source | None,
 ) -> Iterator[Diagnosis]:
     target = connection.target
     yield ok("connection", f"Logged in to {endpoint(target)} as {rights.account}.")
@@ -74,9 +74,9 @@ def _diagnose(
 
 
 def _of_the_source(
-    connection: ServerConnection, settings: AuditSettings, rights: Rights, source: AuditSource | None
+    connection: ServerConnection, settings: AuditSettings, rights: Rights, source: Source | None
 ) -> Iterator[Diagnosis]:
-    if source is AuditSource.GENERAL_LOG:
+    if source is Source.GENERAL_LOG:
         yield audit_checks.general_log_emptied(rights)
         return
     yield audit_checks.connections(settings)
@@ -84,9 +84,9 @@ def _of_the_source(
     yield audit_checks.left_out_users(settings, connection.target.username)
     yield audit_checks.statement_length(settings)
     yield audit_checks.writes_failed(settings)
-    if source is not AuditSource.SYSLOG:
+    if source is not Source.SYSLOG:
         yield audit_checks.history(settings)
-    if source is AuditSource.REMOTE_FILE:
+    if source is Source.REMOTE_FILE:
         yield audit_checks.file_size(settings)
         yield audit_checks.own_activity(settings, connection.target.username)
 
@@ -112,13 +112,13 @@ def _least_privilege(rights: Rights) -> Diagnosis:
 
 
 def _named(
-    source: AuditSource | None, connection: ServerConnection, settings: AuditSettings, options: Options
+    source: Source | None, connection: ServerConnection, settings: AuditSettings, options: Options
 ) -> str | None:
     if source is None:
         return None
-    if source is AuditSource.GENERAL_LOG:
+    if source is Source.GENERAL_LOG:
         return "the table mysql.general_log"
-    if source is AuditSource.REMOTE_FILE:
+    if source is Source.REMOTE_FILE:
         return f"server_audit over LOAD_FILE ({settings.audit_file})"
-    where = "syslog" if source is AuditSource.SYSLOG else "the disk"
+    where = "syslog" if source is Source.SYSLOG else "the disk"
     return f"server_audit over {where} ({local_path(source, connection, settings, options)})"

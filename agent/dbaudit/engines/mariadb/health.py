@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 from dbaudit.core.clock import now_us
 from dbaudit.core.report import CheckStatus, Health, judge_disk, judge_latency
 from dbaudit.engine.measuring import free_ratio as free_ratio_of
-from dbaudit.engines.mariadb.options import AuditSource, Options
+from dbaudit.engines.mariadb.options import Options, Source
 from dbaudit.engines.mariadb.rights import read_rights
 from dbaudit.engines.mariadb.settings import AuditSettings, read_settings
 from dbaudit.engines.mariadb.sources import ChosenSource, local_path, unreadable
@@ -30,7 +30,7 @@ def measure(connection: ServerConnection, options: Options, sources: ChosenSourc
     )
     permitted = permitted and unreadable(source, connection, settings, options) is None
     free_ratio = _server_free_ratio(connection, settings)
-    if free_ratio is None and source is AuditSource.FILE:
+    if free_ratio is None and source is Source.FILE:
         free_ratio = free_ratio_of(PurePosixPath(local_path(source, connection, settings, options)).parent)
     return Health(
         connectivity=CheckStatus.HEALTHY,

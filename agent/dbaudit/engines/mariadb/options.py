@@ -11,7 +11,7 @@ import msgspec
 from dbaudit.engine.options import StartFrom, read_options, start_from_schema, wrong_option
 
 
-class AuditSource(StrEnum):
+class Source(StrEnum):
     """Where the server's activity is read."""
 
     AUTO = "auto"
@@ -24,7 +24,7 @@ class AuditSource(StrEnum):
 class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The options of one database; OPTIONS_SCHEMA describes them."""
 
-    audit_source: AuditSource = AuditSource.AUTO
+    source: Source = Source.AUTO
     audit_file: str | None = None
     syslog_file: str | None = None
     start_from: StartFrom = StartFrom.NOW
@@ -36,8 +36,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         for name, path in (("audit_file", options.audit_file), ("syslog_file", options.syslog_file)):
             if path is not None and not path.startswith("/"):
                 raise wrong_option(f"/{name}", "must be an absolute path on the agent's host")
-        if options.audit_source is AuditSource.SYSLOG and options.syslog_file is None:
-            raise wrong_option("/syslog_file", "is needed for audit_source syslog, such as /var/log/syslog")
+        if options.source is Source.SYSLOG and options.syslog_file is None:
+            raise wrong_option("/syslog_file", "is needed for source syslog, such as /var/log/syslog")
         return options
 
 
@@ -45,9 +45,9 @@ OPTIONS_SCHEMA: Mapping[str, Any] = {
     "type": "object",
     "additionalProperties": False,
     "properties": {
-        "audit_source": {
-            "enum": [source.value for source in AuditSource],
-            "default": AuditSource.AUTO.value,
+        "source": {
+            "enum": [source.value for source in Source],
+            "default": Source.AUTO.value,
             "description": (
                 "Where the server's activity is read: `file` is the file of server_audit on the disk of the "
                 "agent's host, `remote_file` the same file through LOAD_FILE over the connection, `syslog` "

@@ -8,7 +8,7 @@ import msgspec
 
 from dbaudit.engine import cursors
 from dbaudit.engine.base import Cursor
-from dbaudit.engines.mariadb.options import AuditSource
+from dbaudit.engines.mariadb.options import Source
 
 _CURSOR_VERSION = 1
 
@@ -20,7 +20,7 @@ class Position(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     v: int = _CURSOR_VERSION
-    source: AuditSource
+    source: Source
     place: dict[str, Any]
     writes_failed: int | None = None
 
@@ -33,6 +33,6 @@ class Position(msgspec.Struct, frozen=True, kw_only=True):
 def understood(cursor: Cursor) -> Position:
     """The position that a stored cursor holds. Raises ConfigurationError for one of another engine."""
     position = cursors.understood(cursor, Position, _CURSOR_VERSION)
-    if position.source is AuditSource.AUTO:
+    if position.source is Source.AUTO:
         raise cursors.not_ours()
     return position

@@ -14,7 +14,7 @@ from dbaudit.engine import cursors
 from dbaudit.engine.base import Chunk, Cursor
 from dbaudit.engine.local_files import FilePosition, LocalLog, Portion
 from dbaudit.engine.options import StartFrom
-from dbaudit.engines.mariadb.options import AuditSource, Options
+from dbaudit.engines.mariadb.options import Options, Source
 from dbaudit.engines.mariadb.position import Position, understood
 from dbaudit.engines.mariadb.records import LineBlock, LineContext, LineFormat
 from dbaudit.engines.mariadb.remote_file import RemoteFile, RemotePosition
@@ -26,7 +26,7 @@ from dbaudit.engines.mysql_protocol.connection import ServerConnection
 from dbaudit.engines.mysql_protocol.general_log import GeneralLogReader
 
 _SETTINGS_HOLD_SECONDS = 60.0
-_SAME_FILE = frozenset({AuditSource.FILE, AuditSource.REMOTE_FILE})
+_SAME_FILE = frozenset({Source.FILE, Source.REMOTE_FILE})
 _CHANGED = "Another audit source is read from now on; what the former one still held was not read."
 _NOT_WRITTEN = "server_audit failed to write records: Server_audit_writes_failed grew."
 
@@ -56,7 +56,7 @@ class AuditReader:
         self._sources = sources
         self._clock = clock
         self._source: _Source | None = None
-        self._kind: AuditSource | None = None
+        self._kind: Source | None = None
         self._settings = read_settings(connection)
         self._refreshed_at = clock()
 
@@ -98,7 +98,7 @@ class AuditReader:
         self._settings = settings
         self._refreshed_at = self._clock()
 
-    def _chosen(self) -> tuple[_Source, AuditSource]:
+    def _chosen(self) -> tuple[_Source, Source]:
         if self._source is None or self._kind is None:
             kind = self._sources.of(self._settings)
             if kind is None:
@@ -106,10 +106,10 @@ class AuditReader:
             self._source, self._kind = self._opened(kind), kind
         return self._source, self._kind
 
-    def _opened(self, kind: AuditSource) -> _Source:
+    def _opened(self, kind: Source) -> _Source:
         beginning = self._options.start_from is StartFrom.BEGINNING
         settings = self._settings
-        if kind is AuditSource.GENERAL_LOG:
+        if kind is Source.GENERAL_LOG:
             may_retire = read_rights(self._connection).may_retire
             return _GeneralLog(GeneralLogReader(self._connection, may_retire=may_retire, beginning=beginning))
         context = LineContext(
@@ -120,12 +120,12 @@ class AuditReader:
             syslog_ident=settings.value("server_audit_syslog_ident"),
             syslog_info=settings.value("server_audit_syslog_info"),
         )
-        if kind is AuditSource.REMOTE_FILE:
+        if kind is Source.REMOTE_FILE:
             remote = RemoteFile(self._connection, settings.audit_file, settings.rotations)
             lines = _Lines(LineFormat.SERVER_AUDIT, ServerHours(self._connection), context)
             return _RemoteLines(remote, lines, beginning=beginning)
         log = LocalLog(local_path(kind, self._connection, settings, self._options), remedy=FILE_REMEDY)
-        if kind is AuditSource.SYSLOG:
+        if kind is Source.SYSLOG:
             return _LocalLines(log, _Lines(LineFormat.SYSLOG, syslog_hours, context), beginning=beginning)
         lines = _Lines(LineFormat.SERVER_AUDIT, ServerHours(self._connection), context)
         return _LocalLines(log, lines, beginning=beginning)
@@ -219,7 +219,7 @@ def _checked(position: _Place) -> _Place:
     return position
 
 
-def _changed(position: Position, kind: AuditSource) -> AuditEvent:
+def _changed(position: Position, kind: Source) -> AuditEvent:
     return gap(
         key=f"gap:{position.source.value}:{kind.value}:{position.place}",
         time_us=now_us(),

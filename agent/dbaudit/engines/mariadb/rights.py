@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from dbaudit.engines.mariadb.options import AuditSource
+from dbaudit.engines.mariadb.options import Source
 from dbaudit.engines.mysql_protocol.connection import ServerConnection
 from dbaudit.engines.mysql_protocol.failures import account
 from dbaudit.engines.mysql_protocol.general_log import SCHEMA
@@ -51,11 +51,11 @@ class Rights(msgspec.Struct, frozen=True, kw_only=True):
             "empty_general_log": self.may_retire,
         }
 
-    def needed(self, source: AuditSource | None) -> dict[str, tuple[bool, str]]:
+    def needed(self, source: Source | None) -> dict[str, tuple[bool, str]]:
         """The rights that a source needs: whether the account has each, and the GRANT that gives it."""
-        if source is AuditSource.REMOTE_FILE:
+        if source is Source.REMOTE_FILE:
             return {"file": (self.file, f"GRANT FILE ON *.* TO {self.account};")}
-        if source is AuditSource.GENERAL_LOG:
+        if source is Source.GENERAL_LOG:
             grant = f"GRANT SELECT ON mysql.general_log TO {self.account};"
             return {"select_general_log": (self.select_general_log, grant)}
         return {}

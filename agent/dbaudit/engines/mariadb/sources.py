@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dbaudit.core.errors import ConfigurationError, ErrorCode
 from dbaudit.engine.rotation import rotated_files
-from dbaudit.engines.mariadb.options import AuditSource, Options
+from dbaudit.engines.mariadb.options import Options, Source
 from dbaudit.engines.mariadb.remote_file import RemoteFile
 from dbaudit.engines.mariadb.settings import AuditSettings
 from dbaudit.engines.mysql_protocol.connection import ServerConnection
@@ -37,9 +37,9 @@ class ChosenSource:
     def __init__(self, connection: ServerConnection, options: Options) -> None:
         self._connection = connection
         self._options = options
-        self._kind: AuditSource | None = None
+        self._kind: Source | None = None
 
-    def of(self, settings: AuditSettings) -> AuditSource | None:
+    def of(self, settings: AuditSettings) -> Source | None:
         """The source that is declared, or the best one that can be read; None where there is none."""
         kind = self._kind
         if kind is None or unreadable(kind, self._connection, settings, self._options) is not None:
@@ -47,33 +47,27 @@ class ChosenSource:
         return self._kind
 
 
-def _chosen_source(
-    connection: ServerConnection, settings: AuditSettings, options: Options
-) -> AuditSource | None:
-    if options.audit_source is not AuditSource.AUTO:
-        return options.audit_source
+def _chosen_source(connection: ServerConnection, settings: AuditSettings, options: Options) -> Source | None:
+    if options.source is not Source.AUTO:
+        return options.source
     return next(_readable(connection, settings, options), None)
 
 
-def _readable(
-    connection: ServerConnection, settings: AuditSettings, options: Options
-) -> Iterator[AuditSource]:
+def _readable(connection: ServerConnection, settings: AuditSettings, options: Options) -> Iterator[Source]:
     if settings.to_file:
         if options.audit_file or is_of_this_server(connection, settings, settings.audit_file):
-            yield AuditSource.FILE
+            yield Source.FILE
         elif RemoteFile(connection, settings.audit_file, settings.rotations).readable():
-            yield AuditSource.REMOTE_FILE
+            yield Source.REMOTE_FILE
     if settings.to_syslog and (options.syslog_file or syslog_file(connection, settings)):
-        yield AuditSource.SYSLOG
+        yield Source.SYSLOG
     if settings.general_log_in_table:
-        yield AuditSource.GENERAL_LOG
+        yield Source.GENERAL_LOG
 
 
-def local_path(
-    kind: AuditSource, connection: ServerConnection, settings: AuditSettings, options: Options
-) -> str:
+def local_path(kind: Source, connection: ServerConnection, settings: AuditSettings, options: Options) -> str:
     """Where the file of a local source is on this host. Raises ConfigurationError."""
-    if kind is AuditSource.FILE:
+    if kind is Source.FILE:
         return options.audit_file or settings.audit_file
     path = options.syslog_file or syslog_file(connection, settings)
     if path is None:
@@ -124,12 +118,12 @@ def no_source(settings: AuditSettings) -> ConfigurationError:
 
 
 def unreadable(
-    source: AuditSource | None, connection: ServerConnection, settings: AuditSettings, options: Options
+    source: Source | None, connection: ServerConnection, settings: AuditSettings, options: Options
 ) -> ConfigurationError | None:
     """Why the records of a source cannot be read; None where they can."""
     if source is None:
         return no_source(settings)
-    if source is AuditSource.GENERAL_LOG:
+    if source is Source.GENERAL_LOG:
         if settings.general_log_in_table:
             return None
         return ConfigurationError(
@@ -137,8 +131,8 @@ def unreadable(
             "The general log is off, or does not go to its table.",
             remedy=GENERAL_LOG_ON,
         )
-    wanted = "SYSLOG" if source is AuditSource.SYSLOG else "FILE"
-    if not (settings.to_syslog if source is AuditSource.SYSLOG else settings.to_file):
+    wanted = "SYSLOG" if source is Source.SYSLOG else "FILE"
+    if not (settings.to_syslog if source is Source.SYSLOG else settings.to_file):
         remedy = f"SET GLOBAL server_audit_output_type = '{wanted}'; SET GLOBAL server_audit_logging = ON;"
         if not settings.plugin_loaded:
             remedy = f"INSTALL SONAME 'server_audit'; {remedy}"
@@ -147,7 +141,7 @@ def unreadable(
             f"server_audit is not loaded, or off, or does not write to {wanted}.",
             remedy=remedy,
         )
-    if source is AuditSource.REMOTE_FILE:
+    if source is Source.REMOTE_FILE:
         remote = RemoteFile(connection, settings.audit_file, settings.rotations)
         return None if remote.readable() else remote.unreadable()
     return _unreadable_file(local_path(source, connection, settings, options))
