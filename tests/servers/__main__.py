@@ -5,7 +5,7 @@ import signal
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
-from tests.servers import mariadb, mongodb, mysql, redis
+from tests.servers import mariadb, mongodb, mysql, mysql_clients, redis
 from tests.servers.cache import cache_folder, say
 from tests.servers.errors import EngineMissingError, ServerFailedError
 from tests.servers.installations import MAJORS, PGAUDIT_MAJORS, everything
@@ -35,7 +35,8 @@ def fetch_servers(majors: tuple[int, ...]) -> int:
     say(f"the cache is {cache_folder()}")
     missing = 0
     others = (*mariadb.everything(), *mongodb.everything(), *mysql.everything(), redis.program)
-    wanted = [*everything(majors), *others]
+    clients = mysql_clients.everything()
+    wanted = [*everything(majors), *others, *clients]
     with ThreadPoolExecutor(FETCHES_AT_ONCE) as pool:
         for fetched in [pool.submit(fetch) for fetch in wanted]:
             try:
