@@ -41,9 +41,7 @@ def ensure_all(client: Client, params: Mapping[str, Any], check_mode: bool) -> D
     if params["prune"]:
         body["prune"] = {"tags": params["prune_tags"], "limit": params["prune_limit"]}
     try:
-        plan = client.request("POST", PATH, {"dry_run": "true"}, body)
-        if plan["changed"] and not check_mode:
-            plan = client.request("POST", PATH, None, body)
+        plan = client.request("POST", PATH, {"dry_run": "true"} if check_mode else None, body)
     except ApiError as error:
         raise _named(error, entries) from error
     result = {

@@ -152,7 +152,7 @@ details:
       type: str
 """
 
-from typing import Any
+from typing import Any, Dict
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -163,10 +163,24 @@ from ansible_collections.dbaudit.dbaudit.plugins.module_utils._errors import Cli
 
 
 class Module(AnsibleModule):
-    """Ansible's own words about an option do not say which entry of a list they mean."""
+    """The results of a module with a long list."""
+
+    def exit_json(self, **facts: Any) -> None:
+        super().exit_json(invocation=self._invocation(), **facts)
 
     def fail_json(self, msg: str, **facts: Any) -> None:
-        super().fail_json(wrong_entry(str(msg), self.params.get("databases")), **facts)
+        """Ansible's own words about an option do not say which entry of the list they mean."""
+        super().fail_json(wrong_entry(str(msg), self.params.get("databases")), invocation=self._invocation(), **facts)
+
+    def _log_invocation(self) -> None:
+        """Ansible would write the whole list into one line of the host's log."""
+        self.log("Invoked with %s" % self._invocation()["module_args"]["databases"])
+
+    def _invocation(self) -> Dict[str, Any]:
+        """The options without the list: searching a thousand databases for a thousand passwords takes seconds."""
+        entries = self.params.get("databases")
+        count = len(entries) if isinstance(entries, list) else 0
+        return {"module_args": dict(self.params, databases="a list of %d" % count)}
 
 
 def main() -> None:

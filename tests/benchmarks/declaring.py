@@ -19,17 +19,18 @@ from tests.benchmarks.figures import figure, say
 from tests.demo.place import collections_path
 from tests.demo.service import Service
 
-_PLAYBOOK = """
+_PLAY = """
 - hosts: localhost
   gather_facts: false
   tasks:
-    - name: by one task
-      when: way == 'databases'
-      dbaudit.dbaudit.databases:
+"""
+_TASKS = {
+    "databases": """
+    - dbaudit.dbaudit.databases:
         databases: "{{ databases }}"
-    - name: by a loop over the module for one
-      when: way == 'database'
-      dbaudit.dbaudit.database:
+""",
+    "database": """
+    - dbaudit.dbaudit.database:
         name: "{{ item.name }}"
         type: "{{ item.type }}"
         host: "{{ item.host }}"
@@ -40,9 +41,9 @@ _PLAYBOOK = """
       loop: "{{ databases }}"
       loop_control: {label: "{{ item.name }}"}
       no_log: true
-    - name: by a loop over requests
-      when: way == 'uri'
-      ansible.builtin.uri:
+""",
+    "uri": """
+    - ansible.builtin.uri:
         url: "{{ lookup('ansible.builtin.env', 'DBAUDIT_API_URL') }}/v1/databases"
         method: POST
         headers: {Authorization: "Bearer {{ lookup('ansible.builtin.env', 'DBAUDIT_API_KEY') }}"}
@@ -52,7 +53,8 @@ _PLAYBOOK = """
       loop: "{{ databases }}"
       loop_control: {label: "{{ item.name }}"}
       no_log: true
-"""
+""",
+}
 
 
 def main(databases: int) -> None:
@@ -78,8 +80,9 @@ class _Place:
     """A playbook, its variables and where it finds everything."""
 
     def __init__(self, folder: Path, service: Service, databases: int) -> None:
-        self._playbook = folder / "playbook.yml"
-        self._playbook.write_text(_PLAYBOOK)
+        for way, task in _TASKS.items():
+            (folder / f"{way}.yml").write_text(_PLAY + task)
+        self._folder = folder
         self._variables = folder / "variables.json"
         self._declared = [_declaration(number) for number in range(databases)]
         self._variables.write_text(json.dumps({"databases": self._declared}))
@@ -99,11 +102,9 @@ class _Place:
         subprocess.run(
             [
                 Path(sys.executable).with_name("ansible-playbook"),
-                self._playbook,
+                self._folder / f"{way}.yml",
                 "-e",
                 f"@{self._variables}",
-                "-e",
-                f"way={way}",
             ],
             env=self._environment,
             stdout=subprocess.DEVNULL,
