@@ -94,6 +94,8 @@ class MariaDBServer(MySQLServer):
         tls: whether TLS is off, offered or required.
     """
 
+    product = "MariaDB"
+
     def __init__(
         self,
         release: str = DEFAULT_RELEASE,
@@ -113,12 +115,6 @@ class MariaDBServer(MySQLServer):
     def audit_file(self) -> Path:
         """Where server_audit writes."""
         return self.folder / "log" / "server_audit.log"
-
-    @property
-    def process_id(self) -> int:
-        if self._process is None:
-            raise ServerFailedError("the server is not running")
-        return self._process.pid
 
     def rotate_audit_file(self) -> None:
         """Makes server_audit begin a new file."""

@@ -8,33 +8,29 @@ import os
 import platform
 import secrets
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
-import time
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
-from tests.servers import debian, processes
+from tests.servers import debian
 from tests.servers.account import server_account
 from tests.servers.cache import once
 from tests.servers.certificates import CertificateAuthority
-from tests.servers.errors import EngineMissingError, ServerFailedError
-from tests.servers.ports import HOST, free_port, is_free
+from tests.servers.errors import EngineMissingError
+from tests.servers.ports import HOST
 from tests.servers.processes import wait_for
+from tests.servers.running import RunningServer
 
-START_SECONDS = 60.0
-PORT_ATTEMPTS = 20
 SUPERUSER = "root"
 WAITING_FOR_CONNECTIONS = 23016
 """The id of the log line that tells it."""
@@ -129,7 +125,7 @@ def _fetch_libssl(folder: Path) -> None:
         suite.unpack(["libssl1.1"], folder)
 
 
-class MongoServer:
+class MongoServer(RunningServer):
     """One mongod with authorization on; its superuser's password is random.
 
     Args:
@@ -149,10 +145,9 @@ class MongoServer:
         replica_set: str | None = None,
         key: str | None = None,
     ) -> None:
+        super().__init__(f"MongoDB {release}")
         self.release = release
         self.tls = tls
-        self.host = HOST
-        self.port = 0
         self.superuser = SUPERUSER
         self.superuser_password = secrets.token_urlsafe(24)
         self.authority = CertificateAuthority()
@@ -160,39 +155,6 @@ class MongoServer:
         self._arguments = tuple(arguments)
         self._replica_set = replica_set
         self._key = key or base64.b64encode(secrets.token_bytes(64)).decode()
-        self._folder: Path | None = None
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def __enter__(self) -> Self:
-        self._folder = processes.new_run_folder(f"mongodb-{self.release}")
-        try:
-            self._create()
-            self._start_on_a_free_port()
-            if self._replica_set is None:
-                self.create_superuser()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Ends the server whatever it is doing and removes its folder."""
-        self.kill()
-        if self._folder is not None:
-            shutil.rmtree(self._folder)
-            self._folder = None
-
-    @property
-    def folder(self) -> Path:
-        """The server's temporary folder."""
-        if self._folder is None:
-            raise ServerFailedError("the server's folder is there only inside its with statement")
-        return self._folder
 
     @property
     def log(self) -> Path:
@@ -203,49 +165,12 @@ class MongoServer:
     def address(self) -> str:
         return f"{self.host}:{self.port}"
 
-    @property
-    def is_running(self) -> bool:
-        return self._process is not None and self._process.poll() is None
-
     def log_lines(self) -> Iterator[str]:
         """What the server has written to its log, rotated files included, oldest first."""
         for path in (*sorted(self.log.parent.glob("mongod.log.*")), self.log):
             yield from path.read_text(errors="replace").split("\n")
 
     # -- starting and stopping
-
-    def start(self) -> None:
-        """Starts the server where it stopped, on the port it had; returns when it takes connections."""
-        if self.is_running:
-            raise ServerFailedError("the server is already running")
-        before = self._times_ready()
-        output = self.folder / "startup.log"
-        process = server_account().spawn(self._command(), self._environment(), self.folder, output)
-        self._process = process
-        deadline = time.monotonic() + START_SECONDS
-        while self._times_ready() == before:
-            if process.poll() is not None or time.monotonic() > deadline:
-                self.kill()
-                raise ServerFailedError(f"MongoDB {self.release} did not start:\n{self._last_words()}")
-            time.sleep(processes.POLL_SECONDS)
-
-    def stop(self, timeout_seconds: float = 30.0) -> None:
-        """Ends the server in order."""
-        if self._process is None:
-            return
-        self._process.send_signal(signal.SIGTERM)
-        try:
-            self._process.wait(timeout_seconds)
-        except subprocess.TimeoutExpired:
-            raise ServerFailedError(f"the server did not stop within {timeout_seconds} s") from None
-        self._process = None
-
-    def kill(self) -> None:
-        """Ends the server at once, by SIGKILL."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
 
     def restart(self) -> None:
         self.stop()
@@ -269,12 +194,6 @@ class MongoServer:
             self._write_private("ca.pem", self.authority.certificate)
             admin = self.authority.client("admin")
             (self.folder / "admin.pem").write_text(admin.certificate + admin.key)
-
-    def _write_private(self, name: str, text: str) -> None:
-        path = self.folder / name
-        path.touch(mode=0o600)
-        path.write_text(text)
-        server_account().own([path])
 
     def _command(self) -> list[str | Path]:
         place: list[str | Path] = [
@@ -303,17 +222,15 @@ class MongoServer:
         home = str(self.folder / "home")
         return {"PATH": os.defpath, "HOME": home, "LC_ALL": "C.UTF-8", **self._installation.environment}
 
-    def _start_on_a_free_port(self) -> None:
-        for _attempt in range(PORT_ATTEMPTS):
-            self.port = free_port()
-            try:
-                self.start()
-            except ServerFailedError:
-                if is_free(self.port):
-                    raise
-            else:
-                return
-        raise ServerFailedError(f"no port was free long enough in {PORT_ATTEMPTS} attempts")
+    def _about_to_start(self) -> None:
+        self._times_ready_before = self._times_ready()
+
+    def _is_ready(self) -> bool:
+        return self._times_ready() > self._times_ready_before
+
+    def _prepare(self) -> None:
+        if self._replica_set is None:
+            self.create_superuser()
 
     def _times_ready(self) -> int:
         if not self.log.exists():

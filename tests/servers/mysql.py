@@ -8,25 +8,22 @@ import secrets
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import pymysql
 
-from tests.servers import debian, npm, processes
+from tests.servers import debian, npm
 from tests.servers.account import server_account
 from tests.servers.cache import once
 from tests.servers.certificates import CertificateAuthority, Credential
 from tests.servers.errors import EngineMissingError, ServerFailedError
-from tests.servers.ports import HOST, free_port, is_free
+from tests.servers.ports import HOST
+from tests.servers.running import RunningServer
 
-START_SECONDS = 90.0
-PORT_ATTEMPTS = 20
 SUPERUSER = "root"
 RELEASES = ("9.7", "5.6")
 DEFAULT_RELEASE = "9.7"
@@ -114,7 +111,7 @@ def _fetch_from_debian(folder: Path) -> None:
             path.chmod(path.stat().st_mode | (0o555 if path.is_dir() else 0o444))
 
 
-class MySQLServer:
+class MySQLServer(RunningServer):
     """One server, with a data folder of its own that is removed at the end.
 
     Its general log goes to the table mysql.general_log. The superuser logs in over the socket alone, with a
@@ -126,6 +123,10 @@ class MySQLServer:
         tls: whether TLS is off, offered or required (9.7 only).
     """
 
+    product = "MySQL"
+    start_seconds = 90.0
+    stop_seconds = 60.0
+
     def __init__(
         self,
         release: str = DEFAULT_RELEASE,
@@ -133,49 +134,16 @@ class MySQLServer:
         settings: Mapping[str, Setting] | None = None,
         tls: Tls = Tls.OFF,
     ) -> None:
+        super().__init__(f"{self.product} {release}")
         self.release = release
         self.tls = tls
-        self.host = HOST
-        self.port = 0
         self.superuser_password = ""
         self.authority = CertificateAuthority()
         self._installation = self._installed()
         self._settings: dict[str, Setting] = dict(settings or {})
-        self._folder: Path | None = None
-        self._process: subprocess.Popen[bytes] | None = None
 
     def _installed(self) -> Installation:
         return installation(self.release)
-
-    def __enter__(self) -> Self:
-        self._folder = processes.new_run_folder(f"mysql-{self.release}")
-        try:
-            self._create()
-            self._start_on_a_free_port()
-            self._protect_superuser()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Ends the server whatever it is doing and removes its folder."""
-        self.kill()
-        if self._folder is not None:
-            shutil.rmtree(self._folder)
-            self._folder = None
-
-    @property
-    def folder(self) -> Path:
-        """The server's temporary folder: its data, its socket and its logs."""
-        if self._folder is None:
-            raise ServerFailedError("the server's folder is there only inside its with statement")
-        return self._folder
 
     @property
     def data_directory(self) -> Path:
@@ -190,43 +158,7 @@ class MySQLServer:
         """The general log, where ``log_output`` has FILE."""
         return self.folder / "log" / "general.log"
 
-    @property
-    def is_running(self) -> bool:
-        return self._process is not None and self._process.poll() is None
-
     # -- starting and stopping
-
-    def start(self) -> None:
-        """Starts the server where it stopped, on the port it had; returns when it takes connections."""
-        if self.is_running:
-            raise ServerFailedError("the server is already running")
-        output = self.folder / "startup.log"
-        process = server_account().spawn(self._command(), self._environment(), self.folder, output)
-        self._process = process
-        deadline = time.monotonic() + START_SECONDS
-        while not self._takes_connections():
-            if process.poll() is not None or time.monotonic() > deadline:
-                self.kill()
-                raise ServerFailedError(f"MySQL {self.release} did not start:\n{self._last_words()}")
-            time.sleep(processes.POLL_SECONDS)
-
-    def stop(self, timeout_seconds: float = 60.0) -> None:
-        """Ends the server in order."""
-        if self._process is None:
-            return
-        self._process.send_signal(signal.SIGTERM)
-        try:
-            self._process.wait(timeout_seconds)
-        except subprocess.TimeoutExpired:
-            raise ServerFailedError(f"the server did not stop within {timeout_seconds} s") from None
-        self._process = None
-
-    def kill(self) -> None:
-        """Ends the server at once, by SIGKILL."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
 
     def freeze(self) -> None:
         """Makes the server hang: it keeps its connections and answers nothing until ``thaw``."""
@@ -312,19 +244,10 @@ class MySQLServer:
         home = str(self.folder / "home")
         return {"PATH": os.defpath, "HOME": home, "TZ": "UTC", **self._installation.environment}
 
-    def _start_on_a_free_port(self) -> None:
-        for _attempt in range(PORT_ATTEMPTS):
-            self.port = free_port()
-            try:
-                self.start()
-            except ServerFailedError:
-                if is_free(self.port):
-                    raise
-            else:
-                return
-        raise ServerFailedError(f"no port was free long enough in {PORT_ATTEMPTS} attempts")
+    def _prepare(self) -> None:
+        self._protect_superuser()
 
-    def _takes_connections(self) -> bool:
+    def _is_ready(self) -> bool:
         try:
             self.connect_admin(connect_timeout=5).close()
         except pymysql.err.OperationalError as error:
@@ -340,12 +263,6 @@ class MySQLServer:
         else:
             self.execute_admin("alter user root@localhost identified by %s", [password])
         self.superuser_password = password
-
-    def _write_private(self, name: str, text: str) -> None:
-        path = self.folder / name
-        path.touch(mode=0o600)
-        path.write_text(text)
-        server_account().own([path])
 
     def _last_words(self) -> str:
         written = (self.folder / "startup.log", self.folder / "log" / "error.log")

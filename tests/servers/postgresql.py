@@ -10,8 +10,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
 from pathlib import Path
-from types import TracebackType
-from typing import Any, LiteralString, Self
+from typing import Any, LiteralString
 
 import psycopg
 from psycopg import sql
@@ -23,13 +22,12 @@ from tests.servers.cache import once
 from tests.servers.certificates import CertificateAuthority, Credential
 from tests.servers.errors import ServerFailedError
 from tests.servers.installations import Installation, installation
-from tests.servers.ports import HOST, free_port, is_free
+from tests.servers.ports import HOST
 from tests.servers.processes import wait_for
+from tests.servers.running import RunningServer
 
 SUPERUSER = "postgres"
-START_SECONDS = 60.0
 STOP_SIGNALS = {"smart": signal.SIGTERM, "fast": signal.SIGINT, "immediate": signal.SIGQUIT}
-PORT_ATTEMPTS = 20
 
 Setting = str | int | bool
 
@@ -46,7 +44,7 @@ class Tls(Enum):
     CLIENT_CERTIFICATE = "a client certificate with the user's name is asked for instead of a password"
 
 
-class PostgresServer:
+class PostgresServer(RunningServer):
     """One server, with a data folder of its own that is removed at the end.
 
     Every login over TCP or the socket needs its password (scram-sha-256). The superuser's is random.
@@ -75,11 +73,10 @@ class PostgresServer:
         fresh: bool = False,
         installed: Installation | None = None,
     ) -> None:
+        super().__init__(f"PostgreSQL {major}")
         self.major = major
         self.pgaudit = pgaudit
         self.tls = tls
-        self.host = HOST
-        self.port = 0
         self.superuser = SUPERUSER
         self.superuser_password = ""
         self.authority = CertificateAuthority()
@@ -87,40 +84,6 @@ class PostgresServer:
         self._settings = {**self._documented_settings(durable), **(settings or {})}
         self._hba = tuple(hba)
         self._fresh = fresh
-        self._folder: Path | None = None
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def __enter__(self) -> Self:
-        self._folder = processes.new_run_folder(f"postgresql-{self.major}")
-        try:
-            self._create()
-            self._start_on_a_free_port()
-            if self.pgaudit:
-                for database in ("template1", "postgres"):
-                    self.execute_admin("create extension pgaudit", database=database)
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Ends the server whatever it is doing and removes its folder."""
-        self.kill()
-        if self._folder is not None:
-            shutil.rmtree(self._folder)
-            self._folder = None
-
-    @property
-    def folder(self) -> Path:
-        """The server's temporary folder: its data, its socket and what it wrote before it could log."""
-        if self._folder is None:
-            raise ServerFailedError("the server's folder is there only inside its with statement")
-        return self._folder
 
     @property
     def data_directory(self) -> Path:
@@ -139,34 +102,7 @@ class PostgresServer:
         """What a client trusts to verify this server, in PEM."""
         return self.authority.certificate
 
-    @property
-    def process_id(self) -> int:
-        """The postmaster's."""
-        if self._process is None:
-            raise ServerFailedError("the server is not running")
-        return self._process.pid
-
-    @property
-    def is_running(self) -> bool:
-        return self._process is not None and self._process.poll() is None
-
     # -- starting and stopping
-
-    def start(self) -> None:
-        """Starts the server where it stopped, on the port it had; returns when it takes connections."""
-        if self.is_running:
-            raise ServerFailedError("the server is already running")
-        pid_file = self.data_directory / "postmaster.pid"
-        output = self.folder / "startup.log"
-        command: list[str | Path] = [self._installation.programs / "postgres", "-D", self.data_directory]
-        process = server_account().spawn(command, self._environment(), self.data_directory, output)
-        self._process = process
-        deadline = time.monotonic() + START_SECONDS
-        while not _says_ready(pid_file, process.pid):
-            if process.poll() is not None or time.monotonic() > deadline:
-                self.kill()
-                raise ServerFailedError(f"PostgreSQL {self.major} did not start:\n{self._last_words()}")
-            time.sleep(processes.POLL_SECONDS)
 
     def stop(self, mode: str = "fast", timeout_seconds: float = 30.0) -> None:
         """Stops the server: smart waits for its clients, fast ends them, immediate is a crash of its own."""
@@ -290,18 +226,19 @@ class PostgresServer:
             **self._installation.environment,
         }
 
-    def _start_on_a_free_port(self) -> None:
-        for _attempt in range(PORT_ATTEMPTS):
-            self.port = free_port()
-            self._write_settings()
-            try:
-                self.start()
-            except ServerFailedError:
-                if is_free(self.port):
-                    raise
-            else:
-                return
-        raise ServerFailedError(f"no port was free long enough in {PORT_ATTEMPTS} attempts")
+    def _about_to_start(self) -> None:
+        self._write_settings()
+
+    def _command(self) -> list[str | Path]:
+        return [self._installation.programs / "postgres", "-D", self.data_directory]
+
+    def _is_ready(self) -> bool:
+        return _says_ready(self.data_directory / "postmaster.pid", self.process_id)
+
+    def _prepare(self) -> None:
+        if self.pgaudit:
+            for database in ("template1", "postgres"):
+                self.execute_admin("create extension pgaudit", database=database)
 
     def _write_settings(self) -> None:
         always: dict[str, Setting] = {
