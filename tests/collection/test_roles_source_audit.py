@@ -247,7 +247,7 @@ def test_mariadb_is_prepared_without_a_restart_and_stays_so_over_one(
         assert first["statements"] == planned["statements"]
         assert not first["restart_required"]
         place = {"type": "mariadb", "host": HOST, "port": server.port, "database": "information_schema"}
-        options = {"engine": {"audit_source": source}}
+        options = {"engine": {"source": source}}
         report = tested("prepared mariadb", **place, audit_options=options)
         assert report.success, report
         server.stop()
