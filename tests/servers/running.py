@@ -1,4 +1,4 @@
-"""What every real server of the tests has: a folder and a port of its own, a start, and an end in any case."""
+"""What every real server of the tests has: a folder and a port of its own, a start, and an end at last."""
 
 from __future__ import annotations
 
