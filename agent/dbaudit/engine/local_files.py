@@ -72,6 +72,7 @@ class FilePosition(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def identity(self) -> tuple[int, int]:
+        """Device and inode: the file itself, whatever its name."""
         return self.device, self.inode
 
 

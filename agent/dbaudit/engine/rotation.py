@@ -32,10 +32,12 @@ class RotatedFile(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def live(self) -> bool:
+        """Whether it is the file that is written now."""
         return self.number is None and self.stamp is None
 
     @property
     def identity(self) -> tuple[int, int]:
+        """Device and inode: the file itself, whatever its name."""
         return self.device, self.inode
 
 

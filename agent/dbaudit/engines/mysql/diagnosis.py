@@ -42,6 +42,7 @@ def test(connection: ServerConnection, server: Server, options: Options) -> Test
 
 
 def declared_as_another_type(target: Target, server: Server) -> ConfigurationError:
+    """The error for a MariaDB that was declared with type mysql."""
     return ConfigurationError(
         ErrorCode.WRONG_PROTOCOL,
         f"{endpoint(target)} is {server.product}, not MySQL.",

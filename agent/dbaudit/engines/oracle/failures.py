@@ -224,6 +224,7 @@ def silence(target: Target) -> DbauditError:
 
 
 def statement_timeout(target: Target) -> DbauditError:
+    """The error for a statement that lasted longer than ``target.statement_timeout_seconds``."""
     return TransientError(
         ErrorCode.STATEMENT_TIMEOUT,
         f"{endpoint(target)} did not finish a statement within {target.statement_timeout_seconds:g} seconds.",

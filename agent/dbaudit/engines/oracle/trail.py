@@ -72,6 +72,7 @@ def microseconds(time: datetime.datetime) -> int:
 
 
 def time_of(time_us: int) -> datetime.datetime:
+    """A time in microseconds since the epoch as the driver takes it: UTC, without a zone."""
     return _EPOCH + datetime.timedelta(microseconds=time_us)
 
 
