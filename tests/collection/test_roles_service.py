@@ -1,6 +1,5 @@
 """The roles `server` and `agent` on a host of their own, and the services as their units start them."""
 
-import os
 import shutil
 import stat
 import subprocess
@@ -11,7 +10,7 @@ from pathlib import Path
 import dbaudit
 import pytest
 
-from tests.collection.hosts import Host, wheels
+from tests.collection.hosts import Host, need_systemd_analyze, wheels
 from tests.servers.account import server_account
 from tests.servers.postgresql import HOST, PostgresServer
 from tests.servers.processes import new_run_folder, wait_for
@@ -143,11 +142,7 @@ def test_site_installs_api_and_agent_on_one_state_and_verify_tells_how_the_datab
 
 @pytest.mark.parametrize(("role", "agent"), [("server", True), ("server", False), ("agent", True)])
 def test_units_are_valid_and_let_the_service_do_little(role: str, agent: bool, new_host: NewHost) -> None:
-    program = shutil.which("systemd-analyze")
-    if program is None:
-        if os.environ.get("CI"):
-            pytest.fail("systemd-analyze is not installed", pytrace=False)
-        pytest.skip("systemd-analyze is not installed")
+    program = need_systemd_analyze()
     host = new_host()
     host.role(role, dbaudit_server_agent=agent, dbaudit_groups=[server_account().name])
     unit = host.unit(f"dbaudit-{role}")

@@ -99,6 +99,14 @@ def bare_postgres() -> Iterator[PostgresServer]:
         yield server
 
 
+def watched(program: Path, folder: Path) -> Path:
+    """The program, which writes down what everybody sees of it in a process list."""
+    script = folder / program.name
+    script.write_text(f'#!/bin/sh\necho "$@" >> {folder}/arguments\nexec {program} "$@"\n')
+    script.chmod(0o755)
+    return script
+
+
 def of_postgres(server: PostgresServer, client: Client) -> dict[str, Any]:
     return {
         "dbaudit_source_engine": "postgresql",
@@ -125,6 +133,7 @@ def test_postgresql_is_prepared_in_one_run_where_it_may_be_restarted(
     variables = {
         **of_postgres(bare_postgres, postgres_client),
         "dbaudit_source": source,
+        "dbaudit_source_client": str(watched(postgres_client.psql, tmp_path)),
         "dbaudit_source_hba": ["host audited_shop dbaudit 127.0.0.1/32 scram-sha-256"],
         "dbaudit_source_restart": True,
         "dbaudit_source_restart_command": [sys.executable, "-c", RESTART, str(asked), str(done)],
@@ -143,6 +152,10 @@ def test_postgresql_is_prepared_in_one_run_where_it_may_be_restarted(
     assert not result(output)["restart_required"]
     again = play(variables)
     assert "changed=0 " in again
+    seen = (tmp_path / "arguments").read_text()
+    assert "--dbname audited_shop" in seen
+    assert PASSWORD not in seen
+    assert bare_postgres.superuser_password not in seen
     hba = (bare_postgres.data_directory / "pg_hba.conf").read_text()
     assert hba.count("host audited_shop dbaudit") == 1
     place = {"type": "postgresql", "host": HOST, "port": bare_postgres.port, "database": "audited_shop"}
