@@ -23,6 +23,7 @@ from dbaudit.engine import Chunk, Cursor, DriverStatus, Session
 from dbaudit.engine.manager import EngineRegistry, InstalledEngine
 from dbaudit.engines.sqlserver import SQLServerEngine
 from dbaudit.engines.sqlserver.kinds import Kind
+from dbaudit.engines.sqlserver.queries import AUDIT_COLUMNS
 from dbaudit.engines.sqlserver.records import Rows
 from dbaudit.state import open_state
 from dbaudit.state.databases import Declaration
@@ -105,7 +106,9 @@ def _ingest(blocks: Sequence[list[tuple[Any, ...]]], chunks: int) -> float:
 
 
 def _events_of(rows: list[tuple[Any, ...]]) -> int:
-    return sum(row[3] == 1 for row in rows)
+    """An event for each record, whatever its parts, and one of the connection beside a log-in."""
+    log_in = AUDIT_COLUMNS.index("action_id")
+    return sum(row[3] == 1 for row in rows) + sum(row[log_in] == "LGIS" for row in rows)
 
 
 class _RecordedEngine(SQLServerEngine):
