@@ -1,5 +1,7 @@
 """The roles `server` and `agent` on a host of their own, and the services as their units start them."""
 
+import grp
+import os
 import shutil
 import stat
 import subprocess
@@ -11,13 +13,13 @@ import dbaudit
 import pytest
 
 from tests.collection.hosts import Host, need_systemd_analyze, wheels
-from tests.servers.account import server_account
 from tests.servers.postgresql import HOST, PostgresServer
 from tests.servers.processes import new_run_folder, wait_for
 
 PASSWORD = "c0llect; mé '\\"
 STATE_PASSWORD = "st4te-secret"
 EXPOSURE = 20  # of 100; systemd itself says OK from 10 to 50
+GROUP = grp.getgrgid(os.getgid()).gr_name
 NewHost = Callable[[], Host]
 
 
@@ -34,6 +36,15 @@ def new_host(collections_path: Path) -> Iterator[NewHost]:
 
         installations, from_wheels = folder("opt"), wheels(folder("wheels"))
         yield lambda: Host(folder("host"), installations, from_wheels, collections_path)
+
+
+def check_unit(unit: Path) -> None:
+    """systemd itself finds nothing wrong with the unit, and that it lets the service do little."""
+    for check in (["verify", "--man=no"], ["security", "--offline=true", f"--threshold={EXPOSURE}"]):
+        command = [need_systemd_analyze(), *check, unit]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert unit.name not in done.stderr, done.stderr
 
 
 def mode(path: Path) -> str:
@@ -58,6 +69,7 @@ def test_a_server_is_installed_runs_as_its_unit_says_and_stays_as_it_is(new_host
     assert "changed=0 " in again
     assert "RUNNING HANDLER" not in again
 
+    check_unit(host.unit("dbaudit-server"))
     with host.running("dbaudit-server") as log:
         wait_for(lambda: "\nready" in log.read_text(), "dbaudit up", 60)
         url = (host.home / "api.url").read_text().strip()
@@ -102,9 +114,16 @@ def test_site_installs_api_and_agent_on_one_state_and_verify_tells_how_the_datab
     new_host: NewHost, postgres: PostgresServer, state_url: str
 ) -> None:
     host = new_host()
-    host.variables |= {"dbaudit_server_agent": False, "dbaudit_state_url": state_url}
+    host.variables |= {
+        "dbaudit_server_agent": False,
+        "dbaudit_state_url": state_url,
+        "dbaudit_groups": [GROUP],
+    }
     output = host.play("dbaudit.dbaudit.site", "--diff")
     assert STATE_PASSWORD not in output
+    check_unit(host.unit("dbaudit-server"))
+    check_unit(host.unit("dbaudit-agent"))
+    assert f"\nSupplementaryGroups={GROUP}\n" in host.unit("dbaudit-agent").read_text()
 
     postgres.create_database("roles_shop")
     postgres.create_collector_role("roles_collector", PASSWORD, "roles_shop")
@@ -136,15 +155,3 @@ def test_site_installs_api_and_agent_on_one_state_and_verify_tells_how_the_datab
         paused = host.play("dbaudit.dbaudit.verify", fails=True, **api)
         assert "Not audited: shop (connection connected, auditing paused)" in paused
     assert PASSWORD not in declared + verified + missing + paused
-
-
-@pytest.mark.parametrize(("role", "agent"), [("server", True), ("server", False), ("agent", True)])
-def test_units_are_valid_and_let_the_service_do_little(role: str, agent: bool, new_host: NewHost) -> None:
-    program = need_systemd_analyze()
-    host = new_host()
-    host.role(role, dbaudit_server_agent=agent, dbaudit_groups=[server_account().name])
-    unit = host.unit(f"dbaudit-{role}")
-    for check in (["verify", "--man=no"], ["security", "--offline=true", f"--threshold={EXPOSURE}"]):
-        done = subprocess.run([program, *check, unit], capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
-        assert unit.name not in done.stderr, done.stderr
