@@ -199,7 +199,7 @@ def test_the_demonstration_names_the_variable_that_is_missing(
     assert "DBAUDIT_DEMO_PASSWORD" in run.stdout
 
 
-@pytest.mark.parametrize("name", ["databases", "db_conns", "demo"])
+@pytest.mark.parametrize("name", ["databases", "db_conns", "demo", "site", "verify"])
 def test_playbooks_are_sound(name: str, collections_path: Path) -> None:
     run = run_playbook(f"dbaudit.dbaudit.{name}", collections_path, "--syntax-check")
     assert run.returncode == 0, run.stdout

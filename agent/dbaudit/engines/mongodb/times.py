@@ -12,7 +12,10 @@ from dbaudit.core.errors import RecordError
 
 _MOST_REMEMBERED = 4096
 _LENGTH_OF_SECONDS = 19
-_whole_seconds: dict[str, int] = {}
+_Seconds = dict[str, int]
+# By the text of a second, for each zone; and by what follows it, with the seconds of that zone.
+_seconds_of_zones: dict[str, _Seconds] = {}
+_fractions: dict[str, tuple[int, _Seconds]] = {}
 
 
 class Stamp(msgspec.Struct, gc=False):
@@ -36,18 +39,30 @@ def stamp_us(stamp: Stamp) -> int:
 
 def text_us(text: str) -> int:
     """Microseconds since the epoch of a text such as ``2025-02-03T10:15:00.101Z``. Raises RecordError."""
-    milliseconds = text[20:23]
-    if text[19:20] == "." and text[23:24] in "+-Z" and milliseconds.isdecimal() and milliseconds.isascii():
-        # The servers write milliseconds; many records are of the same second.
-        seconds = text[:_LENGTH_OF_SECONDS] + text[23:]
-        known = _whole_seconds.get(seconds)
-        if known is None:
-            known = _parsed(seconds)
-            if len(_whole_seconds) >= _MOST_REMEMBERED:
-                _whole_seconds.clear()
-            _whole_seconds[seconds] = known
-        return known + int(milliseconds) * 1000
-    return _parsed(text)
+    try:
+        # Most records are of a second, and of a fraction of one, that was read before.
+        fraction_us, seconds = _fractions[text[_LENGTH_OF_SECONDS:]]
+        return seconds[text[:_LENGTH_OF_SECONDS]] + fraction_us
+    except KeyError:
+        return _new_text_us(text)
+
+
+def _new_text_us(text: str) -> int:
+    milliseconds, zone = text[20:23], text[23:]
+    plain = len(milliseconds) == 3 and milliseconds.isascii() and milliseconds.isdecimal()
+    if text[19:20] != "." or zone[:1] not in ("+", "-", "Z") or not plain:
+        return _parsed(text)
+    second, fraction_us = text[:_LENGTH_OF_SECONDS], int(milliseconds) * 1000
+    second_us = _parsed(second + zone)
+    for remembered in (_seconds_of_zones, _fractions):
+        if len(remembered) >= _MOST_REMEMBERED:
+            remembered.clear()
+    seconds = _seconds_of_zones.setdefault(zone, {})
+    if len(seconds) >= _MOST_REMEMBERED:
+        seconds.clear()
+    seconds[second] = second_us
+    _fractions[text[_LENGTH_OF_SECONDS:]] = (fraction_us, seconds)
+    return second_us + fraction_us
 
 
 def _parsed(text: str) -> int:
