@@ -1,6 +1,7 @@
 """`dbaudit engines`: what can be monitored, and which plugin is broken, without any API."""
 
 import json
+from importlib.metadata import version
 from pathlib import Path
 
 import dbaudit as distribution
@@ -31,6 +32,8 @@ def test_every_engine_comes_with_its_distribution_versions_and_driver() -> None:
     assert postgresql["driver"]["name"] == "psycopg"
     assert postgresql["driver"]["version"]
     assert postgresql["options_schema"]["type"] == "object"
+    for engine, driver in (("mysql", "PyMySQL"), ("mariadb", "PyMySQL"), ("mongodb", "pymongo")):
+        assert engines[engine]["driver"] == {"name": driver, "version": version(driver), "problem": None}
     table = dbaudit("engines")
     assert table.returncode == 0
     assert "postgresql" in table.stdout

@@ -39,7 +39,7 @@ class MariaDBEngine(Engine):
             import pymysql
         except ImportError as error:
             return DriverStatus("PyMySQL", problem=str(error).splitlines()[0])
-        return DriverStatus("PyMySQL", version=pymysql.__version__)
+        return DriverStatus("PyMySQL", version=pymysql.VERSION_STRING)
 
     def open(self, target: Target) -> Session:
         require_driver(self)
