@@ -7,33 +7,22 @@ comes on top. The events go to SQLite with ``synchronous = FULL`` on a real disk
 """
 
 import statistics as averages
-import tempfile
-import threading
-import time
 from collections.abc import Sequence
-from pathlib import Path
 from random import Random
 from typing import Any
 
-from dbaudit.agent import Agent, AgentSettings
-from dbaudit.core.database import AuditOptions, SslMode, Target
+from dbaudit.core.database import Target
 from dbaudit.core.report import Health, TestReport
-from dbaudit.core.secret import Secret
 from dbaudit.engine import Chunk, Cursor, DriverStatus, Session
-from dbaudit.engine.manager import EngineRegistry, InstalledEngine
 from dbaudit.engines.sqlserver import SQLServerEngine
 from dbaudit.engines.sqlserver.kinds import Kind
 from dbaudit.engines.sqlserver.queries import AUDIT_COLUMNS
 from dbaudit.engines.sqlserver.records import Rows
-from dbaudit.state import open_state
-from dbaudit.state.databases import Declaration
-from dbaudit.state.encryption import keyring_from_file
 
 from tests.benchmarks import cores
-from tests.benchmarks.backlog import RETENTION_DAYS
-from tests.benchmarks.figures import figure, say
+from tests.benchmarks.figures import figure
+from tests.benchmarks.recorded_rows import ingest
 from tests.benchmarks.statements import Statements
-from tests.servers.cache import cache_folder
 
 _SEED = 7
 _BLOCKS, _ROWS_A_BLOCK, _ROWS_A_BUFFER = 40, 1500, 20
@@ -46,7 +35,6 @@ _LOGIN_XML = (
     '<action_info xmlns="http://schemas.microsoft.com/sqlserver/2008/sqlaudit_data"><pooled_connection>0'
     "</pooled_connection><error>0x00000000</error><state>1</state><address>{}</address></action_info>"
 )
-_LOOK_SECONDS, _PATIENCE_SECONDS = 0.05, 600.0
 
 
 def main(records: int, rounds: int) -> None:
@@ -59,50 +47,8 @@ def main(records: int, rounds: int) -> None:
 
 
 def _ingest(blocks: Sequence[list[tuple[Any, ...]]], chunks: int) -> float:
-    rows = chunks * _ROWS_A_BLOCK
     events = sum(_events_of(blocks[number % len(blocks)]) for number in range(chunks))
-    with tempfile.TemporaryDirectory(dir=cache_folder()) as folder:
-        path = Path(folder)
-        state = open_state(f"sqlite:///{path}/state.db", keyring_from_file(path / "keys", create=True))
-        declaration = Declaration(
-            name="benchmark",
-            type="sqlserver",
-            host="db.example",
-            port=1433,
-            database="master",
-            username="dbaudit",
-            ssl_mode=SslMode.DISABLE,
-            audit_options=AuditOptions(retention_days=RETENTION_DAYS),
-        )
-        database = state.databases.create(declaration, {"password": Secret("only for this benchmark")})
-        engine = _RecordedEngine(blocks, chunks)
-        registry = EngineRegistry({"sqlserver": InstalledEngine(engine, "benchmark", "0")}, [])
-        agent = Agent(state, registry, AgentSettings(node_name="benchmark"))
-        stop = threading.Event()
-        working = threading.Thread(target=agent.run, args=(stop,))
-        begin, cpu = time.perf_counter(), time.process_time()
-        working.start()
-        try:
-            while (stored := state.collectors.get(database.id).events_total) < events:
-                if time.perf_counter() - begin > _PATIENCE_SECONDS:
-                    raise TimeoutError(f"{stored} of {events} events were stored")
-                time.sleep(_LOOK_SECONDS)
-            seconds, cpu = time.perf_counter() - begin, time.process_time() - cpu
-        finally:
-            stop.set()
-            working.join()
-        collector = state.collectors.get(database.id)
-        assert collector.events_total == events
-        assert collector.rejected_total == collector.gaps_total == 0
-        with state.backend.engine.connect() as connection:
-            found, keys = connection.exec_driver_sql("select count(*), count(distinct key) from events").one()
-        assert found == keys == events
-        state.close()
-    say(
-        f"{rows} rows, {events} events in {seconds:.2f} s, {cpu:.2f} s of the core, "
-        f"{events / cpu:.0f} events per second of it"
-    )
-    return events / seconds
+    return ingest(_RecordedEngine(blocks, chunks), events)
 
 
 def _events_of(rows: list[tuple[Any, ...]]) -> int:

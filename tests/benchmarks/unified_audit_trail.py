@@ -8,34 +8,23 @@ network comes on top. The events go to SQLite with ``synchronous = FULL`` on a r
 
 import datetime
 import statistics as averages
-import tempfile
-import threading
-import time
 from collections.abc import Mapping
-from pathlib import Path
 from random import Random
 from typing import Any
 
-from dbaudit.agent import Agent, AgentSettings
-from dbaudit.core.database import AuditOptions, SslMode, Target
+from dbaudit.core.database import Target
 from dbaudit.core.report import Health, TestReport
-from dbaudit.core.secret import Secret
 from dbaudit.engine import DriverStatus, Session
-from dbaudit.engine.manager import EngineRegistry, InstalledEngine
 from dbaudit.engines.oracle import OracleEngine, reading, trail
 from dbaudit.engines.oracle.connection import ServerConnection
 from dbaudit.engines.oracle.loop import OwnLoop
 from dbaudit.engines.oracle.options import Options
 from dbaudit.engines.oracle.session import OracleSession
-from dbaudit.state import open_state
-from dbaudit.state.databases import Declaration
-from dbaudit.state.encryption import keyring_from_file
 
 from tests.benchmarks import cores
-from tests.benchmarks.backlog import RETENTION_DAYS
-from tests.benchmarks.figures import figure, say
+from tests.benchmarks.figures import figure
+from tests.benchmarks.recorded_rows import ingest
 from tests.benchmarks.statements import Statements
-from tests.servers.cache import cache_folder
 
 _SEED = 7
 _DRAWN = 50_000
@@ -43,7 +32,6 @@ _SESSION = 0.04
 _STARTED = datetime.datetime(2026, 11, 20, 8)  # noqa: DTZ001  # the driver's times bear no zone
 _USERS = ("APP", "ETL", "REPORT", "SVC_PAY", "ALICE", "NIGHTLY")
 _ACTIONS = {"READ": "SELECT", "WRITE": "UPDATE", "DDL": "CREATE TABLE"}
-_LOOK_SECONDS, _PATIENCE_SECONDS = 0.05, 600.0
 
 
 def main(records: int, rounds: int) -> None:
@@ -56,48 +44,7 @@ def main(records: int, rounds: int) -> None:
 
 def _ingest(rows: list[tuple[Any, ...]], records: int) -> float:
     events = sum(_events_of(rows[number % len(rows)]) for number in range(records))
-    with tempfile.TemporaryDirectory(dir=cache_folder()) as folder:
-        path = Path(folder)
-        state = open_state(f"sqlite:///{path}/state.db", keyring_from_file(path / "keys", create=True))
-        declaration = Declaration(
-            name="benchmark",
-            type="oracle",
-            host="db.example",
-            port=1521,
-            database="shop",
-            username="dbaudit",
-            ssl_mode=SslMode.DISABLE,
-            audit_options=AuditOptions(engine={"start_from": "beginning"}, retention_days=RETENTION_DAYS),
-        )
-        database = state.databases.create(declaration, {"password": Secret("only for this benchmark")})
-        engine = _RecordedEngine(rows, records)
-        registry = EngineRegistry({"oracle": InstalledEngine(engine, "benchmark", "0")}, [])
-        agent = Agent(state, registry, AgentSettings(node_name="benchmark"))
-        stop = threading.Event()
-        working = threading.Thread(target=agent.run, args=(stop,))
-        begin, cpu = time.perf_counter(), time.process_time()
-        working.start()
-        try:
-            while (stored := state.collectors.get(database.id).events_total) < events:
-                if time.perf_counter() - begin > _PATIENCE_SECONDS:
-                    raise TimeoutError(f"{stored} of {events} events were stored")
-                time.sleep(_LOOK_SECONDS)
-            seconds, cpu = time.perf_counter() - begin, time.process_time() - cpu
-        finally:
-            stop.set()
-            working.join()
-        collector = state.collectors.get(database.id)
-        assert collector.events_total == events
-        assert collector.rejected_total == collector.gaps_total == 0
-        with state.backend.engine.connect() as connection:
-            found, keys = connection.exec_driver_sql("select count(*), count(distinct key) from events").one()
-        assert found == keys == events
-        state.close()
-    say(
-        f"{records} rows, {events} events in {seconds:.2f} s, {cpu:.2f} s of the core, "
-        f"{events / cpu:.0f} events per second of it"
-    )
-    return events / seconds
+    return ingest(_RecordedEngine(rows, records), events, start_from="beginning")
 
 
 def _events_of(row: tuple[Any, ...]) -> int:

@@ -93,7 +93,7 @@ class Marks:
         assert self._descriptor is not None
         os.lseek(self._descriptor, _BYTES, os.SEEK_SET)
         faulthandler.enable(self._descriptor)
-        os._exit = self._leaving(os.getpid(), os._exit)  # type: ignore[assignment]
+        os._exit = self._leaving(os.getpid(), os._exit)  # type: ignore[assignment]  # mypy wants NoReturn
 
     def clear(self) -> None:
         """Forget the marks of the process before this one, or of this one when it ends as it should."""

