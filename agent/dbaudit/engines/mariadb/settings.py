@@ -63,10 +63,6 @@ class AuditSettings(msgspec.Struct, frozen=True, kw_only=True):
         return self.plugin_on and "CONNECT" in self.events
 
     @property
-    def tells_statements(self) -> bool:
-        return self.plugin_on and bool(KINDS_OF_STATEMENTS & self.events)
-
-    @property
     def audit_file(self) -> str:
         """The absolute path of the file on the server's host."""
         path = self.value("server_audit_file_path") or "server_audit.log"

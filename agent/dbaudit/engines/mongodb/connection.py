@@ -33,7 +33,6 @@ from dbaudit.engines.mongodb.tls import tls_options
 logging.getLogger("pymongo").setLevel(logging.WARNING)
 
 X509 = "MONGODB-X509"
-EXTERNAL = "$external"
 _HEARTBEAT_MS = 30_000
 _CLOSING_SECONDS = 1.0
 _PERHAPS_ANOTHER_PROTOCOL = frozenset(

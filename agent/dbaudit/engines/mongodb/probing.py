@@ -17,8 +17,6 @@ from dbaudit.core.errors import DbauditError, ErrorCode
 from dbaudit.engines.mongodb.connection import MemberConnection
 from dbaudit.engines.mongodb.options import LogSource, Options
 
-NOT_ASKED = "not asked"
-
 
 class AuditDestination(StrEnum):
     """Where the server writes its audit log, as far as that matters here."""

@@ -14,7 +14,7 @@ import bson
 from bson.errors import BSONError
 
 from dbaudit.core.clock import from_us, now_us
-from dbaudit.core.errors import ConfigurationError, DbauditError, ErrorCode
+from dbaudit.core.errors import ConfigurationError, ErrorCode
 from dbaudit.core.event import AuditEvent, gap
 from dbaudit.engines.mongodb.connection import MemberConnection
 from dbaudit.engines.mongodb.position import ProfilePosition
@@ -117,10 +117,7 @@ def _made_anew(
         return False  # what the position names is gone: it gave way
     time_us = position.time_ms * 1000
     where = {"ts": from_us(time_us)} if time_us else {}
-    try:
-        there = connection.raw_documents(database, COLLECTION, where, limit=10_000)
-    except DbauditError:
-        raise
+    there = connection.raw_documents(database, COLLECTION, where, limit=10_000)
     return not any(_behind(document) == position for document in there)
 
 

@@ -100,6 +100,8 @@ class AuditFileReader:
     def _opened(self) -> LocalLog:
         """The log; its format shows only once something is written."""
         if self._log is None or self._format is None:
+            if self._log is not None:
+                self._log.close()
             self._format = read_format(self._path)
             self._log = LocalLog(self._path, BORDERS[self._format or AuditFormat.JSON], remedy=_REMEDY)
         return self._log

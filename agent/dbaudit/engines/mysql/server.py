@@ -73,8 +73,8 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def general_log_written(self) -> bool:
         """Whether the table mysql.general_log is written to."""
-        outputs = self.variables.get("log_output", "").upper().split(",")
-        return self.is_on("general_log") and "TABLE" in outputs
+        outputs = {word.strip() for word in self.variables.get("log_output", "").upper().split(",")}
+        return self.is_on("general_log") and "TABLE" in outputs and "NONE" not in outputs
 
     @property
     def may_retire(self) -> bool:

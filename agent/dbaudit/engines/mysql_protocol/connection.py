@@ -112,9 +112,12 @@ class ServerConnection:
         self._deadline.extend(self.target.statement_timeout_seconds + _PATIENCE_SECONDS)
         try:
             self._fetch(query, parameters)
-        except (pymysql.MySQLError, OSError) as error:
-            failure = statement_failure(self.target, error, timed_out=self._gave_up())
-            if isinstance(failure, TransientError):
+        except _DRIVER_FAILURES as error:
+            failure = statement_failure(self.target, error, timed_out=self._deadline.passed)
+            refused = isinstance(error, pymysql.MySQLError)
+            if not refused:
+                self.close()  # what stands in its stream is not known any more
+            if not refused or isinstance(failure, TransientError):
                 raise failure from None
             return number_of(error), failure.message
         return None
@@ -132,9 +135,6 @@ class ServerConnection:
         with self._connection.cursor() as cursor:
             cursor.execute(query, parameters)
             return list(cursor.fetchall())
-
-    def _gave_up(self) -> bool:
-        return self._deadline.passed
 
     def _prepare(self) -> None:
         # The first statement of all: by it the session is known as the agent's own in a log.
@@ -248,9 +248,10 @@ def _failures_told(
     try:
         yield
     except _DRIVER_FAILURES as error:
+        timed_out = deadline.passed  # closing has a time of its own
         if connection is not None and not isinstance(error, pymysql.MySQLError):
             connection.close()  # what stands in its stream is not known any more
-        raise statement_failure(target, error, timed_out=deadline.passed) from None
+        raise statement_failure(target, error, timed_out=timed_out) from None
 
 
 # What the driver lets through when what it was sent is no packet as it should be.
