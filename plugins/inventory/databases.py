@@ -85,6 +85,7 @@ from typing import Any, Dict, List
 
 from ansible.errors import AnsibleParserError
 from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructable
+from ansible.utils.unsafe_proxy import wrap_var
 
 from ansible_collections.dbaudit.dbaudit.plugins.module_utils._client import Client
 from ansible_collections.dbaudit.dbaudit.plugins.module_utils._errors import ClientError
@@ -117,7 +118,8 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             if cached:
                 self._cache[key] = databases
         for database in databases:
-            self._add(database)
+            # What others declared is no template.
+            self._add(wrap_var(database))
 
     def _read(self) -> List[Dict[str, Any]]:
         filters = dict(self.get_option("filters"))
@@ -125,7 +127,8 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         if unknown:
             raise AnsibleParserError("filters: %s is not known; known are %s." % (", ".join(sorted(unknown)), ", ".join(FILTERS)))
         if filters.get("tags"):
-            filters["tags"] = ",".join(filters["tags"])
+            tags = filters["tags"]
+            filters["tags"] = tags if isinstance(tags, str) else ",".join(tags)
         try:
             client = Client.of({name: self.get_option(name) for name in CONNECTION})
             return list(client.items("/v1/databases", filters))

@@ -147,7 +147,10 @@ def ensure(client: Client, params: Mapping[str, Any], check_mode: bool) -> Dict[
         made = client.request("POST", PATH, None, {"name": params["name"], "scopes": scopes})
         result["key"] = made.pop("key")
         result["info"] = made
-        _revoke(client, usable)
+        try:
+            _revoke(client, usable)
+        except ClientError as error:
+            raise ClientError("The new key was made, but the old one was not revoked: %s" % error, **result) from error
     return result
 
 

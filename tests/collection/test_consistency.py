@@ -31,7 +31,7 @@ def test_modules_need_nothing_that_is_not_on_the_managed_host(path: Path) -> Non
             imported.add(node.module or "")
     own = ("ansible.module_utils.", "ansible_collections.dbaudit.dbaudit.plugins.module_utils.")
     if path.parent.name in ("inventory", "lookup"):  # which run on the controller
-        own = (*own, "ansible.plugins.", "ansible.errors.")
+        own = (*own, "ansible.plugins.", "ansible.errors.", "ansible.utils.")
     foreign = {
         name
         for name in imported

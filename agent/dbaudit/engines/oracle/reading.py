@@ -289,7 +289,7 @@ class _Forward:
                 current = row[0]
                 self.at_front.clear()
                 given.clear()
-                self.purged = not anchored
+                self.purged = self.purged or not anchored
                 anchored = True
             key = key_of(row)
             if given and given.get(key, 0) > 0:

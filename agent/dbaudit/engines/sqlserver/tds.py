@@ -80,7 +80,8 @@ def _shake_hands(target: Target, connection: socket.socket, deadline: float) -> 
             tls.do_handshake()
             return None
         except ssl.SSLWantReadError:
-            connection.sendall(_packet(outgoing.read()))
+            if pending := outgoing.read():
+                connection.sendall(_packet(pending))
             incoming.write(_body(connection, _receive(connection, 1, deadline), deadline))
         except ssl.SSLCertVerificationError as error:
             return _bad_certificate(target, error)
