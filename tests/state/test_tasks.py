@@ -71,6 +71,14 @@ def test_a_test_of_a_stored_database_names_it(store: State) -> None:
     assert task.database_id == task.target.database_id == database.id
 
 
+def test_finishing_what_is_no_task_leaves_the_secrets_of_a_database_alone(store: State) -> None:
+    database = create(store)
+    before = store.databases.target(database.id).password.reveal()
+    assert before
+    store.tasks.finish(database.id, TestReport(reachable=False, success=False))
+    assert store.databases.target(database.id).password.reveal() == before
+
+
 def test_tasks_are_taken_in_their_order_and_each_of_them_once(open_store: Open) -> None:
     stores = [open_store() for turn in range(4)]
     ids = [stores[0].tasks.request_test(declaration(f"d{n}"), {"password": PASSWORD}) for n in range(40)]

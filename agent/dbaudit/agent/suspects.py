@@ -161,7 +161,9 @@ class Suspects:
         self.failures[owner] = _error(reason)
         before = self._suspects.pop(owner, None)
         deaths = (before.deaths if before else 0) + alone
-        pause = min(_LONGEST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * 2.0 ** (deaths - 1)) if alone else 0.0
+        pause = (
+            min(_LONGEST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * 2.0 ** min(deaths - 1, 20)) if alone else 0.0
+        )
         self._suspects[owner] = Suspect(
             id=owner, deaths=deaths, died_at=now, retry_at=now + pause, reason=reason
         )

@@ -72,7 +72,8 @@ class _Bulk:
             try:
                 return self._apply(wanted, call.query["dry_run"])
             except RequestError as error:
-                if error.code is not ErrorCode.CONFLICT or attempt == _ATTEMPTS:
+                # Not found: somebody removed one meanwhile.
+                if error.code not in (ErrorCode.CONFLICT, ErrorCode.NOT_FOUND) or attempt == _ATTEMPTS:
                     raise
             attempt += 1
 
@@ -190,7 +191,9 @@ def _removal(database: Database) -> _Step:
         name=database.name,
         action="removed",
         diff=plan_object(database, None, {})["diff"],
-        change=Change(database_id=database.id, declaration=None),
+        change=Change(
+            database_id=database.id, declaration=None, unless_changed_since_us=database.updated_at_us
+        ),
     )
 
 

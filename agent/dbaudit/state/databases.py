@@ -288,8 +288,7 @@ class DatabaseStore:
         last_event: int,
     ) -> Database:
         before = _database(row)
-        if change.unless_changed_since_us not in (None, before.updated_at_us):
-            raise RequestError(ErrorCode.CONFLICT, "The database was changed by somebody else meanwhile.")
+        _require_unchanged(row, change)
         changed_secrets = {
             field: secret
             for field, secret in change.secrets.items()
@@ -351,7 +350,9 @@ class DatabaseStore:
                 rows = _locked_rows(connection, [c.database_id for c in changes if c.database_id is not None])
                 for place, change in enumerate(changes):
                     if change.declaration is None and change.database_id is not None:
-                        self._delete(connection, rows[change.database_id])
+                        row = rows[change.database_id]
+                        _require_unchanged(row, change)
+                        self._delete(connection, row)
                         after[place] = None
                 _make_way(connection, rows, changes)
                 for place, change in enumerate(changes):
@@ -464,6 +465,11 @@ def _row(connection: Connection, database_id: str, *, lock: bool = False) -> Row
     if row is None:
         raise not_found("database", database_id)
     return row
+
+
+def _require_unchanged(row: Row[Any], change: Change) -> None:
+    if change.unless_changed_since_us not in (None, row.updated_at_us):
+        raise RequestError(ErrorCode.CONFLICT, "The database was changed by somebody else meanwhile.")
 
 
 def _locked_rows(connection: Connection, database_ids: Sequence[str]) -> dict[str, Row[Any]]:

@@ -174,14 +174,16 @@ class TaskStore:
 
     def finish(self, task_id: str, report: TestReport) -> None:
         """Write the result of a task, forget its secrets, and wake whoever waits for it; the first result
-        stays.
+        stays. An id that is no task's changes nothing: a database's secrets are named by its id alike.
         """
         with self._backend.writing() as connection:
-            connection.execute(
+            done = connection.execute(
                 update(tasks)
                 .where(tasks.c.id == task_id, tasks.c.status != "done")
                 .values(status="done", finished_at_us=now_us(), result=msgspec.json.encode(report).decode())
             )
+            if done.rowcount == 0:
+                return
             self._secrets.remove(connection, *(f"{task_id}/{field}" for field in SECRET_FIELDS))
         self._wakeup.notify(Topic.TASK_DONE)
 

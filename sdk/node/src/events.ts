@@ -118,7 +118,7 @@ export class EventStream implements AsyncIterable<Event> {
         if (!(error instanceof UnreachableError || error instanceof UnavailableError || error instanceof RateLimitedError)) throw error;
         failures += 1;
         if (failures === 1) this.#options.onOutage?.(error);
-        await this.#transport.sleep(error.retryAfterSeconds ?? backOffSeconds(failures), this.#options.signal);
+        await this.#transport.sleep(error.retryAfterSeconds || backOffSeconds(failures), this.#options.signal);
       }
     }
   }
