@@ -13,8 +13,9 @@ from dbaudit.core.secret import Secret
 from dbaudit.engines.mysql import MySQLEngine
 from dbaudit.engines.mysql_protocol.connection import connect
 
+from tests.engines.crowded import version_asked_among_many_sockets
 from tests.engines.mysql.targets import ACCOUNT, COLLECTOR, HOST, PASSWORD, nobody, target
-from tests.servers.mysql import MySQLServer, Tls
+from tests.servers.mysql import RELEASES, MySQLServer, Tls
 
 
 def refusal(to: Target) -> DbauditError:
@@ -114,6 +115,10 @@ def test_statement_that_takes_too_long_is_given_up(mysql_of_each_release: MySQLS
         )
     assert raised.value.code is ErrorCode.STATEMENT_TIMEOUT
     connection.close()
+
+
+def test_agent_with_thousands_of_open_sockets_still_connects(mysql_of_each_release: MySQLServer) -> None:
+    assert version_asked_among_many_sockets(target(mysql_of_each_release)).startswith(RELEASES)
 
 
 def test_account_states_are_told_apart(mysql_server: Callable[..., MySQLServer]) -> None:

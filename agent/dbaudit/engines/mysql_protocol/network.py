@@ -130,10 +130,11 @@ def _probe_seconds(seconds: float) -> float:
 def _peeked(connection: socket.socket, until: float) -> bytes | None:
     """The first bytes that the server sent, which stay in the socket; None when it sends none in time."""
     seen = b""
+    readable = select.poll()  # not select(), which takes no descriptor beyond 1,023
+    readable.register(connection, select.POLLIN)
     try:
         while True:
-            ready, _unused, _unused = select.select([connection], [], [], max(0.0, until - time.monotonic()))
-            if not ready:
+            if not readable.poll(max(0.0, until - time.monotonic()) * 1000):
                 return seen or None
             before, seen = len(seen), connection.recv(128, socket.MSG_PEEK)
             if not seen or len(seen) >= _GREETING_START or time.monotonic() >= until:
