@@ -5,13 +5,15 @@ INSTALLED := $(VENV)/.installed
 PYTHONS := python3 python3.11 python3.12 python3.13 python3.14
 SUITABLE := import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))
 
-# arguments of the targets: make run FOR=20, make bench ONLY=ingest, make test PYTEST="-k masking"
+# arguments of the targets: make run FOR=20, make bench ONLY=ingest, make test PYTEST="-k masking",
+# make truth SEEDS=20 PYTEST="-k mariadb"
 FOR ?=
 ONLY ?=
 PYTEST ?=
+SEEDS ?= 5
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test bench lint format sanity servers release-notes clean distclean
+.PHONY: help install run test truth bench lint format sanity servers release-notes clean distclean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
@@ -38,6 +40,9 @@ run: $(INSTALLED) ## PostgreSQL, the service and a workload, with the events as 
 
 test: $(INSTALLED) ## every check and every test
 	@PYTEST='$(PYTEST)' $(BIN)/python -m tests.check
+
+truth: $(INSTALLED) ## random work on live servers against the events that came of it (SEEDS=20 for more of it)
+	@DBAUDIT_TRUTH_SEEDS=$(SEEDS) $(BIN)/python -m pytest tests/truth --timeout=3600 $(PYTEST)
 
 bench: $(INSTALLED) ## the figures, one a line (ONLY=name for some of them)
 	@$(BIN)/python -m tests.benchmarks $(ONLY)
