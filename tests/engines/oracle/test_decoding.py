@@ -93,7 +93,7 @@ def test_a_statement_has_its_text_its_binds_and_its_object() -> None:
         INSTANCE_ID=2,
         AUDIT_TYPE="FineGrainedAudit",
     )
-    assert (event.operation, event.command_class) == ("SELECT", "read")
+    assert (event.operation, event.command_class) == ("SELECT", "READ")
     assert event.query == "select * from t where id=:1"
     assert event.parameters == ("42",)
     assert event.objects == ("SHOP.T",)
@@ -107,19 +107,106 @@ def test_a_statement_has_its_text_its_binds_and_its_object() -> None:
 
 
 @pytest.mark.parametrize(
-    ("action", "command_class"),
+    ("action", "operation", "command_class"),
     [
-        ("CREATE TABLE", "ddl"),
-        ("TRUNCATE TABLE", "write"),
-        ("CREATE USER", "role"),
-        ("ALTER ROLE", "role"),
-        ("GRANT", "role"),
-        ("EXECUTE", "function"),
-        ("AUDIT", "misc"),
+        ("CREATE TABLE", "CREATE TABLE", "DDL"),
+        ("TRUNCATE TABLE", "TRUNCATE TABLE", "WRITE"),
+        ("CREATE USER", "CREATE USER", "ROLE"),
+        ("ALTER ROLE", "ALTER ROLE", "ROLE"),
+        ("ALTER PROFILE", "ALTER PROFILE", "ROLE"),
+        ("CREATE LOCKDOWN PROFILE", "CREATE LOCKDOWN PROFILE", "DDL"),
+        ("CHANGE PASSWORD", "CHANGE PASSWORD", "ROLE"),
+        ("PASSWORD CHANGE", "CHANGE PASSWORD", "ROLE"),
+        ("GRANT", "GRANT", "ROLE"),
+        ("SYSTEM GRANT", "GRANT", "ROLE"),
+        ("REVOKE ROLE", "REVOKE", "ROLE"),
+        ("CODE-BASED GRANT", "GRANT", "ROLE"),
+        ("SET ROLE", "SET ROLE", "ROLE"),
+        ("SET TRANSACTION", "SET TRANSACTION", "MISC"),
+        ("BECOME USER", "BECOME USER", "ROLE"),
+        ("EXECUTE", "EXECUTE", "FUNCTION"),
+        ("EXECUTE PROCEDURE", "EXECUTE PROCEDURE", "FUNCTION"),
+        ("PL/SQL EXECUTE", "PL/SQL EXECUTE", "FUNCTION"),
+        ("SELECT MINING MODEL", "SELECT MINING MODEL", "READ"),
+        ("SQL*LOADER DIRECT PATH LOAD", "SQL*LOADER DIRECT PATH LOAD", "WRITE"),
+        ("EXPORT", "EXPORT", "READ"),
+        ("IMPORT", "IMPORT", "WRITE"),
+        ("ALTER SYSTEM", "ALTER SYSTEM", "DDL"),
+        ("ALTER SESSION", "ALTER SESSION", "MISC"),
+        ("UPDATE INDEXES", "UPDATE INDEXES", "DDL"),
+        ("AUDIT", "AUDIT", "MISC"),
+        ("SYSTEM AUDIT", "AUDIT", "MISC"),
+        ("ADMINISTER KEY MANAGEMENT", "ADMINISTER KEY MANAGEMENT", "MISC"),
+        ("SOMETHING OF A LATER VERSION", "SOMETHING OF A LATER VERSION", "MISC"),
     ],
 )
-def test_statements_have_a_class(action: str, command_class: str) -> None:
-    assert event_of(action).command_class == command_class
+def test_an_action_has_its_operation_and_class_in_either_trail(
+    action: str, operation: str, command_class: str
+) -> None:
+    event = event_of(action)
+    assert (event.operation, event.command_class) == (operation, command_class)
+    assert (event.detail or {}).get("action") == (action if action != operation else None)
+
+
+def test_a_code_that_is_not_there_is_no_success() -> None:
+    event = event_of("SELECT", RETURN_CODE=None)
+    assert (event.outcome, event.error_code) == (None, None)
+
+
+def test_a_log_on_whose_code_is_not_there_is_a_connection_and_no_log_in() -> None:
+    event = event_of("LOGON", RETURN_CODE=None)
+    assert (event.type, event.outcome) == (EventType.CONNECTION, None)
+
+
+def test_a_grant_of_a_role_names_the_role_and_who_got_it() -> None:
+    event = event_of("GRANT", ROLE="DBA", TARGET_USER="MALLORY", SYSTEM_PRIVILEGE_USED="GRANT ANY ROLE")
+    assert event.objects == ("DBA", "MALLORY")
+    assert event.detail == {"privilege": "GRANT ANY ROLE", "role": "DBA", "target_user": "MALLORY"}
+
+
+def test_a_grant_on_an_object_names_the_object_and_who_got_it() -> None:
+    event = event_of(
+        "GRANT", OBJECT_SCHEMA="HR", OBJECT_NAME="PAY", TARGET_USER="BOB", OBJECT_PRIVILEGES="SELECT"
+    )
+    assert event.objects == ("HR.PAY",)
+    assert event.detail == {"target_user": "BOB", "object_privileges": "SELECT"}
+
+
+@pytest.mark.parametrize(
+    ("action", "codes", "outcome", "error"),
+    [
+        ("Realm Violation Audit", {"RETURN_CODE": 1031, "DV_RETURN_CODE": 1031}, "failure", "ORA-01031"),
+        ("Realm Violation Audit", {"RETURN_CODE": 0, "DV_RETURN_CODE": 47401}, "failure", "ORA-47401"),
+        ("Realm Violation Audit", {"RETURN_CODE": None}, "failure", None),
+        ("Realm Success Audit", {"RETURN_CODE": None, "DV_RETURN_CODE": 0}, "success", None),
+        ("Realm Authorization Audit", {"RETURN_CODE": None}, None, None),
+    ],
+)
+def test_what_database_vault_decided_is_the_outcome(
+    action: str, codes: dict[str, Any], outcome: str | None, error: str | None
+) -> None:
+    event = event_of(
+        "SELECT", AUDIT_TYPE="Database Vault", DV_ACTION_NAME=action, DV_RULE_SET_NAME="Pay", **codes
+    )
+    assert (event.outcome, event.error_code) == (outcome, error)
+    assert event.severity is (Severity.WARNING if outcome == "failure" else Severity.INFO)
+    assert event.detail is not None
+    assert event.detail["vault_action"] == action
+    assert event.detail["vault_rule_set"] == "Pay"
+
+
+def test_fine_grained_auditing_names_its_policy_and_rman_and_data_pump_what_they_did() -> None:
+    fine = event_of("SELECT", AUDIT_TYPE="FineGrainedAudit", FGA_POLICY_NAME="SALARIES")
+    assert fine.detail == {"audit_type": "FineGrainedAudit", "fga_policy": "SALARIES"}
+    backup = event_of("RMAN ACTION", RMAN_OPERATION="Backup", RMAN_OBJECT_TYPE="DB Full")
+    assert backup.detail == {"rman_operation": "Backup", "rman_object_type": "DB Full"}
+    export = event_of("EXPORT", DP_TEXT_PARAMETERS1="JOB_TYPE: EXPORT, DUMPER DIRECTORY: NULL")
+    assert export.detail == {"data_pump_parameters": "JOB_TYPE: EXPORT, DUMPER DIRECTORY: NULL"}
+
+
+def test_who_a_statement_ran_as_is_named_beside_who_logged_in() -> None:
+    assert (event_of(CURRENT_USER="SYS").detail or {})["acting_as"] == "SYS"
+    assert event_of(CURRENT_USER="BOB").detail is None
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,9 @@ import msgspec
 from dbaudit.core.event import AuditEvent, EventType, Outcome, Rejected, Severity
 from dbaudit.engine.base import Decoded
 from dbaudit.engine.connections import with_connections
-from dbaudit.engines.oracle.trail import WIDTH, key_of
+from dbaudit.engines.oracle.actions import operation_and_class
+from dbaudit.engines.oracle.particulars import UNNAMED, principals, put_more, verdict
+from dbaudit.engines.oracle.trail import COLUMNS, EVERYWHERE, WIDTH, key_of
 
 _EPOCH = datetime.datetime(1970, 1, 1)  # noqa: DTZ001  # the driver's times bear no zone
 _LARGEST_PORT = 65535
@@ -60,8 +62,8 @@ def _event(row: tuple[Any, ...]) -> AuditEvent:
         policies,
         query,
         binds,
-        container,
-    ) = row[:WIDTH]
+    ) = row[:EVERYWHERE]
+    container = row[WIDTH - 1]
     since = time - _EPOCH
     type_, operation, command_class, severity = _KINDS.get(action) or _kind(action)
     address, port, method = _client(authentication) if authentication else (None, None, None)
@@ -84,9 +86,22 @@ def _event(row: tuple[Any, ...]) -> AuditEvent:
         detail["external_user"] = external_user
     if instance is not None and instance != 1:
         detail["instance"] = int(instance)
+    objects: tuple[str, ...] | None = ((f"{schema}.{name}" if schema else name),) if name else None
+    if operation != action and type_ is EventType.QUERY:
+        detail["action"] = action
+    if any(row[EVERYWHERE : WIDTH - 1]):
+        more = dict(zip(_OF_SOME, row[EVERYWHERE : WIDTH - 1], strict=True))
+        put_more(detail, more, user)
+        objects = objects or principals(more)
+        code = verdict(code, more)
+        if code and more["DV_ACTION_NAME"]:
+            severity = Severity.WARNING
+    outcome = None if code is None else Outcome.FAILURE if code else Outcome.SUCCESS
     if type_ is EventType.LOGIN_SUCCESS:
         if code:
             type_, severity = EventType.LOGIN_FAILED, Severity.WARNING
+        elif code is None:
+            type_ = EventType.CONNECTION  # whether it was let in is not said
         if method is not None:
             detail["method"] = method
     return AuditEvent(
@@ -94,8 +109,8 @@ def _event(row: tuple[Any, ...]) -> AuditEvent:
         type_,
         since.days * 86_400_000_000 + since.seconds * 1_000_000 + since.microseconds,
         severity,
-        Outcome.FAILURE if code else Outcome.SUCCESS,
-        f"ORA-{int(code):05d}" if code else None,
+        outcome,
+        f"ORA-{int(code):05d}" if code and code != UNNAMED else None,
         user,
         container,
         program,
@@ -109,7 +124,7 @@ def _event(row: tuple[Any, ...]) -> AuditEvent:
         None,
         None,
         None,
-        ((f"{schema}.{name}" if schema else name),) if name else None,
+        objects,
         _parameters(binds) if binds else None,
         detail or None,
     )
@@ -117,37 +132,19 @@ def _event(row: tuple[Any, ...]) -> AuditEvent:
 
 _Kind = tuple[EventType, str | None, str | None, Severity]
 
-_OF_ROLES = frozenset({"USER", "ROLE", "PROFILE"})
-_DEFINING = frozenset({"CREATE", "ALTER", "DROP", "RENAME", "COMMENT", "PURGE", "FLASHBACK", "ANALYZE"})
-_CLASSES = {
-    **dict.fromkeys(("SELECT", "READ", "LOCK"), "read"),
-    **dict.fromkeys(("INSERT", "UPDATE", "DELETE", "MERGE", "TRUNCATE"), "write"),
-    **dict.fromkeys(("EXECUTE", "CALL", "PL/SQL"), "function"),
-    **dict.fromkeys(("GRANT", "REVOKE", "SET"), "role"),
-    **dict.fromkeys(_DEFINING, "ddl"),
-}
+_OF_SOME = COLUMNS[EVERYWHERE - 1 :]
 
 
 @lru_cache(maxsize=1000)
 def _kind(action: str | None) -> _Kind:
-    if action is None:
-        return EventType.QUERY, None, None, Severity.INFO
-    words = action.split()
-    if words and words[0] == "LOGOFF":
+    if action is not None and action.split()[:1] == ["LOGOFF"]:
         return EventType.DISCONNECT, None, None, Severity.INFO
-    command_class = _CLASSES.get(words[0], "misc") if words else None
-    if command_class == "ddl" and _OF_ROLES.intersection(words[1:2]):
-        command_class = "role"
-    return EventType.QUERY, action, command_class, Severity.INFO
+    return EventType.QUERY, *operation_and_class(action), Severity.INFO
 
 
 _KINDS: dict[Any, _Kind] = {
     "LOGON": (EventType.LOGIN_SUCCESS, None, None, Severity.INFO),
     "LOGOFF": (EventType.DISCONNECT, None, None, Severity.INFO),
-    "SELECT": (EventType.QUERY, "SELECT", "read", Severity.INFO),
-    "INSERT": (EventType.QUERY, "INSERT", "write", Severity.INFO),
-    "UPDATE": (EventType.QUERY, "UPDATE", "write", Severity.INFO),
-    "DELETE": (EventType.QUERY, "DELETE", "write", Severity.INFO),
 }
 
 _HOST = re.compile(r"\(HOST=([^()]*)\)", re.IGNORECASE)

@@ -44,6 +44,37 @@ COLUMNS = (
     "UNIFIED_AUDIT_POLICIES",
     "SQL_TEXT",
     "SQL_BINDS",
+    # What only some kinds of records have.
+    "NEW_SCHEMA",
+    "NEW_NAME",
+    "ROLE",
+    "TARGET_USER",
+    "SYSTEM_PRIVILEGE",
+    "OBJECT_PRIVILEGES",
+    "AUDIT_OPTION",
+    "EXCLUDED_USER",
+    "CURRENT_USER",
+    "GLOBAL_USERID",
+    "DBLINK_INFO",
+    "ADDITIONAL_INFO",
+    "FGA_POLICY_NAME",
+    "DV_ACTION_NAME",
+    "DV_ACTION_OBJECT_NAME",
+    "DV_RULE_SET_NAME",
+    "DV_RETURN_CODE",
+    "DV_GRANTEE",
+    "DV_COMMENT",
+    "DV_FACTOR_CONTEXT",
+    "DV_OBJECT_STATUS",
+    "RMAN_OPERATION",
+    "RMAN_OBJECT_TYPE",
+    "RMAN_DEVICE_TYPE",
+    "RMAN_SESSION_RECID",
+    "RMAN_SESSION_STAMP",
+    "DP_TEXT_PARAMETERS1",
+    "DP_BOOLEAN_PARAMETERS1",
+    "DP_WARNINGS1",
+    "DIRECT_PATH_NUM_COLUMNS_LOADED",
 )
 NEEDED = frozenset(
     {
@@ -60,6 +91,8 @@ NEEDED = frozenset(
 WIDTH = len(COLUMNS) + 2
 KEY = slice(1, 8)
 SQL_TEXT = COLUMNS.index("SQL_TEXT") + 1
+EVERYWHERE = COLUMNS.index("SQL_BINDS") + 2
+"""How many values every kind of record may have: those before the columns that only some have."""
 
 _EPOCH = datetime.datetime(1970, 1, 1)  # noqa: DTZ001  # the driver's times bear no zone
 _MICROSECOND = datetime.timedelta(microseconds=1)
@@ -97,7 +130,7 @@ class Trail(msgspec.Struct, frozen=True):
                 "event_timestamp",
                 "SYS_EXTRACT_UTC(FROM_TZ(CAST(event_timestamp AS TIMESTAMP), 'UTC'))",
             )
-        columns = ", ".join(name if name in there else f"NULL AS {name}" for name in COLUMNS)
+        columns = ", ".join(f'"{name}"' if name in there else f"NULL AS {name}" for name in COLUMNS)
         container = "SYS_CONTEXT('USERENV', 'CON_NAME')"
         program = "client_program_name" if "CLIENT_PROGRAM_NAME" in there else "NULL"
         return cls(
