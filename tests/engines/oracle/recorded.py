@@ -182,9 +182,9 @@ class RecordedServer:
     def _trail(self, query: str, binds: Mapping[str, Any]) -> tuple[list[str], list[Any]]:
         time = "event_timestamp_utc" if "EVENT_TIMESTAMP_UTC" in self.columns else "event_timestamp"
         for name in (
-            set(re.findall(r"\b[A-Za-z_]+\b", re.sub(r"NULL AS \w+", "", query)))
+            set(re.findall(r"\b[A-Za-z_]+\b", re.sub(r'NULL AS "\w+"', "", query)))
             & {column.lower() for column in _ALL}
-            | set(re.findall(r"\b[A-Z_]+\b", re.sub(r"NULL AS \w+", "", query))) & _ALL
+            | set(re.findall(r"\b[A-Z_]+\b", re.sub(r'NULL AS "\w+"', "", query))) & _ALL
         ):
             if name.upper() not in self.columns:
                 raise database_error(f'ORA-00904: "{name}": invalid identifier')

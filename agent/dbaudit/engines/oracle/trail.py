@@ -130,7 +130,7 @@ class Trail(msgspec.Struct, frozen=True):
                 "event_timestamp",
                 "SYS_EXTRACT_UTC(FROM_TZ(CAST(event_timestamp AS TIMESTAMP), 'UTC'))",
             )
-        columns = ", ".join(f'"{name}"' if name in there else f"NULL AS {name}" for name in COLUMNS)
+        columns = ", ".join(f'"{name}"' if name in there else f'NULL AS "{name}"' for name in COLUMNS)
         container = "SYS_CONTEXT('USERENV', 'CON_NAME')"
         program = "client_program_name" if "CLIENT_PROGRAM_NAME" in there else "NULL"
         return cls(
