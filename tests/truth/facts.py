@@ -11,9 +11,12 @@ from dbaudit.core.event import AuditEvent, EventType, Outcome
 class Fact:
     """One thing that a client did, and how it ended.
 
-    ``text`` is the statement as the event has to give it; None for what is no statement. ``error_code`` is
-    that of the failure, None for what ended well. ``database``, ``rows`` and ``parameters`` are compared
-    where they are not None. A fact that is not ``sure`` may have no event: the source may leave it out.
+    ``text`` is the statement as the event has to give it; None for what is no statement. Where the source may
+    name only all that was sent together with it, that is ``whole``. ``error_code`` is that of the failure,
+    None for what ended well; ``silent`` says that the source may not say that it failed. ``database``,
+    ``rows`` and ``parameters`` are compared where they are not None. A fact that is not ``sure`` may have no
+    event: the source may leave it out. A ``part`` is what a statement runs inside: its text is that of no
+    other statement, and it may come before or after the statement that it is a part of.
     """
 
     kind: EventType
@@ -23,7 +26,10 @@ class Fact:
     database: str | None = None
     rows: int | None = None
     parameters: tuple[str | None, ...] | None = None
+    whole: str | None = None
+    silent: bool = False
     sure: bool = True
+    part: bool = False
 
 
 class Wrong(StrEnum):
@@ -85,10 +91,15 @@ def differences(
     for user in sorted(users):
         done = [fact for fact in facts if fact.user == user]
         seen = [event for event in told if owner_of(event) == user]
+        parts = {fact.text for fact in done if fact.part}
+        found += _compared([f for f in done if f.part], [e for e in seen if e.query in parts], in_order=False)
         # The end of a session may be recorded after the beginning of the next: only statements are in order.
         for kind in sorted(kinds):
-            of_kind = [fact for fact in done if fact.kind is kind], [e for e in seen if e.type is kind]
-            found += _compared(*of_kind, in_order=kind is EventType.QUERY)
+            found += _compared(
+                [fact for fact in done if fact.kind is kind and not fact.part],
+                [event for event in seen if event.type is kind and event.query not in parts],
+                in_order=kind is EventType.QUERY,
+            )
     return _pinned(found)
 
 
@@ -97,7 +108,7 @@ def _compared(facts: list[Fact], events: list[AuditEvent], *, in_order: bool) ->
         facts = sorted(facts, key=lambda fact: (fact.text or "", fact.error_code or ""))
         events = sorted(events, key=lambda event: (event.query or "", event.error_code or ""))
     found: list[Difference] = []
-    done = {fact.text for fact in facts}
+    done = {fact.text for fact in facts} | {fact.whole for fact in facts}
     for fact, event in _aligned(facts, events):
         if fact is None:
             assert event is not None
@@ -124,6 +135,8 @@ def _wrong(fact: Fact, event: AuditEvent) -> Iterable[Wrong]:
 def _ended_alike(fact: Fact, event: AuditEvent) -> bool:
     """An event without an outcome is of something that the source did not see fail."""
     failed = event.outcome is Outcome.FAILURE
+    if fact.silent and event.outcome is None:
+        return event.error_code is None
     return failed == (fact.error_code is not None) and event.error_code == fact.error_code
 
 
@@ -141,12 +154,12 @@ def _aligned(
     for i in range(len(facts) - 1, -1, -1):
         for j in range(len(events) - 1, -1, -1):
             best[i][j] = max(best[i + 1][j], best[i][j + 1])
-            if facts[i].text == events[j].query:
+            if _same_text(facts[i], events[j]):
                 best[i][j] = max(best[i][j], best[i + 1][j + 1] + _weight(facts[i], events[j]))
     pairs: list[tuple[Fact | None, AuditEvent | None]] = []
     i = j = 0
     while i < len(facts) and j < len(events):
-        same = facts[i].text == events[j].query
+        same = _same_text(facts[i], events[j])
         if same and best[i][j] == best[i + 1][j + 1] + _weight(facts[i], events[j]):
             pairs.append((facts[i], events[j]))
             i, j = i + 1, j + 1
@@ -158,6 +171,10 @@ def _aligned(
             j += 1
     pairs += [(fact, None) for fact in facts[i:]]
     return pairs + [(None, event) for event in events[j:]]
+
+
+def _same_text(fact: Fact, event: AuditEvent) -> bool:
+    return event.query == fact.text or (fact.whole is not None and event.query == fact.whole)
 
 
 def _weight(fact: Fact, event: AuditEvent) -> int:

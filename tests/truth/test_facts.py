@@ -90,6 +90,27 @@ def test_what_the_source_may_leave_out_is_not_missing_and_not_twice() -> None:
     assert wrong(facts, [told("a"), told("part"), told("b")]) == []
 
 
+def test_parts_may_come_before_or_after_their_statement() -> None:
+    facts = [did("call f()"), did("part of f", part=True), did("b")]
+    assert wrong(facts, [told("part of f"), told("call f()"), told("b")]) == []
+    assert wrong(facts, [told("call f()"), told("b"), told("part of f")]) == []
+    assert wrong(facts, [told("call f()"), told("b")]) == [(Wrong.MISSING, "part of f")]
+
+
+def test_failure_of_one_of_several_statements_may_have_the_text_of_all() -> None:
+    facts = [did("a"), did("b", "42501", whole="a; b")]
+    assert wrong(facts, [told("a"), told("a; b", "42501")]) == []
+    assert wrong(facts, [told("a"), told("b", "42501")]) == []
+    assert wrong(facts, [told("a"), told("a; b")]) == [(Wrong.OUTCOME, "a; b")]
+
+
+def test_failure_that_the_source_may_be_silent_about_is_no_success_and_no_other_failure() -> None:
+    fact = did("part", "23505", silent=True)
+    assert wrong([fact], [told("part")]) == []
+    assert wrong([fact], [told("part", "23505")]) == []
+    assert wrong([fact], [told("part", "42501")]) == [(Wrong.OUTCOME, "part")]
+
+
 def test_database_rows_and_parameters_are_compared_where_the_client_knows_them() -> None:
     fact = did("a", database="shop", rows=2, parameters=("1",))
     event = told("a", database="hr", rows_affected=3, parameters=("2",))
