@@ -52,7 +52,8 @@ password:
 update_password:
   description:
     - V(always) replaces the stored password when O(password) is another one.
-    - V(on_create) sets O(password) for a new database only.
+    - V(on_create) sets O(password) for a new database only. A change of where the password is sent (O(host), O(port),
+      O(ssl_ca), a weaker O(ssl_mode)) is refused then.
   type: str
   choices: [always, on_create]
   default: always

@@ -37,6 +37,7 @@ ENGINES = [
             "properties": {
                 "mode": {"enum": ["remote", "local"]},
                 "log_directory": {"type": "string", "minLength": 1},
+                "proxy": {"type": "string", "x-destination": True},
             },
             "additionalProperties": False,
         },

@@ -146,9 +146,9 @@ def test_databases_can_exchange_their_addresses(api_on_both: Api) -> None:
     first, second, third = entries_of(3)
     applied(api_on_both, [first, second, third])
     moved = [
-        {"name": first["name"], "host": second["host"]},
-        {"name": second["name"], "host": first["host"], "port": 5433},
-        {"name": third["name"], "port": 5434},
+        {"name": first["name"], "host": second["host"], "password": PASSWORD},
+        {"name": second["name"], "host": first["host"], "port": 5433, "password": PASSWORD},
+        {"name": third["name"], "port": 5434, "password": PASSWORD},
     ]
     assert actions(applied(api_on_both, moved)) == ["updated"] * 3
     shown = {one["name"]: (one["host"], one["port"]) for one in api_on_both.get("/v1/databases").json["data"]}

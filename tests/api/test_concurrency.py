@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from tests.api.conftest import Api, declaration
+from tests.api.conftest import PASSWORD, Api, declaration
 
 
 def at_once(count: int, work: Callable[[int], int]) -> list[int]:
@@ -34,7 +34,8 @@ def test_simultaneous_changes_of_different_fields_all_stay(api_on_both: Api) -> 
     api = api_on_both
     path = f"/v1/databases/{api.declared()['id']}"
     for round_ in range(5):
-        changes = [{"name": f"n{round_}"}, {"tags": [f"t{round_}"]}, {"port": 6000 + round_}]
+        port = {"port": 6000 + round_, "password": PASSWORD}
+        changes = [{"name": f"n{round_}"}, {"tags": [f"t{round_}"]}, port]
         statuses = at_once(3, lambda n: api.patch(path, json=changes[n]).status_code)  # noqa: B023
         assert statuses == [200, 200, 200]
         shown = api.get(path).json

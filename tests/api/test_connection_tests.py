@@ -112,7 +112,7 @@ def test_without_a_live_agent_it_is_503_and_nothing_is_stored(api_on_both: Api) 
         for answer in (
             api.post(f"/v1/databases/{database['id']}/test"),
             api.post("/v1/databases?verify=true", json=declaration()),
-            api.patch(f"/v1/databases/{database['id']}?verify=true", json={"port": 1}),
+            api.patch(f"/v1/databases/{database['id']}?verify=true", json={"username": "other"}),
         ):
             assert answer.status_code == 503
             assert answer.json["error"]["code"] == "no_agent_available"

@@ -155,12 +155,12 @@ def test_a_change_that_changes_nothing_writes_nothing(api: Api, nothing: dict[st
 @pytest.mark.parametrize(
     "change",
     [
-        {"host": "elsewhere.example.com"},
-        {"port": 5433},
+        {"host": "elsewhere.example.com", "password": PASSWORD},
+        {"port": 5433, "password": PASSWORD},
         {"database": "other"},
         {"username": "somebody"},
         {"password": "another"},
-        {"ssl_mode": "disable"},
+        {"ssl_mode": "disable", "password": PASSWORD},
     ],
 )
 def test_a_change_of_the_connection_makes_it_pending_again(api: Api, change: dict[str, object]) -> None:
@@ -201,7 +201,8 @@ def test_null_takes_certificates_away(api: Api) -> None:
         ssl_ca=certificate.certificate, ssl_cert=certificate.certificate, ssl_key=certificate.key
     )
     path = f"/v1/databases/{database['id']}"
-    cleared = api.patch(path, json={"ssl_ca": None, "ssl_cert": None, "ssl_key": None}).json
+    without = {"ssl_ca": None, "ssl_cert": None, "ssl_key": None, "password": PASSWORD}
+    cleared = api.patch(path, json=without).json
     assert (cleared["ssl_ca"], cleared["ssl_cert"]) == (None, None)
     assert api.state.databases.target(database["id"]).ssl_key is None
 
@@ -396,7 +397,7 @@ def test_an_answer_is_never_older_than_the_last_change(api_on_both: Api) -> None
         assert api.get("/v1/databases").json["data"][0]["name"] == f"name {number}"
         _connect(api.state, path.rpartition("/")[2])
         assert api.get("/v1/databases").json["data"][0]["status"] == "connected"
-        api.patch(path, json={"port": 6000 + number})
+        api.patch(path, json={"port": 6000 + number, "password": PASSWORD})
         assert api.get("/v1/databases?per_page=50").json["data"][0]["status"] == "pending"
 
 

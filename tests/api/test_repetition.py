@@ -24,7 +24,7 @@ def test_a_repetition_gets_what_was_added_as_it_is_now(api_on_both: Api) -> None
     body = declaration()
     first = api.post("/v1/databases", json=body, headers=KEY)
     assert first.status_code == 201
-    api.patch(f"/v1/databases/{first.json['id']}", json={"host": "moved.example.com"})
+    api.patch(f"/v1/databases/{first.json['id']}", json={"host": "moved.example.com", "password": PASSWORD})
     again = api.post("/v1/databases", json=body, headers=KEY)
     assert (again.status_code, again.json["id"]) == (201, first.json["id"])
     assert again.json["host"] == "moved.example.com"

@@ -16,7 +16,7 @@ from dbaudit.api.declarations import Wanted, fields_after, wanted_change, wanted
 from dbaudit.api.engines import Engines
 from dbaudit.api.gate import Call, Gate
 from dbaudit.api.validation import invalid
-from dbaudit.core.database import AuditStatus, Database
+from dbaudit.core.database import SECRET_FIELDS, AuditStatus, Database
 from dbaudit.core.errors import ErrorCode, FieldError, RequestError
 from dbaudit.core.secret import Secret
 from dbaudit.state import State
@@ -150,16 +150,16 @@ class _Bulk:
         )
 
     def _update(self, fields: Mapping[str, Any], current: Database, secrets: _Secrets) -> _Step:
-        stored_key = secrets.get((current.id, "ssl_key"))
-        wanted = wanted_change(Body.of_entry(fields), current, stored_key, self._engines)
+        stored = {field: secrets.get((current.id, field)) for field in SECRET_FIELDS}
+        wanted = wanted_change(Body.of_entry(fields), current, stored, self._engines)
         asked = wanted.declaration.db_conns_auditing
         after = fields_after(
             wanted, current.audit_status, current.db_conns_auditing if asked is None else asked
         )
         changed = {
-            field: (stored is not None, secret is not None)
+            field: (stored[field] is not None, secret is not None)
             for field, secret in wanted.secrets.items()
-            if (stored := secrets.get((current.id, field))) != secret
+            if stored[field] != secret
         }
         plan = plan_object(current, after, changed)
         if not plan["changed"]:

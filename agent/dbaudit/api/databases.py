@@ -146,7 +146,8 @@ class _Databases:
         current = self._database(call)
         _require_match(current)
         target = self._state.databases.target(current.id)
-        wanted = wanted_change(call.body, current, target.ssl_key, self._engines)
+        stored = {"password": target.password, "ssl_key": target.ssl_key}
+        wanted = wanted_change(call.body, current, stored, self._engines)
         declaration = wanted.declaration
         same_place = self._state.databases.find(declaration.host, declaration.port, declaration.database)
         if same_place is not None and same_place.id != current.id:
@@ -156,7 +157,6 @@ class _Databases:
         if switched_on and not current.db_conns_auditing:
             self._state.db_conns.check(asked)
         if call.query["dry_run"]:
-            stored = {"password": target.password, "ssl_key": target.ssl_key}
             changed = {
                 field: (stored[field] is not None, secret is not None)
                 for field, secret in wanted.secrets.items()
@@ -165,7 +165,7 @@ class _Databases:
             after = fields_after(wanted, current.audit_status, switched_on)
             return json_answer(plan_object(current, after, changed))
         if call.query["verify"]:
-            given = {"password": target.password, "ssl_key": target.ssl_key, **wanted.secrets}
+            given = {**stored, **wanted.secrets}
             secrets = {field: secret for field, secret in given.items() if secret is not None}
             self._tests.run(declaration, secrets, current.id)
         return _shown(

@@ -9,6 +9,7 @@ import msgspec
 
 from dbaudit.api.body import Body
 from dbaudit.api.certificates import certificate_problem, key_problem, pair_problem
+from dbaudit.api.destinations import destination_errors
 from dbaudit.api.engines import Engines
 from dbaudit.core.database import (
     SECRET_FIELDS,
@@ -62,8 +63,10 @@ def wanted_new(body: Body, engines: Engines) -> Wanted:
     )
 
 
-def wanted_change(body: Body, current: Database, stored_key: Secret | None, engines: Engines) -> Wanted:
-    """What ``current`` shall become. ``stored_key`` is its present `ssl_key`. Raises as ``wanted_new``."""
+def wanted_change(
+    body: Body, current: Database, stored: Mapping[str, Secret | None], engines: Engines
+) -> Wanted:
+    """What ``current`` shall become. ``stored`` has its present secrets by field. Raises as ``wanted_new``."""
     given = body.sound
     details = _host_errors(given)
     if given.get("type", current.type) != current.type:
@@ -72,7 +75,8 @@ def wanted_change(body: Body, current: Database, stored_key: Secret | None, engi
     options = given.get("audit_options", {})
     if "engine" in options:
         details += engines.option_errors(current.type, options["engine"])
-    details += _pem_errors(given, current.ssl_cert, stored_key)
+    details += _pem_errors(given, current.ssl_cert, stored.get("ssl_key"))
+    details += _destination_errors(given, current, stored, engines)
     given = body.checked(details)
     fields: dict[str, Any] = {field: given.get(field, getattr(current, field)) for field in _PLAIN_FIELDS}
     return Wanted(
@@ -112,6 +116,19 @@ def _host_errors(given: Mapping[str, Any]) -> list[FieldError]:
     if "host" not in given or is_host(given["host"]):
         return []
     return [FieldError("/host", "must be a host name or an IP address, without port and brackets")]
+
+
+def _destination_errors(
+    given: Mapping[str, Any], current: Database, stored: Mapping[str, Secret | None], engines: Engines
+) -> list[FieldError]:
+    wanted = {
+        "host": normal_host(given["host"]) if "host" in given else current.host,
+        "port": given.get("port", current.port),
+        "ssl_mode": SslMode(given.get("ssl_mode", current.ssl_mode)),
+        "ssl_ca": given.get("ssl_ca", current.ssl_ca),
+        "options": given.get("audit_options", {}).get("engine", current.audit_options.engine),
+    }
+    return destination_errors(current, wanted, given, stored, engines.destination_options(current.type))
 
 
 def _pem_errors(

@@ -31,6 +31,7 @@ class Engines:
     def __init__(self, engines: Sequence[EngineDescription]) -> None:
         self._broken = {engine.type: engine.problem for engine in engines if engine.problem is not None}
         self._ports = {engine.type: engine.default_port for engine in engines}
+        self._destination_options = {engine.type: _destination_options(engine) for engine in engines}
         self._options: dict[str, Validator] = {
             engine.type: StrictValidator(dict(engine.options_schema))
             for engine in engines
@@ -56,7 +57,16 @@ class Engines:
             )
         ]
 
+    def destination_options(self, engine_type: str) -> tuple[str, ...]:
+        """The options of a type that say where or through what a password is sent."""
+        return self._destination_options.get(engine_type, ())
+
     def option_errors(self, engine_type: str, options: Mapping[str, Any]) -> list[FieldError]:
         """What the engine's schema has against ``options``."""
         validator = self._options.get(engine_type)
         return [] if validator is None else field_errors(validator, options, "/audit_options/engine")
+
+
+def _destination_options(engine: EngineDescription) -> tuple[str, ...]:
+    properties: Mapping[str, Mapping[str, Any]] = engine.options_schema.get("properties", {})
+    return tuple(name for name, schema in properties.items() if schema.get("x-destination"))

@@ -2,9 +2,11 @@
 
 import contextlib
 import socket
+import ssl
 import struct
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from dbaudit.core.database import SslMode, Target
@@ -15,6 +17,7 @@ from dbaudit.engines.mysql_protocol.connection import connect
 
 from tests.engines.crowded import version_asked_among_many_sockets
 from tests.engines.mysql.targets import ACCOUNT, COLLECTOR, HOST, PASSWORD, nobody, target
+from tests.servers.certificates import CertificateAuthority
 from tests.servers.mysql import RELEASES, MySQLServer, Tls
 
 
@@ -73,22 +76,37 @@ def _packet(number: int, payload: bytes) -> bytes:
     return struct.pack("<I", len(payload))[:3] + bytes([number]) + payload
 
 
-def test_password_is_not_sent_in_clear_to_a_server_that_asks_for_it() -> None:
+@pytest.mark.parametrize("plugin", [b"mysql_clear_password", b"dialog", b"mysql_old_password"])
+@pytest.mark.parametrize("ssl_mode", [SslMode.DISABLE, SslMode.REQUIRE])
+def test_password_is_not_sent_in_clear_to_a_server_that_is_not_checked(
+    ssl_mode: SslMode, plugin: bytes, tmp_path: Path
+) -> None:
     received: list[bytes] = []
+    credential = CertificateAuthority("nobody knows").server("127.0.0.1")
+    (tmp_path / "pem").write_text(credential.key + credential.certificate)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "pem")
 
     def thief(connection: socket.socket) -> None:
-        capabilities = struct.pack("<H", 0xF7FF), struct.pack("<H", 0x81FF)
+        with_tls = ssl_mode is not SslMode.DISABLE
+        capabilities = struct.pack("<H", 0xFFFF if with_tls else 0xF7FF), struct.pack("<H", 0x81FF)
         greeting = (
             b"\x0a8.4.2\x00" + struct.pack("<I", 7) + b"abcdefgh\x00" + capabilities[0] + b"\x21\x02\x00"
         )
         greeting += capabilities[1] + b"\x15" + bytes(10) + b"ijklmnopqrst\x00mysql_native_password\x00"
         connection.sendall(_packet(0, greeting))
+        number = 2
+        if with_tls:
+            connection.recv(36)  # the request for TLS, before the handshake
+            connection = context.wrap_socket(connection, server_side=True)
+            number = 3
         received.append(connection.recv(4096))
-        connection.sendall(_packet(2, b"\xfemysql_clear_password\x00"))
+        connection.sendall(_packet(number, b"\xfe" + plugin + b"\x00"))
         received.append(connection.recv(4096))
 
     with answering(thief) as port:
-        error = refusal(nobody(port, ssl_mode=SslMode.DISABLE))
+        error = refusal(nobody(port, ssl_mode=ssl_mode))
+    assert received[0], "the server was not reached"
     assert error.code is ErrorCode.AUTHENTICATION_FAILED
     assert "in clear" in error.message
     assert PASSWORD.encode() not in b"".join(received)

@@ -12,7 +12,7 @@ import pymysql
 import pymysql.cursors
 from pymysql.constants import CR
 
-from dbaudit.core.database import Target
+from dbaudit.core.database import SslMode, Target
 from dbaudit.core.errors import ConfigurationError, ErrorCode, TransientError
 from dbaudit.engine.certificates import client_context
 from dbaudit.engine.fields import refuse_nul
@@ -29,6 +29,9 @@ _ROWS_AT_ONCE = 100
 
 Parameters = Sequence[Any] | Mapping[str, Any]
 Row = tuple[Any, ...]
+
+
+_SERVER_IS_PROVEN = frozenset({SslMode.VERIFY_CA, SslMode.VERIFY_FULL})
 
 
 class ServerConnection:
@@ -206,10 +209,10 @@ class _NeverInClear:
 
 
 def _driver(target: Target, context: ssl.SSLContext | None) -> pymysql.Connection[Any]:
-    unprotected = context is None and not target.host.startswith("/")
+    proven = target.ssl_mode in _SERVER_IS_PROVEN or target.host.startswith("/")
     plugins: dict[str, Callable[[pymysql.Connection[Any]], Any]] = (
         dict.fromkeys(("mysql_clear_password", "dialog", "mysql_old_password"), _NeverInClear)
-        if unprotected
+        if not proven
         else {}
     )
     connection: pymysql.Connection[Any] = pymysql.Connection(

@@ -115,7 +115,8 @@ _LOGIN_FAILURES = (
         ErrorCode.AUTHENTICATION_FAILED,
         lambda t: (
             f"{endpoint(t)} asks {t.username!r} for a kind of authentication that is not supported here"
-            f"{', or that would send the password in clear' if t.ssl_mode is SslMode.DISABLE else ''}."
+            ", or that would send the password in clear to a server that ssl_mode "
+            f"{t.ssl_mode.value} does not check."
         ),
         lambda t: (
             f"ALTER USER {_any_host(t)} IDENTIFIED WITH caching_sha2_password BY 'A_NEW_PASSWORD'; "

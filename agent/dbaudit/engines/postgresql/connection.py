@@ -14,7 +14,7 @@ from psycopg.abc import PQGen
 from psycopg.conninfo import make_conninfo
 from psycopg.pq.abc import PGconn
 
-from dbaudit.core.database import Target
+from dbaudit.core.database import SslMode, Target
 from dbaudit.core.errors import ConfigurationError, DbauditError, ErrorCode, TransientError
 from dbaudit.engine.fields import refuse_nul
 from dbaudit.engine.network import addresses_of, wrong_protocol
@@ -25,6 +25,9 @@ from dbaudit.engines.postgresql.tls import NOWHERE, tls_parameters
 OLDEST_VERSION = 110000
 
 _RV = TypeVar("_RV")
+_SAFE_METHODS = "none,scram-sha-256,gss,sspi"
+_ALL_METHODS = f"password,md5,{_SAFE_METHODS}"
+_SERVER_IS_PROVEN = frozenset({SslMode.VERIFY_CA, SslMode.VERIFY_FULL})
 _WAKE_UP_SECONDS = 0.1
 _GREETING_SHARE = 0.25
 """At most this share of the time for connecting goes to finding out what else it is that listens."""
@@ -42,7 +45,6 @@ _NOT_FROM_ENVIRONMENT = {
     "max_protocol_version": "3.0",
     "min_protocol_version": "3.0",
     "passfile": NOWHERE,
-    "require_auth": "none,password,md5,scram-sha-256,gss,sspi",
     "requirepeer": "",
     "ssl_max_protocol_version": "",
     "ssl_min_protocol_version": "TLSv1.2",
@@ -224,6 +226,7 @@ def _conninfo(target: Target, tls: dict[str, str], address: str | None) -> str:
         "dbname": target.database,
         "user": target.username,
         "password": target.password.reveal(),
+        "require_auth": _methods(target),
         "application_name": target.application_name,
         "keepalives": "1",
         "keepalives_idle": "30",
@@ -237,6 +240,15 @@ def _conninfo(target: Target, tls: dict[str, str], address: str | None) -> str:
     }
     known = {option.keyword.decode() for option in pq.Conninfo.get_defaults()}
     return make_conninfo("", **{name: value for name, value in parameters.items() if name in known})
+
+
+def _methods(target: Target) -> str:
+    """The ways of logging in that the server may ask for: none that gives the password to another server."""
+    asked: str | None = target.options.get("require_auth")
+    if asked is not None:
+        return asked
+    proven = target.ssl_mode in _SERVER_IS_PROVEN or target.host.startswith("/")
+    return _ALL_METHODS if proven else _SAFE_METHODS
 
 
 def _silence(target: Target, *, reached: bool) -> TransientError:

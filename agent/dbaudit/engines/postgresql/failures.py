@@ -93,6 +93,19 @@ _LOGIN_FAILURES = (
         ),
     ),
     _meaning(
+        r"authentication method requirement",
+        ErrorCode.AUTHENTICATION_FAILED,
+        lambda t: (
+            f"{endpoint(t)} asks for the password of {t.username!r} in clear or as an MD5 hash, which is not "
+            f"answered with ssl_mode {t.ssl_mode.value}: any server in between could ask for it."
+        ),
+        lambda t: (
+            "Use ssl_mode verify-full with ssl_ca; or scram-sha-256: SET password_encryption = "
+            f"'scram-sha-256'; \\password {quoted(t.username)} -- and scram-sha-256 in pg_hba.conf. To answer it "
+            "nevertheless: audit_options.engine.require_auth."
+        ),
+    ),
+    _meaning(
         r"authentication failed|no password supplied|role \".*\" does not exist|empty password",
         ErrorCode.AUTHENTICATION_FAILED,
         lambda t: f"{endpoint(t)} refused the user name or the password of {t.username!r}.",

@@ -27,12 +27,16 @@ class LogFormat(StrEnum):
     CSVLOG = "csvlog"
 
 
+_METHODS = "(none|password|md5|scram-sha-256|gss|sspi)"
+
+
 class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The options of one database; OPTIONS_SCHEMA describes them."""
 
     log_source: LogSource = LogSource.AUTO
     log_format: LogFormat = LogFormat.AUTO
     log_directory: str | None = None
+    require_auth: str | None = None
     start_from: StartFrom = StartFrom.NOW
 
     @classmethod
@@ -77,6 +81,18 @@ OPTIONS_SCHEMA: Mapping[str, Any] = {
             "description": (
                 "The absolute path of the log directory on the agent's host, for log_source local; overrides "
                 "what the server says, for a directory that is mounted elsewhere."
+            ),
+        },
+        "require_auth": {
+            "type": "string",
+            "pattern": f"^{_METHODS}(,{_METHODS})*$",
+            "x-destination": True,  # it decides in what form the password is sent
+            "description": (
+                "The ways of logging in that the server may ask for, separated by commas: `none`, `password`, "
+                "`md5`, `scram-sha-256`, `gss`, `sspi`. Without it all of them with ssl_mode verify-ca and "
+                "verify-full and through a unix socket. Below these any server in between could ask for the "
+                "password itself (`password`) or for a hash that is as good (`md5`), so neither is answered "
+                "unless it is named here."
             ),
         },
         "start_from": start_from_schema(

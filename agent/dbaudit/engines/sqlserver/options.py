@@ -72,6 +72,7 @@ OPTIONS_SCHEMA: Mapping[str, Any] = {
         },
         "odbc_driver": {
             **_NAME,
+            "x-destination": True,  # the driver gets the password
             "description": (
                 "The ODBC driver: a name of odbcinst.ini, such as `FreeTDS` or `ODBC Driver 18 for SQL "
                 "Server`, or the absolute path of its library. Without it, the newest of Microsoft's, else "
