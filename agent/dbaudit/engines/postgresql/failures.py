@@ -101,8 +101,8 @@ _LOGIN_FAILURES = (
         ),
         lambda t: (
             "Use ssl_mode verify-full with ssl_ca; or scram-sha-256: SET password_encryption = "
-            f"'scram-sha-256'; \\password {quoted(t.username)} -- and scram-sha-256 in pg_hba.conf. To answer it "
-            "nevertheless: audit_options.engine.require_auth."
+            f"'scram-sha-256'; \\password {quoted(t.username)} -- and scram-sha-256 in pg_hba.conf. "
+            "To answer it nevertheless: audit_options.engine.require_auth."
         ),
     ),
     _meaning(
