@@ -66,7 +66,7 @@ def wanted_new(body: Body, engines: Engines) -> Wanted:
 def wanted_change(
     body: Body, current: Database, stored: Mapping[str, Secret | None], engines: Engines
 ) -> Wanted:
-    """What ``current`` shall become; ``stored`` are its present secrets by field. Raises as ``wanted_new``."""
+    """What ``current`` shall become; ``stored`` has its secrets by field. Raises as ``wanted_new``."""
     given = body.sound
     details = _host_errors(given)
     if given.get("type", current.type) != current.type:
