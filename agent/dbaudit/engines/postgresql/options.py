@@ -88,7 +88,7 @@ OPTIONS_SCHEMA: Mapping[str, Any] = {
             "pattern": f"^{_METHODS}(,{_METHODS})*$",
             "x-destination": True,  # it decides in what form the password is sent
             "description": (
-                "The ways of logging in that a server may ask for, in a list with commas: `none`, `password`, "
+                "Ways of logging in that the server may ask for, with commas between: `none`, `password`, "
                 "`md5`, `scram-sha-256`, `gss`, `sspi`. Without it all of them with ssl_mode verify-ca and "
                 "verify-full and through a unix socket. Below these any server in between could ask for the "
                 "password itself (`password`) or for a hash that is as good (`md5`), so neither is answered "
