@@ -1,97 +1,157 @@
-"""The operation of a statement: `SELECT`, `CREATE TABLE` ..., by its first words."""
+"""The operations of a statement: `SELECT`, `CREATE TABLE` ..., and the class of each, by dialect.
+
+A text can hold several operations: a batch, a block, a query whose WITH deletes. Its operation is the most
+consequential one. What stands in a literal is no operation, unless the statement runs that literal.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any
 
-_BLANK = re.compile(r"(?:\s+|--[^\n]*(?:\n|\Z))*")
-_OPEN = re.compile(r"(?:\s+|--[^\n]*(?:\n|\Z)|\()*")
-_COMMENT_MARK = re.compile(r"/\*|\*/")
-_WORD = re.compile(r"[A-Za-z]+")
-_ON_A_KIND = frozenset({"CREATE", "ALTER", "DROP"})
-_BETWEEN = frozenset(
-    {
-        *("OR", "REPLACE", "ALTER", "TEMP", "TEMPORARY", "UNLOGGED", "UNIQUE", "GLOBAL", "LOCAL"),
-        *("RECURSIVE", "CONSTRAINT", "TRUSTED", "PROCEDURAL"),
-    }
-)
-_OF_SEVERAL_WORDS = (
-    *("ACCESS METHOD", "DEFAULT PRIVILEGES", "EVENT TRIGGER", "FOREIGN DATA WRAPPER", "FOREIGN TABLE"),
-    *("LARGE OBJECT", "MATERIALIZED VIEW", "OPERATOR CLASS", "OPERATOR FAMILY", "USER MAPPING"),
-    *("TEXT SEARCH CONFIGURATION", "TEXT SEARCH DICTIONARY", "TEXT SEARCH PARSER", "TEXT SEARCH TEMPLATE"),
-)
-_WORDS_LOOKED_AT = 7
+import msgspec
 
-# What can hold a word that is none of the statement's own: literals, names in quotes, comments, and brackets,
-# for which the query of a WITH is searched outside of them.
-_HIDING = re.compile(
-    r"""'(?:[^'\\]|''|\\.)*(?:'|\Z) | "(?:[^"]|"")*(?:"|\Z) | \$(\w*)\$.*?(?:\$\1\$|\Z) | --[^\n]* | /\*.*?\*/
-      | (?P<open>\() | (?P<close>\)) | (?P<main>\b(?:SELECT|INSERT|UPDATE|DELETE|MERGE|VALUES|TABLE)\b) """,
-    re.VERBOSE | re.DOTALL | re.IGNORECASE,
-)
+from dbaudit.core.dialects.names import Dialect
+from dbaudit.core.event import AuditEvent
+from dbaudit.core.operation_classes import RANKS, CommandClass, class_of
+from dbaudit.core.operations_in import Found, operations_in
+
+__all__ = ["CommandClass", "Operations", "add_operations", "class_of", "classify", "operation_of"]
 
 
-def operation_of(statement: str) -> str | None:
-    """The operation in capitals; None for a text that does not start with a word.
+class Operations(msgspec.Struct, frozen=True):
+    """What a statement does.
 
-    >>> operation_of("/* report */ (select 1)"), operation_of("create or replace view v as select 1")
-    ('SELECT', 'CREATE VIEW')
-    >>> operation_of("with x as (select 1) insert into t select * from x")
-    'INSERT'
+    ``operation`` is the most consequential of its operations, None where the text begins with no word, and
+    ``command_class`` is its class. ``operations`` and ``command_classes`` are all of them, in the order of
+    the text and each once.
     """
-    words = _words(statement)
-    first = next(words, None)
-    if first == "WITH":
-        return _after_with(statement)
-    if first not in _ON_A_KIND:
-        return first
-    kinds = [word for word in words if word not in _BETWEEN]
-    if kinds[:1] == ["DEFAULT"] and kinds[1:2] != ["PRIVILEGES"]:
-        kinds = kinds[1:]
-    if not kinds:
-        return first
-    text = " ".join(kinds) + " "
-    kind = next((several for several in _OF_SEVERAL_WORDS if text.startswith(several + " ")), kinds[0])
-    return f"{first} {kind}"
+
+    operation: str | None
+    command_class: CommandClass
+    operations: tuple[str, ...] = ()
+    command_classes: tuple[CommandClass, ...] = ()
+
+    def add_all(self, detail: dict[str, Any]) -> None:
+        """Put into the ``detail`` of an event all operations and their classes, where there are several."""
+        if len(self.operations) > 1:
+            detail["operations"] = list(self.operations)
+            if len(self.command_classes) > 1:
+                detail["command_classes"] = list(self.command_classes)
 
 
-def _words(statement: str) -> Iterator[str]:
-    """The words that the statement starts with, in capitals."""
-    position = _after_blank(statement, 0, _OPEN)
-    for _number in range(_WORDS_LOOKED_AT):
-        word = _WORD.match(statement, position)
-        if word is None:
-            return
-        yield word.group().upper()
-        position = _after_blank(statement, word.end(), _BLANK)
+def classify(statement: str, dialect: Dialect) -> Operations:
+    """What ``statement`` does, as a server of ``dialect`` reads it.
+
+    >>> classify("with d as (delete from t returning *) select * from d", Dialect.POSTGRESQL).operations
+    ('DELETE', 'SELECT')
+    >>> classify("SET NOCOUNT ON; DELETE FROM t", Dialect.SQLSERVER).operation
+    'DELETE'
+    """
+    known = _PLAIN[dialect].get(statement[:_FIRST_WORD].partition(" ")[0])
+    if known is not None:
+        semicolon = statement.find(";")
+        if (semicolon < 0 or semicolon == len(statement) - 1) and not (
+            dialect is Dialect.POSTGRESQL and _may_do_more(statement)
+        ):
+            return known
+    if len(statement) > _LONGEST_REMEMBERED:
+        return _classified(statement, dialect)
+    return _remembered(statement, dialect)
 
 
-def _after_blank(statement: str, position: int, blank: re.Pattern[str]) -> int:
-    """Behind blanks and comments; comments hold comments, as in PostgreSQL."""
-    while True:
-        found = blank.match(statement, position)
-        position = found.end() if found else position
-        if not statement.startswith("/*", position):
-            return position
-        depth = 0
-        for mark in _COMMENT_MARK.finditer(statement, position):
-            depth += 1 if mark.group() == "/*" else -1
-            if depth == 0:
-                position = mark.end()
-                break
-        else:
-            return len(statement)
+def _may_do_more(statement: str) -> bool:
+    """Whether a statement of PostgreSQL that begins with SELECT or its like may create a table, or change
+    rows in a WITH.
+    """
+    lower = statement.lower()
+    if "with" in lower and ("/*" in lower or "--" in lower or _OF_WITH.search(lower)):
+        return True
+    return "into" in lower and lower.startswith("select")
 
 
-def _after_with(statement: str) -> str:
-    """The operation that the queries of a WITH are for."""
-    depth = 0
-    for found in _HIDING.finditer(statement):
-        if found["open"]:
-            depth += 1
-        elif found["close"]:
-            depth -= 1
-        elif found["main"] and depth == 0:
-            return found["main"].upper()
-    return "WITH"
+def operation_of(statement: str, dialect: Dialect) -> str | None:
+    """The most consequential operation of ``statement``, in capitals; None for a text that begins with no
+    word.
+
+    >>> operation_of("/* report */ (select 1)", Dialect.POSTGRESQL)
+    'SELECT'
+    >>> operation_of("create definer=`root`@`%` procedure p() delete from t", Dialect.MYSQL)
+    'CREATE PROCEDURE'
+    """
+    return classify(statement, dialect).operation
+
+
+def add_operations(event: AuditEvent, dialect: Dialect) -> None:
+    """Give ``event`` the operation and the class of its statement, and where there are several operations
+    all of them in its detail.
+    """
+    if event.query is None:
+        return
+    found = classify(event.query, dialect)
+    event.operation, event.command_class = found.operation, found.command_class
+    if len(found.operations) > 1:
+        event.detail = dict(event.detail or {})
+        found.add_all(event.detail)
+
+
+_LONGEST_REMEMBERED = 1000
+_FIRST_WORD = 9
+_OF_WITH = re.compile(r"\b(?:as|materialized)\s*\(")
+_COMMAND = re.compile(r'\s*+\{\s*+"([^"\\]{1,64})"\s*+:')
+
+
+def _classified(statement: str, dialect: Dialect) -> Operations:
+    if dialect is not Dialect.MONGODB:
+        return _chosen(operations_in(statement, dialect))
+    command = _COMMAND.match(statement)
+    if command is None or command[1] == "q":  # a part of an update or of a delete
+        return _NOTHING
+    return _chosen([(command[1], class_of(command[1], dialect))])
+
+
+_remembered = lru_cache(maxsize=4000)(_classified)
+
+
+def _chosen(found: Found) -> Operations:
+    if not found:
+        return _NOTHING
+    operation, command_class = min(found, key=_rank)
+    if len(found) == 1:
+        return Operations(operation, command_class, (operation,), (command_class,))
+    return Operations(
+        operation,
+        command_class,
+        tuple(dict.fromkeys(name for name, _class in found)),
+        tuple(dict.fromkeys(name for _operation, name in found)),
+    )
+
+
+def _rank(found: tuple[str, CommandClass]) -> int:
+    return RANKS[found[1]]
+
+
+_NOTHING = Operations(None, CommandClass.MISC)
+
+
+def _plain(dialect: Dialect, *words: str) -> dict[str, Operations]:
+    """By the first word of a statement that does nothing else where no semicolon stands in it."""
+    return {
+        spelling: _chosen([(word, class_of(word, dialect))])
+        for word in words
+        for spelling in (word, word.lower(), word.capitalize())
+    }
+
+
+_PLAIN: dict[Dialect, dict[str, Operations]] = {
+    Dialect.POSTGRESQL: _plain(Dialect.POSTGRESQL, "SELECT", "INSERT", "UPDATE", "DELETE"),
+    Dialect.MYSQL: _plain(
+        Dialect.MYSQL,
+        *("SELECT", "INSERT", "UPDATE", "DELETE", "REPLACE", "SHOW", "USE", "COMMIT", "CALL", "ROLLBACK"),
+        *("START", "GRANT", "REVOKE", "TRUNCATE", "LOCK", "UNLOCK", "FLUSH"),
+    ),
+    Dialect.SQLSERVER: {},
+    Dialect.ORACLE: _plain(Dialect.ORACLE, "SELECT", "INSERT", "UPDATE", "DELETE", "MERGE"),
+    Dialect.MONGODB: {},
+}

@@ -10,26 +10,14 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
-from enum import StrEnum
 
 from dbaudit.core.dialects import mongodb, mysql, oracle, passwords, postgresql, sqlserver
 from dbaudit.core.dialects.lexing import BETWEEN, MASK, mask_joined
+from dbaudit.core.dialects.names import Dialect
 
 __all__ = ["MASK", "Dialect", "Fingerprints", "mask", "mask_all", "remove_passwords"]
 
 _NUL_SHOWN = "\\x00"
-
-
-class Dialect(StrEnum):
-    """How a family of servers quotes."""
-
-    POSTGRESQL = "postgresql"
-    MYSQL = "mysql"
-    """MySQL and MariaDB."""
-    SQLSERVER = "sqlserver"
-    ORACLE = "oracle"
-    MONGODB = "mongodb"
-    """A command as JSON text."""
 
 
 _RULES = {

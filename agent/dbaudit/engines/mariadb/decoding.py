@@ -17,7 +17,8 @@ from functools import lru_cache
 from typing import Any
 
 from dbaudit.core.event import AuditEvent, EventType, Outcome, Rejected, Severity
-from dbaudit.core.operations import operation_of
+from dbaudit.core.operations import CommandClass, classify
+from dbaudit.core.statements import Dialect
 from dbaudit.engine.base import Decoded
 from dbaudit.engines.mariadb.records import LineBlock, LineFormat
 from dbaudit.engines.mariadb.syslog import prefix_of
@@ -49,12 +50,12 @@ _QUERY_END = re.compile(rb"',-?\d{1,10}\Z")
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 _UNESCAPED = {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f", "0": "\0"}
 _TABLE_CLASSES = {
-    "READ": "READ",
-    "WRITE": "WRITE",
-    "CREATE": "DDL",
-    "ALTER": "DDL",
-    "DROP": "DDL",
-    "RENAME": "DDL",
+    "READ": CommandClass.READ,
+    "WRITE": CommandClass.WRITE,
+    "CREATE": CommandClass.DDL,
+    "ALTER": CommandClass.DDL,
+    "DROP": CommandClass.DDL,
+    "RENAME": CommandClass.DDL,
 }
 _STATISTICS = frozenset(
     {
@@ -64,14 +65,6 @@ _STATISTICS = frozenset(
 )
 """What the server itself reads and writes beside a statement."""
 
-_FIRST_WORDS = {
-    spelling: word
-    for word in (
-        *("SELECT", "INSERT", "UPDATE", "DELETE", "REPLACE", "SET", "SHOW", "USE", "BEGIN", "COMMIT", "CALL"),
-        *("ROLLBACK", "START", "GRANT", "REVOKE", "TRUNCATE", "EXPLAIN", "LOAD", "LOCK", "UNLOCK", "FLUSH"),
-    )
-    for spelling in (word, word.lower(), word.capitalize())
-}
 _LARGEST_PORT = 65535
 _FORGED = "The user name holds line breaks: records just before this one may be forged."
 
@@ -251,7 +244,9 @@ class _Lines:
             detail["truncated"] = True
         if "\\" in query:
             query = _ESCAPED.sub(_unescaped, query)
-        operation = _FIRST_WORDS.get(query.partition(" ")[0]) or operation_of(query)
+        found = classify(query, Dialect.MYSQL)
+        if len(found.operations) > 1:
+            found.add_all(detail)
         ip, port, name = _address(host)
         failed = code != b"0"
         self._events.append(
@@ -269,8 +264,8 @@ class _Lines:
                 ip,
                 port,
                 name,
-                operation,
-                None,
+                found.operation,
+                found.command_class,
                 query,
                 None,
                 None,

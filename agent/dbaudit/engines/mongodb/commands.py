@@ -6,35 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-_READ = (
-    *("find", "aggregate", "count", "distinct", "getMore", "mapReduce", "mapreduce", "geoSearch", "query"),
-    *("explain", "listCollections", "listIndexes", "listDatabases", "dbStats", "collStats"),
-)
-_WRITE = (
-    *("insert", "update", "delete", "remove", "findAndModify", "findandmodify", "bulkWrite"),
-    *("commitTransaction", "abortTransaction"),
-)
-_DDL = (
-    *("create", "drop", "dropDatabase", "createIndexes", "dropIndexes", "deleteIndexes", "collMod"),
-    *("renameCollection", "convertToCapped", "cloneCollectionAsCapped", "reIndex", "compact"),
-    *("createSearchIndexes", "dropSearchIndex", "updateSearchIndex", "shardCollection", "reshardCollection"),
-    *("enableSharding", "refineCollectionShardKey", "movePrimary"),
-    # of the audit log
-    *("createCollection", "createDatabase", "createIndex", "dropCollection", "dropIndex", "createView"),
-    *("importCollection", "addShard", "removeShard"),
-)
-_ROLE = (
-    *("createUser", "updateUser", "dropUser", "dropAllUsersFromDatabase", "grantRolesToUser"),
-    *("revokeRolesFromUser", "createRole", "updateRole", "dropRole", "dropAllRolesFromDatabase"),
-    *("grantRolesToRole", "revokeRolesFromRole", "grantPrivilegesToRole", "revokePrivilegesFromRole"),
-    *("dropPrivilegesToRole", "directAuthMutation", "_mergeAuthzCollections"),
-)
-_CLASSES = {
-    **dict.fromkeys(_READ, "READ"),
-    **dict.fromkeys(_WRITE, "WRITE"),
-    **dict.fromkeys(_DDL, "DDL"),
-    **dict.fromkeys(_ROLE, "ROLE"),
-}
+from dbaudit.core import operations
+from dbaudit.core.statements import Dialect
 
 OF_THE_CONNECTION = frozenset(
     {"hello", "ismaster", "isMaster", "saslStart", "saslContinue", "authenticate", "ping", "endSessions"}
@@ -88,9 +61,9 @@ def without_session(command: str) -> str:
     return command
 
 
-def class_of(operation: str | None) -> str:
+def class_of(operation: str | None) -> operations.CommandClass:
     """READ, WRITE, DDL, ROLE, or MISC for every other command."""
-    return _CLASSES.get(operation or "", "MISC")
+    return operations.class_of(operation, Dialect.MONGODB)
 
 
 def error_name(code: int) -> str:

@@ -14,7 +14,8 @@ from typing import Any
 import msgspec
 
 from dbaudit.core.event import AuditEvent, EventType, Outcome, Severity
-from dbaudit.core.operations import operation_of
+from dbaudit.core.operations import add_operations, class_of
+from dbaudit.core.statements import Dialect
 from dbaudit.engines.mysql.audit_json import NOT_TOLD, STATEMENTS
 from dbaudit.engines.mysql_protocol.general_rows import parties
 from dbaudit.engines.mysql_protocol.times import micros_of
@@ -123,12 +124,14 @@ def event_of(fields: Mapping[str, str], key: str) -> AuditEvent | None:
         event.detail = {**(event.detail or {}), "class": "table_access"}
     if name == "Init DB":
         event.operation, event.database = "USE", text or event.database
+        event.command_class = class_of(event.operation, Dialect.MYSQL)
         return event
     if name in STATEMENTS or text:
         event.query = text or ""
-        event.operation = operation_of(event.query)
+        add_operations(event, Dialect.MYSQL)
     if event.operation is None:
         event.operation = (fields.get("COMMAND_CLASS") or name).replace("_", " ").upper()
+        event.command_class = class_of(event.operation, Dialect.MYSQL)
     return event
 
 

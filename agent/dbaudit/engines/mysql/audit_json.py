@@ -11,7 +11,8 @@ from typing import Any
 import msgspec
 
 from dbaudit.core.event import AuditEvent, EventType, Outcome, Severity
-from dbaudit.core.operations import operation_of
+from dbaudit.core.operations import add_operations, class_of
+from dbaudit.core.statements import Dialect
 from dbaudit.engines.mysql_protocol.general_rows import parties
 from dbaudit.engines.mysql_protocol.times import micros_of
 
@@ -134,11 +135,13 @@ def _statement(event: AuditEvent, data: GeneralData, statistics: QueryStatistics
         event.outcome = Outcome.SUCCESS
     if command in STATEMENTS or data.query:
         event.query = data.query or ""
-        event.operation = operation_of(event.query)
+        add_operations(event, Dialect.MYSQL)
     if event.operation is None:
         event.operation = (data.sql_command or command or "").replace("_", " ").upper() or None
+        event.command_class = class_of(event.operation, Dialect.MYSQL)
     if command == "Init DB":
         event.operation, event.database, event.query = "USE", data.query or None, None
+        event.command_class = class_of(event.operation, Dialect.MYSQL)
     if statistics is not None:
         spent = statistics.query_time
         if spent is not None and 0 <= spent < _LONGEST_NUMBER:
@@ -174,7 +177,10 @@ def _connection(event: AuditEvent, what: str, data: ConnectionData) -> AuditEven
 
 def _table_access(event: AuditEvent, data: TableAccessData) -> AuditEvent:
     event.query = data.query
-    event.operation = operation_of(data.query or "") or (data.sql_command or "").replace("_", " ").upper()
+    add_operations(event, Dialect.MYSQL)
+    if event.operation is None:
+        event.operation = (data.sql_command or "").replace("_", " ").upper()
+        event.command_class = class_of(event.operation, Dialect.MYSQL)
     event.objects = (f"{data.db}.{data.table}",)
     event.detail = {**(event.detail or {}), "class": "table_access"}
     return event

@@ -15,7 +15,8 @@ from typing import Any
 import msgspec
 
 from dbaudit.core.event import AuditEvent, EventType, Outcome, Rejected, Severity
-from dbaudit.core.operations import operation_of
+from dbaudit.core.operations import add_operations, class_of
+from dbaudit.core.statements import Dialect
 from dbaudit.engine.base import Decoded
 from dbaudit.engine.connections import connection_of
 from dbaudit.engines.mysql_protocol.marking import marking_statement
@@ -202,7 +203,7 @@ def _decode(block: GeneralLogBlock, events: list[AuditEvent], rejected: list[Rej
             event.detail = {"account": account}
         if command in _STATEMENTS:
             event.query = text
-            event.operation = operation_of(text)
+            add_operations(event, Dialect.MYSQL)
         else:
             opened = log_ins.get(row.thread)
             log_in = told[opened] if opened is not None else None
@@ -248,6 +249,8 @@ def _other(event: AuditEvent, command: bytes, text: str, log_in: AuditEvent | No
         name = command.decode(errors="replace")
         event.operation = name.upper()
         event.detail = {"command": name, "argument": text} if text else {"command": name}
+    if event.operation is not None:
+        event.command_class = class_of(event.operation, Dialect.MYSQL)
 
 
 def _refused(event: AuditEvent, text: str, log_in: AuditEvent | None) -> None:

@@ -19,7 +19,8 @@ import msgspec
 
 from dbaudit.core.errors import RecordError
 from dbaudit.core.event import AuditEvent, EventType, Outcome, Rejected, Severity
-from dbaudit.core.operations import operation_of
+from dbaudit.core.operations import add_operations, classify
+from dbaudit.core.statements import Dialect
 from dbaudit.engines.postgresql import messages, pgaudit
 from dbaudit.engines.postgresql.messages import Kind, recognise
 from dbaudit.engines.postgresql.records import LogBlock, LogContext, LogRecord
@@ -377,11 +378,11 @@ class Decoder:
             row,
             EventType.QUERY,
             None,
-            operation=operation_of(statement),
             query=statement,
             duration_ms=duration_ms,
             parameters=_parameters(row.detail),
         )
+        add_operations(event, Dialect.POSTGRESQL)
         exchange = self._exchanges.get(row.session_id)
         if (
             exchange is not None
@@ -442,7 +443,7 @@ class Decoder:
 
     def _is_audited(self, statement: str) -> bool:
         audited = self._context.audited
-        return bool(audited) and (_CLASS_OF.get(operation_of(statement) or "") in audited)
+        return bool(audited) and classify(statement, Dialect.POSTGRESQL).command_class.lower() in audited
 
     def _failure(self, row: LogRecord, code: str) -> AuditEvent | None:
         exchange = self._exchanges.get(row.session_id)
@@ -466,14 +467,9 @@ class Decoder:
                 self._close(row)
                 return None
         self._exchanges.pop(row.session_id, None)
-        return self._event(
-            row,
-            EventType.QUERY,
-            Outcome.FAILURE,
-            error_code=code,
-            operation=operation_of(row.statement),
-            query=row.statement,
-        )
+        event = self._event(row, EventType.QUERY, Outcome.FAILURE, error_code=code, query=row.statement)
+        add_operations(event, Dialect.POSTGRESQL)
+        return event
 
     def _refusal(self, row: LogRecord, code: str) -> AuditEvent | None:
         """A failed log-in; one that was authorized first had no such database, or no right to connect."""
@@ -492,13 +488,6 @@ class Decoder:
             application=log_in.application if log_in else row.application_name,
             detail={"message": row.message, **((log_in.detail if log_in else None) or {})},
         )
-
-
-_CLASS_OF = {
-    **dict.fromkeys(("SELECT", "VALUES", "TABLE"), "read"),
-    **dict.fromkeys(("INSERT", "UPDATE", "DELETE", "TRUNCATE", "MERGE"), "write"),
-    **dict.fromkeys(("DO", "CALL"), "function"),
-}
 
 
 def _without(statement: str, part: str | None) -> str:

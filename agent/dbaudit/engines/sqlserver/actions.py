@@ -34,27 +34,3 @@ FAILED_LOGINS = frozenset({"LOGIN FAILED", "DATABASE AUTHENTICATION FAILED"})
 LOGOUTS = frozenset({"LOGOUT", "DATABASE LOGOUT"})
 OF_THEMSELVES = frozenset({"SELECT", "INSERT", "UPDATE", "DELETE", "EXECUTE"})
 """Actions that are an operation; of all others the statement says more."""
-
-CLASSES = {
-    "SELECT": "read",
-    "INSERT": "write",
-    "UPDATE": "write",
-    "DELETE": "write",
-    "MERGE": "write",
-    "TRUNCATE": "write",
-    "BULK": "write",
-    "EXECUTE": "function",
-    "EXEC": "function",
-    "CREATE": "ddl",
-    "ALTER": "ddl",
-    "DROP": "ddl",
-    "GRANT": "role",
-    "DENY": "role",
-    "REVOKE": "role",
-}
-"""The class of a statement by the first word of its operation; the words are those of the other engines."""
-
-
-def command_class(operation: str) -> str:
-    """`read`, `write`, `function`, `ddl`, `role` or `misc`."""
-    return CLASSES.get(operation.partition(" ")[0], "misc")

@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 
 from dbaudit.core.event import AuditEvent, EventType, Outcome, Rejected, Severity
-from dbaudit.core.operations import operation_of
+from dbaudit.core.operations import add_operations, class_of
+from dbaudit.core.statements import Dialect
 from dbaudit.engine.base import Decoded
 from dbaudit.engine.connections import with_connections
 from dbaudit.engines.sqlserver.actions import (
@@ -18,7 +19,6 @@ from dbaudit.engines.sqlserver.actions import (
     LOGOUTS,
     NAMES,
     OF_THEMSELVES,
-    command_class,
 )
 from dbaudit.engines.sqlserver.extended_events import decode_events
 from dbaudit.engines.sqlserver.kinds import Kind
@@ -188,8 +188,10 @@ class _Decoder:
             if meaning in OF_THEMSELVES:
                 event.operation = meaning
             else:
-                event.operation = (operation_of(statement) if statement else None) or meaning
-            event.command_class = command_class(event.operation)
+                if statement:
+                    add_operations(event, Dialect.SQLSERVER)
+                event.operation = event.operation or meaning
+            event.command_class = event.command_class or class_of(event.operation, Dialect.SQLSERVER)
             if not succeeded:
                 # Of everything but log-ins the audit tells whether it was permitted, not whether it worked.
                 event.outcome = Outcome.FAILURE

@@ -12,8 +12,8 @@ from html import unescape
 from typing import Any
 
 from dbaudit.core.event import AuditEvent, EventType, Outcome, Rejected, Severity
-from dbaudit.core.operations import operation_of
-from dbaudit.engines.sqlserver.actions import command_class
+from dbaudit.core.operations import CommandClass, add_operations
+from dbaudit.core.statements import Dialect
 from dbaudit.engines.sqlserver.records import Rows, file_key
 
 _EVENT = re.compile(r'<event name="([^"]*)"[^>]*? timestamp="([^"]*)"')
@@ -91,8 +91,9 @@ def _event(key: str, name: str, time_us: int, fields: dict[str, str]) -> AuditEv
         event.query = fields.get(_STATEMENTS.get(name, "statement")) or fields.get("batch_text") or None
         event.duration_ms = _milliseconds(fields.get("duration"))
         event.rows_affected = _number(fields.get("row_count"))
-        event.operation = (operation_of(event.query) if event.query else None) or name
-        event.command_class = command_class(event.operation)
+        add_operations(event, Dialect.SQLSERVER)
+        event.operation = event.operation or name
+        event.command_class = event.command_class or CommandClass.MISC
         result = fields.get("result")
         if result is not None:
             event.outcome = Outcome.SUCCESS if result == "OK" else Outcome.FAILURE
@@ -122,7 +123,7 @@ def _be_error(event: AuditEvent, detail: dict[str, Any], fields: dict[str, str])
             event.user = login[1] or None
     else:
         event.query = fields.get("sql_text") or None
-        event.operation = operation_of(event.query) if event.query else None
+        add_operations(event, Dialect.SQLSERVER)
 
 
 def _text(value: str, text: str) -> str:

@@ -1,0 +1,17 @@
+"""The families of servers."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Dialect(StrEnum):
+    """How a family of servers writes statements."""
+
+    POSTGRESQL = "postgresql"
+    MYSQL = "mysql"
+    """MySQL and MariaDB."""
+    SQLSERVER = "sqlserver"
+    ORACLE = "oracle"
+    MONGODB = "mongodb"
+    """A command as JSON text."""
