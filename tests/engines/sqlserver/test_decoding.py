@@ -139,17 +139,17 @@ def test_action_that_only_the_server_knows_by_name_is_understood() -> None:
 @pytest.mark.parametrize(
     ("action", "statement", "operation", "command_class"),
     [
-        ("SL  ", "select * from dbo.t", "SELECT", "read"),
-        ("IN  ", "insert dbo.t default values", "INSERT", "write"),
-        ("UP  ", "update dbo.t set a = 1", "UPDATE", "write"),
-        ("DL  ", "delete dbo.t", "DELETE", "write"),
-        ("EX  ", "exec dbo.p", "EXECUTE", "function"),
-        ("BCM ", "create or alter view v as select 1", "CREATE VIEW", "ddl"),
-        ("BCM ", "/* x */ select 1", "SELECT", "read"),
-        ("CR  ", "CREATE TABLE dbo.t (a int)", "CREATE TABLE", "ddl"),
-        ("G   ", "GRANT SELECT ON dbo.t TO u", "GRANT", "role"),
-        ("AUSC", "", "AUDIT SESSION CHANGED", "misc"),
-        ("ZZZZ", None, "ZZZZ", "misc"),
+        ("SL  ", "select * from dbo.t", "SELECT", "READ"),
+        ("IN  ", "insert dbo.t default values", "INSERT", "WRITE"),
+        ("UP  ", "update dbo.t set a = 1", "UPDATE", "WRITE"),
+        ("DL  ", "delete dbo.t", "DELETE", "WRITE"),
+        ("EX  ", "exec dbo.p", "EXECUTE", "FUNCTION"),
+        ("BCM ", "create or alter view v as select 1", "CREATE VIEW", "DDL"),
+        ("BCM ", "/* x */ select 1", "SELECT", "READ"),
+        ("CR  ", "CREATE TABLE dbo.t (a int)", "CREATE TABLE", "DDL"),
+        ("G   ", "GRANT SELECT ON dbo.t TO u", "GRANT", "ROLE"),
+        ("AUSC", "", "AUDIT SESSION CHANGED", "MISC"),
+        ("ZZZZ", None, "ZZZZ", "MISC"),
     ],
 )
 def test_statement_has_its_operation_and_class(
