@@ -54,10 +54,19 @@ def test_failure_of_a_statement_is_the_outcome_of_its_event(log_format: LogFileF
 
 
 @BOTH
-def test_failure_long_after_the_start_is_an_event_of_its_own(log_format: LogFileFormat) -> None:
-    first, second = events_of(
+def test_failure_long_after_the_start_is_that_of_its_statement_where_both_are_read_at_once(
+    log_format: LogFileFormat,
+) -> None:
+    (event,) = events_of(
         log_format, record(AUDIT.format("select f(1)")), failing("select f(1)", line=2, at_ms=5000)
     )
+    assert (event.query, event.outcome) == ("select f(1)", Outcome.FAILURE)
+
+
+@BOTH
+def test_failure_that_is_read_later_than_the_start_is_an_event_of_its_own(log_format: LogFileFormat) -> None:
+    (first,) = events_of(log_format, record(AUDIT.format("select f(1)")))
+    (second,) = events_of(log_format, failing("select f(1)", line=2, at_ms=5000))
     assert (first.outcome, second.outcome) == (None, Outcome.FAILURE)
     assert first.query == second.query == "select f(1)"
 
@@ -129,15 +138,22 @@ def test_failure_that_a_parallel_worker_tells_too_is_told_once(log_format: LogFi
 
 
 @BOTH
-def test_slow_statement_that_pgaudit_told_at_its_start_is_not_told_again(log_format: LogFileFormat) -> None:
-    records = (
-        record(AUDIT.format("select pg_sleep(2)")),
-        record("duration: 2000.123 ms  statement: select pg_sleep(2)", line=2, at_ms=2000),
-        record("duration: 2000.123 ms  statement: create index on t (a)", line=3, at_ms=4000),
-    )
-    events = events_of(log_format, *records, audited=frozenset({"read", "write"}))
-    assert [e.query for e in events] == ["select pg_sleep(2)", "create index on t (a)"]
-    assert len(events_of(log_format, *records)) == 3
+def test_slow_statement_that_pgaudit_recorded_when_it_started_has_one_event(
+    log_format: LogFileFormat,
+) -> None:
+    started = record(AUDIT.format("select pg_sleep(2)"))
+    ended = record("duration: 2000.123 ms  statement: select pg_sleep(2)", line=2, at_ms=2000)
+    other = record("duration: 2000.123 ms  statement: create index on t (a)", line=3, at_ms=4000)
+    events = events_of(log_format, started, ended, other)
+    assert [(e.query, e.duration_ms) for e in events] == [
+        ("select pg_sleep(2)", 2000.123),
+        ("create index on t (a)", 2000.123),
+    ]
+    audited = frozenset({"read", "write"})
+    assert [e.query for e in events_of(log_format, ended, other, audited=audited)] == [
+        "create index on t (a)"
+    ]
+    assert len(events_of(log_format, ended, other)) == 2
 
 
 # -- sessions
@@ -232,7 +248,7 @@ def test_refused_log_in_is_known_where_the_server_sets_no_process_title(log_form
 @BOTH
 def test_session_ended_by_an_administrator_is_no_failed_log_in(log_format: LogFileFormat) -> None:
     ended = record("terminating connection", ps="idle", error_severity="FATAL", state_code="57P01")
-    assert events_of(log_format, ended) == []
+    assert [(e.type, e.error_code) for e in events_of(log_format, ended)] == [(EventType.DISCONNECT, "57P01")]
 
 
 # -- what no server should write

@@ -15,11 +15,12 @@ from typing import Any
 from dbaudit.core.errors import RecordError
 from dbaudit.core.event import AuditEvent, EventType, Rejected, Severity
 from dbaudit.engine.base import Decoded
-from dbaudit.engines.postgresql.decoding import (
+from dbaudit.engines.postgresql.decoding import Decoder
+from dbaudit.engines.postgresql.ledger import (
     JOINED_WITHIN_US,
     LARGEST_PORT,
-    Decoder,
     Exchange,
+    Recorded,
     address_of,
 )
 from dbaudit.engines.postgresql.pgaudit import WITHOUT_TEXT
@@ -33,6 +34,8 @@ from dbaudit.engines.postgresql.records import (
     parse,
     pieces,
 )
+from dbaudit.engines.postgresql.statements import FOREIGN_KEY_CHECK
+from dbaudit.engines.postgresql.workers import PARALLEL_WORKER
 
 # Quotes inside a field come in pairs, so these stand nowhere but where a message begins and ends; where a
 # text cheats, what is beside it is not what it should be.
@@ -46,6 +49,7 @@ _QUERY, _INFO = EventType.QUERY, Severity.INFO
 _QUOTE = b'""'
 _QUOTE_MARK, _COMMA = b'",'
 _QUOTE_INSIDE = b'""""'
+_FOREIGN_KEY_CHECK = FOREIGN_KEY_CHECK.encode()
 _IN_DOUBT = (ValueError, OverflowError, csv.Error, RecordError)
 
 
@@ -65,7 +69,7 @@ def decode(records: Sequence[Any]) -> Decoded:
 class _BulkDecoder(Decoder):
     def __init__(self) -> None:
         super().__init__()
-        self._latest: dict[str, tuple[str, int, AuditEvent, bytes]] = {}
+        self._latest: dict[str, tuple[str, AuditEvent, bytes, bytes]] = {}
         """Exchanges of the short way: most are of no concern to any record that follows."""
 
     def take_all(self, block: LogBlock) -> list[Rejected]:
@@ -75,9 +79,9 @@ class _BulkDecoder(Decoder):
         return rejected + self.take(block, rows)
 
     def take_csv(self, block: LogBlock) -> list[Rejected]:
-        self._enter(block.context)
+        self._ledger.enter(block.context)
         rejected: list[Rejected] = []
-        append = self._events.append
+        append = self._ledger.events.append
         lines = iter(block.data.split(b"\n"))
         begin = 0
         for line in lines:
@@ -103,9 +107,15 @@ class _BulkDecoder(Decoder):
         """Make what the short way told of a session last an exchange, which ``take`` can go on with."""
         latest = self._latest.pop(session_id, None)
         if latest is not None:
-            statement_id, until_us, event, vxid = latest
-            self._exchanges[session_id] = Exchange(
-                None, vxid.decode(), event.time_us, until_us, event, statement_id, _FIRST
+            statement_id, event, vxid, ps = latest
+            self._ledger.exchanges[session_id] = Exchange(
+                None,
+                vxid.decode(),
+                event.time_us,
+                event.time_us + JOINED_WITHIN_US,
+                recorded=[Recorded(event, statement_id, ps[1:-1].decode())],
+                statement_id=statement_id,
+                substatement_id=_FIRST,
             )
 
     def _short_way(self, row: bytes) -> AuditEvent | None:
@@ -117,11 +127,12 @@ class _BulkDecoder(Decoder):
             if not told:
                 return None
         statement_id, part, command_class, command, object_type, object_name, text = told.split(b",", 6)
-        of_session, number, _ps, _start, vxid, _txid, _severity = before.rsplit(b",", 6)
+        of_session, number, ps, _start, vxid, _txid, _severity = before.rsplit(b",", 6)
         stamp, _comma, of_session = of_session.partition(b",")
         user, dbname, source_ip, port, source_host, session_id = _of_session(of_session)
         application = _application(after)
-        context = self._context
+        ledger = self._ledger
+        context = ledger.context
         if part != _WHOLE_STATEMENT or (user == context.own_user and application == context.own_application):
             return None
         if in_quotes:
@@ -132,17 +143,19 @@ class _BulkDecoder(Decoder):
                 text = _unquoted(text)
         elif _QUOTE_MARK in text or _COMMA in text:
             return None
-        time_us = self._time_us(stamp.decode())
+        if text.startswith(_FOREIGN_KEY_CHECK):
+            return None
+        time_us = ledger.time_us(stamp.decode())
         statement_name = _name(statement_id)
         latest = self._latest.get(session_id)
         if latest is not None:
-            if latest[0] == statement_name and time_us <= latest[1]:
+            if latest[0] == statement_name:
                 return None
-        elif session_id in self._exchanges:
-            exchange = self._exchanges[session_id]
-            if time_us <= exchange.until_us and (exchange.untold or exchange.statement_id == statement_name):
+        elif session_id in ledger.exchanges:
+            exchange = ledger.exchanges[session_id]
+            if exchange.untold or exchange.statement_id == statement_name:
                 return None
-            del self._exchanges[session_id]
+            del ledger.exchanges[session_id]
         query = text.decode("utf-8", "replace")
         event = AuditEvent(
             f"{session_id}:{number.decode()}",
@@ -168,7 +181,7 @@ class _BulkDecoder(Decoder):
             None,
             None,
         )
-        self._latest[session_id] = (statement_name, time_us + JOINED_WITHIN_US, event, vxid)
+        self._latest[session_id] = (statement_name, event, vxid, ps)
         return event
 
 
@@ -218,9 +231,11 @@ def _of_session(
 def _application(columns: bytes) -> str | None:
     """The application's name, from the columns at the end of a row.
 
-    Raises ValueError, csv.Error for what are not these columns.
+    Raises ValueError, csv.Error for what are not these columns, or those of a parallel worker.
     """
     application, *rest = csv_columns(columns)
+    if rest[:1] == [PARALLEL_WORKER]:
+        raise ValueError("a part of another session's statement")
     if _COLUMNS_BEFORE_APPLICATION + 1 + len(rest) not in COLUMNS:
         raise ValueError("another number of columns")
     return application or None

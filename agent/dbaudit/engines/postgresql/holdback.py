@@ -10,12 +10,8 @@ from collections.abc import Sequence
 
 import msgspec
 
-from dbaudit.engines.postgresql.decoding import (
-    AUDITED_WITHIN_US,
-    JOINED_WITHIN_US,
-    OWN_LOG_IN_WITHIN_US,
-    Decoder,
-)
+from dbaudit.engines.postgresql.decoding import Decoder
+from dbaudit.engines.postgresql.ledger import AUDITED_WITHIN_US, JOINED_WITHIN_US, OWN_LOG_IN_WITHIN_US
 from dbaudit.engines.postgresql.records import LogBlock, LogRecord, first_record, parse, record_starts
 
 _FIRST_TAIL_BYTES = 8 * 1024

@@ -6,6 +6,7 @@ import posixpath
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from typing import Any
 
 import msgspec
 
@@ -120,8 +121,9 @@ class LogReader:
             own_application=target.application_name,
             own_session=self._own_session,
             own_host=self._own_host,
-            audited=_audited(self._settings),
+            **_audited(self._settings),
             told_twice=_told_twice(self._settings),
+            log_ins_authorized="authorization" in self._settings.connections,
         )
 
     # -- files
@@ -377,15 +379,26 @@ def _gap(position: Position, reason: str, size_now: int | None) -> AuditEvent:
     )
 
 
-def _audited(settings: LogSettings) -> frozenset[str]:
-    """The classes of statements that pgaudit tells of, whoever runs them; empty where that is not certain."""
-    if not settings.pgaudit_loaded or any(o.name == "pgaudit.log" for o in settings.overrides):
-        return frozenset()
-    value = settings.server_wide.get("pgaudit.log") or settings.value("pgaudit.log") or ""
+def _audited(settings: LogSettings) -> dict[str, Any]:
+    """What the context says of the statements that pgaudit records for certain."""
+    if not settings.pgaudit_loaded:
+        return {}
+    value = settings.server_wide.get("pgaudit.log") or ""
     words = [word.strip().lower() for word in value.split(",") if word.strip()]
     known = {"read", "write", "function"}
     audited = known if "all" in words else known & set(words)
-    return frozenset(audited - {word.removeprefix("-") for word in words if word.startswith("-")})
+    audited = audited - {word.removeprefix("-") for word in words if word.startswith("-")}
+    exempt = [override for override in settings.overrides if override.name == "pgaudit.log"]
+    of_a_role = frozenset(override.role for override in exempt if override.role is not None)
+    of_a_database = frozenset(o.database for o in exempt if o.role is None and o.database is not None)
+    # A setting of all roles in all databases has neither.
+    everybody = any(override.role is None and override.database is None for override in exempt)
+    return {
+        "audited": frozenset() if everybody else frozenset(audited),
+        "exempt_roles": of_a_role,
+        "exempt_databases": of_a_database,
+        "catalogs_exempt": settings.value("pgaudit.log_catalog") == "off",
+    }
 
 
 def _told_twice(settings: LogSettings) -> bool:

@@ -25,8 +25,10 @@ class LogContext(msgspec.Struct, frozen=True, kw_only=True):
 
     ``time_zones`` are the present `log_timezone` and earlier ones. ``own_user`` and ``own_application`` are
     how the agent logs in, ``own_session`` is the session that reads, and ``own_host`` where it comes from, as
-    the log names it. ``audited`` are the classes of statements that pgaudit tells of for certain;
-    ``told_twice`` says that log_statement may tell of the same ones.
+    the log names it. ``audited`` are the classes of statements that pgaudit records for certain, but for
+    ``exempt_roles``, ``exempt_databases`` and, with ``catalogs_exempt``, for those on the catalogs alone;
+    ``told_twice`` says that log_statement may record the same ones. ``log_ins_authorized`` says that each
+    log-in that worked has a record of its authorization.
     """
 
     time_zones: tuple[str, ...]
@@ -35,7 +37,11 @@ class LogContext(msgspec.Struct, frozen=True, kw_only=True):
     own_session: str | None = None
     own_host: str | None = None
     audited: frozenset[str] = frozenset()
+    exempt_roles: frozenset[str] = frozenset()
+    exempt_databases: frozenset[str] = frozenset()
+    catalogs_exempt: bool = False
     told_twice: bool = False
+    log_ins_authorized: bool = False
 
 
 class LogFileFormat(StrEnum):
@@ -73,6 +79,17 @@ class LogRecord(msgspec.Struct, gc=False):
     application_name: str | None = None
     vxid: str | None = None
     backend_type: str | None = None
+    context: str | None = None
+    internal_query: str | None = None
+    cursor_position: int | None = None
+    leader_pid: int | None = None
+
+    @property
+    def by_the_server(self) -> bool:
+        """Whether the server wrote it of its own accord: what runs in a statement can neither leave out its
+        context nor, where the level of the message asks for it, the statement.
+        """
+        return self.context is None and self.statement is None and self.internal_query is None
 
 
 LARGEST_RECORD_BYTES = 64 * 1024 * 1024
@@ -173,6 +190,10 @@ def _record(row: list[str]) -> LogRecord:
         row[22] or None,
         row[9],
         row[23] if columns > 23 else None,
+        row[18] or None,
+        row[16] or None,
+        int(row[20]) if row[20] else None,
+        int(row[24]) if columns > 24 and row[24] else None,
     )
 
 

@@ -37,6 +37,7 @@ _NAMES = (
     "log_truncate_on_rotation",
     "logging_collector",
     "pgaudit.log",
+    "pgaudit.log_catalog",
     "pgaudit.log_level",
     "pgaudit.log_rows",
     "pgaudit.log_statement",
