@@ -103,7 +103,7 @@ def test_replication_connection_and_its_commands_are_told(changed: PostgresServe
         log_in, command, _ignored = log.of(ROLE)
     assert log_in.detail is not None
     assert log_in.detail["replication"] is True
-    assert (command.query, command.operation) == ("IDENTIFY_SYSTEM", "IDENTIFY")
+    assert (command.query, command.operation) == ("IDENTIFY_SYSTEM", "IDENTIFY_SYSTEM")
 
 
 def test_probe_of_the_port_is_a_connection_without_a_log_in(modern: PostgresServer) -> None:
