@@ -28,6 +28,7 @@ from dbaudit.engine import (
     SslMode,
     Target,
     TestReport,
+    add_operations,
     gap,
 )
 from dbaudit.testing import Monitored, Visitor
@@ -89,6 +90,7 @@ class SoundEngine(Engine):
                     user=str(fields["user"]),
                     query=fields.get("query") and str(fields["query"]),
                 )
+                add_operations(event, SoundEngine.dialect)
                 if event.type is EventType.LOGIN_FAILED:
                     event.outcome = Outcome.FAILURE
                 decoded.events.append(event)

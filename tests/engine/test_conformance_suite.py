@@ -137,6 +137,14 @@ def _once_more(_session: SoundSession, chunk: Chunk, cursor: Cursor | None, _lim
 
 FAULTS: dict[str, tuple[str, dict[str, Callable[..., Any]]]] = {
     "a statement twice": ("test_statement_is_told_once_with_its_user_and_text", {"read": reads(_once_more)}),
+    "a statement without a class": (
+        "test_every_statement_has_an_operation_and_a_class",
+        {"decode": events(lambda found: [msgspec.structs.replace(e, command_class=None) for e in found])},
+    ),
+    "a class of its own": (
+        "test_every_statement_has_an_operation_and_a_class",
+        {"decode": events(lambda found: [msgspec.structs.replace(e, command_class="read") for e in found])},
+    ),
     "statements out of order": (
         "test_size_of_the_chunks_changes_no_event",
         {"decode": events(lambda found: found[::-1])},

@@ -16,6 +16,7 @@ from dbaudit.engine import (
     Capability,
     CheckStatus,
     Chunk,
+    CommandClass,
     ConfigurationError,
     Cursor,
     Decoded,
@@ -84,6 +85,16 @@ def dbaudit_engines() -> Iterator[Engine]:
     yield RedisEngine()
 
 
+CLASSES = {
+    **dict.fromkeys(("GET", "MGET", "HGET", "HGETALL", "LRANGE", "SCAN", "KEYS"), CommandClass.READ),
+    **dict.fromkeys(
+        ("SET", "MSET", "HSET", "DEL", "UNLINK", "INCR", "LPUSH", "FLUSHALL"), CommandClass.WRITE
+    ),
+    **dict.fromkeys(("EVAL", "EVALSHA", "FCALL"), CommandClass.FUNCTION),
+    "ACL": CommandClass.ROLE,
+}
+
+
 class Entry(msgspec.Struct, array_like=True):
     """An entry of the slow log, as the server sends it."""
 
@@ -106,6 +117,7 @@ def _event(run: str, entry: Entry) -> AuditEvent:
         source_port=int(port),
         application=entry.client_name.decode("utf-8", "replace") or None,
         operation=command.upper(),
+        command_class=CLASSES.get(command.upper(), CommandClass.MISC),
         query=" ".join([command, *("'" + word.replace("'", "''") + "'" for word in arguments)]),
         duration_ms=entry.duration_us / 1000,
     )

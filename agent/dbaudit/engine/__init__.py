@@ -17,6 +17,7 @@ the hook ``dbaudit_engines``::
 from dbaudit.core.database import SslMode, Target
 from dbaudit.core.errors import ConfigurationError, ErrorCode, PluginError, RecordError, TransientError
 from dbaudit.core.event import AuditEvent, EventType, Outcome, Rejected, Severity, gap
+from dbaudit.core.operations import CommandClass, add_operations, class_of, classify, operation_of
 from dbaudit.core.report import (
     CheckStatus,
     Diagnosis,
@@ -46,6 +47,7 @@ __all__ = [
     "Capability",
     "CheckStatus",
     "Chunk",
+    "CommandClass",
     "ConfigurationError",
     "Cursor",
     "Decoded",
@@ -68,8 +70,12 @@ __all__ = [
     "Target",
     "TestReport",
     "TransientError",
+    "add_operations",
+    "class_of",
+    "classify",
     "gap",
     "hookimpl",
     "judge_disk",
     "judge_latency",
+    "operation_of",
 ]

@@ -7,7 +7,7 @@ import itertools
 import pytest
 
 from dbaudit.core.clock import now_us
-from dbaudit.engine import AuditEvent, Capability, EventType, Outcome
+from dbaudit.engine import AuditEvent, Capability, CommandClass, EventType, Outcome
 from dbaudit.testing.collecting import Collecting
 from dbaudit.testing.monitored import Monitored
 from dbaudit.testing.outcomes import within
@@ -76,6 +76,19 @@ class CollectingChecks:
             assert event.user == visitor.user
             assert event.outcome is not Outcome.FAILURE
             _check_time(monitored, event)
+
+    def test_every_statement_has_an_operation_and_a_class(self, monitored: Monitored) -> None:
+        _needs(monitored, Capability.QUERIES)
+        with Collecting(monitored) as reading:
+            visitor = monitored.visit()
+            try:
+                reading.until_query(visitor.run(*marks(1)))
+            finally:
+                visitor.leave()
+            statements = [e for e in reading.events if e.type is EventType.QUERY and e.query is not None]
+            assert statements
+            unclear = [e for e in statements if not e.operation or e.command_class not in set(CommandClass)]
+            assert unclear == []
 
     def test_statements_come_in_the_order_in_which_they_were_run(self, monitored: Monitored) -> None:
         _needs(monitored, Capability.QUERIES)
