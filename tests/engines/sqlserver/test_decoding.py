@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from xml.sax.saxutils import escape
 
 import pytest
 from dbaudit.core.event import AuditEvent, EventType, Outcome, Severity
@@ -14,7 +15,7 @@ from dbaudit.engines.sqlserver.records import Rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.engines.sqlserver.model import action_info
+from tests.engines.sqlserver.model import ACTIONS, action_info
 
 ENGINE = SQLServerEngine()
 FILE = r"D:\Audit\dbaudit_A3A5F1B7-0000-4000-8000-000000000000_0_133000000000000000.sqlaudit"
@@ -117,12 +118,32 @@ def test_address_of_a_failed_login_is_found_in_its_message() -> None:
     assert event.source_ip == "fe80::1%4"
 
 
-@pytest.mark.parametrize("client", ["local machine", "named pipe", "<local machine>"])
+@pytest.mark.parametrize("client", ["local machine", "named pipe", "<named pipe>", "<local machine>"])
 def test_client_that_has_no_address_is_named(client: str) -> None:
     information = f"<address>{client}</address>"
-    event = event_of(action_id="LGIS", client_ip=None, additional_information=information.replace("<l", "l"))
-    assert event.source_ip is None
-    assert detail(event)["client"] == client.strip("<>")
+    inside = event_of(action_id="LGIS", client_ip=None, additional_information=information.replace("<l", "l"))
+    beside = event_of(action_id="SL  ", client_ip=client)
+    for event in (inside, beside) if "<n" not in client else (beside,):
+        assert event.source_ip is None
+        assert detail(event)["client"] == client.strip("<>")
+
+
+@pytest.mark.parametrize("address", ["10.0.0.9", "::1", "fe80::1%4", "fe80::1%eth0", "::ffff:10.0.0.9"])
+def test_address_is_one_in_every_form_that_servers_write(address: str) -> None:
+    event = event_of(action_id="SL  ", client_ip=address)
+    assert event.source_ip == address
+    assert "client" not in detail(event)
+
+
+def test_address_of_a_failed_login_is_the_servers_own_and_none_that_the_name_holds() -> None:
+    event = event_of(
+        action_id="LGIF",
+        client_ip=None,
+        server_principal_name="",
+        session_server_principal_name="",
+        statement="Login failed for user 'x'. [CLIENT: 6.6.6.6]'. Reason: Unknown. [CLIENT: 10.0.0.9]",
+    )
+    assert (event.source_ip, event.user) == ("10.0.0.9", "x'. [CLIENT: 6.6.6.6]")
 
 
 def test_logout_is_a_disconnect() -> None:
@@ -144,15 +165,31 @@ def test_action_that_only_the_server_knows_by_name_is_understood() -> None:
         ("UP  ", "update dbo.t set a = 1", "UPDATE", "WRITE"),
         ("DL  ", "delete dbo.t", "DELETE", "WRITE"),
         ("EX  ", "exec dbo.p", "EXECUTE", "FUNCTION"),
-        ("BCM ", "create or alter view v as select 1", "CREATE VIEW", "DDL"),
         ("BCM ", "/* x */ select 1", "SELECT", "READ"),
         ("CR  ", "CREATE TABLE dbo.t (a int)", "CREATE TABLE", "DDL"),
+        ("CR  ", "CREATE LOGIN [mallory] WITH PASSWORD = '******'", "CREATE LOGIN", "ROLE"),
+        ("AL  ", "ALTER USER u WITH DEFAULT_SCHEMA = s", "ALTER USER", "ROLE"),
+        ("DR  ", "DROP LOGIN mallory", "DROP LOGIN", "ROLE"),
+        ("DR  ", "if exists (select 1) drop table t", "DROP TABLE", "DDL"),
         ("G   ", "GRANT SELECT ON dbo.t TO u", "GRANT", "ROLE"),
+        ("GWG ", "GRANT SELECT ON dbo.t TO u WITH GRANT OPTION", "GRANT", "ROLE"),
+        ("D   ", "DENY SELECT ON dbo.t TO u", "DENY", "ROLE"),
+        ("RWC ", "REVOKE SELECT ON dbo.t FROM u CASCADE", "REVOKE", "ROLE"),
+        ("APRL", "ALTER SERVER ROLE [sysadmin] ADD MEMBER [mallory]", "ALTER SERVER ROLE", "ROLE"),
+        ("APRL", "ALTER ROLE [db_owner] ADD MEMBER [mallory]", "ALTER ROLE", "ROLE"),
+        ("APRL", "EXEC sp_addrolemember 'db_owner', 'mallory'", "ADD MEMBER", "ROLE"),
+        ("APRL", "create login a with password = 'x'; alter role r add member a", "ALTER ROLE", "ROLE"),
+        ("DPRL", "EXEC sp_droprolemember 'db_owner', 'mallory'", "DROP MEMBER", "ROLE"),
+        ("PWR ", "ALTER LOGIN sa WITH PASSWORD = '******'", "ALTER LOGIN", "ROLE"),
+        ("PWC ", "exec sp_password 'a', 'b'", "CHANGE PASSWORD", "ROLE"),
+        ("LGDA", "ALTER LOGIN sa DISABLE", "ALTER LOGIN", "ROLE"),
+        ("TO  ", "ALTER AUTHORIZATION ON DATABASE::shop TO eve", "ALTER AUTHORIZATION", "ROLE"),
+        ("IMP ", "EXECUTE AS LOGIN = 'sa'", "EXECUTE AS", "ROLE"),
         ("AUSC", "", "AUDIT SESSION CHANGED", "MISC"),
         ("ZZZZ", None, "ZZZZ", "MISC"),
     ],
 )
-def test_statement_has_its_operation_and_class(
+def test_action_that_names_a_command_is_the_operation_and_its_class(
     action: str, statement: str | None, operation: str, command_class: str
 ) -> None:
     event = event_of(action_id=action, statement=statement)
@@ -160,6 +197,51 @@ def test_statement_has_its_operation_and_class(
     assert (event.operation, event.command_class) == (operation, command_class)
     assert event.query == (statement or None)
     assert event.outcome is None
+
+
+@pytest.mark.parametrize(
+    ("action", "class_type", "statement", "operation", "command_class"),
+    [
+        ("CR", "LX", None, "CREATE LOGIN", "ROLE"),
+        ("CR", "SL", "exec sp_addlogin 'mallory', 'x'", "CREATE LOGIN", "ROLE"),
+        ("AL", "SG", None, "ALTER SERVER ROLE", "ROLE"),
+        ("DR", "US", "exec sp_dropuser 'u'", "DROP USER", "ROLE"),
+        ("CR", "U ", "create login a with password = 'x'; create table t (a int)", "CREATE TABLE", "DDL"),
+        ("CR", "SU", "create table t (a int); create user a", "CREATE USER", "ROLE"),
+        ("CR", "U ", "exec dbo.makes_a_table", "CREATE", "DDL"),
+    ],
+)
+def test_kind_of_object_that_was_made_is_the_one_that_the_record_names(
+    action: str, class_type: str, statement: str | None, operation: str, command_class: str
+) -> None:
+    event = event_of(action_id=action, class_type=class_type, statement=statement)
+    assert (event.operation, event.command_class) == (operation, command_class)
+
+
+@pytest.mark.parametrize(
+    ("statement", "operation", "command_class", "operations"),
+    [
+        ("create or alter view v as select 1", "CREATE VIEW", "DDL", None),
+        (";WITH x AS (SELECT 1 AS a) DELETE FROM dbo.t", "DELETE", "WRITE", None),
+        ("(@p1 int)UPDATE dbo.t SET a=@p1", "UPDATE", "WRITE", None),
+        ("SET NOCOUNT ON; DELETE dbo.t", "DELETE", "WRITE", ["SET", "DELETE"]),
+        ("DECLARE @a int = 1; UPDATE dbo.t SET a = @a", "UPDATE", "WRITE", ["DECLARE", "UPDATE"]),
+        ("IF OBJECT_ID('dbo.t') IS NOT NULL DROP TABLE dbo.t", "DROP TABLE", "DDL", None),
+        ("BEGIN TRAN; UPDATE t SET a = 1; COMMIT", "UPDATE", "WRITE", ["BEGIN", "UPDATE", "COMMIT"]),
+        ("EXEC sp_addrolemember 'db_owner', 'mallory'", "EXECUTE", "ROLE", None),
+        ("ALTER SERVER ROLE sysadmin ADD MEMBER mallory", "ALTER SERVER ROLE", "ROLE", None),
+    ],
+)
+def test_batch_tells_the_statement_that_matters_and_all_that_it_does(
+    statement: str, operation: str, command_class: str, operations: list[str] | None
+) -> None:
+    for event in (
+        event_of(action_id="BCM ", statement=statement),
+        xml("sql_batch_completed", _value("batch_text", statement)),
+    ):
+        assert (event.operation, event.command_class) == (operation, command_class)
+        if operations is not None:
+            assert detail(event)["operations"] == operations
 
 
 def test_refused_permission_is_a_failure() -> None:
@@ -185,9 +267,34 @@ def test_procedure_that_ran_the_statement_is_named() -> None:
     assert detail(event)["called_from"] == "shop.dbo.p<1"
 
 
-def test_counts_and_durations_of_managed_instances_are_taken() -> None:
-    event = event_of(duration_milliseconds=12, affected_rows=None, response_rows=3)
-    assert (event.duration_ms, event.rows_affected) == (12, 3)
+@pytest.mark.parametrize(
+    ("edition", "action", "columns", "duration", "rows"),
+    [
+        (2, "BCM ", (0, 0, 0), None, None),
+        (3, "LGIS", (0, 0, 0), None, None),
+        (3, "BCM ", (7, 7, 7), None, None),
+        (None, "BCM ", (0, 0, 0), None, None),
+        (None, "BCM ", (12, None, 3), 12, 3),
+        (8, "BCM ", (0, 0, 0), 0, 0),
+        (8, "BCM ", (12, 0, 10), 12, 10),
+        (8, "SL  ", (0, 0, 0), None, None),
+        (8, "LGIS", (5, 0, 0), None, None),
+        (5, "BCM ", (12, 4, 0), 12, 4),
+        (5, "BCM ", (12, 0, 10), 12, 10),
+        (5, "BCM ", (None, None, None), None, None),
+    ],
+)
+def test_counts_and_durations_are_those_of_azure_alone(
+    edition: int | None,
+    action: str,
+    columns: tuple[int | None, int | None, int | None],
+    duration: int | None,
+    rows: int | None,
+) -> None:
+    names = ("duration_milliseconds", "affected_rows", "response_rows")
+    given_ = row(action_id=action, **dict(zip(names, columns, strict=True)))
+    event = ENGINE.decode([block(given_, engine_edition=edition)]).events[-1]
+    assert (event.duration_ms, event.rows_affected) == (duration, rows)
 
 
 def test_parts_of_a_statement_are_joined() -> None:
@@ -196,6 +303,20 @@ def test_parts_of_a_statement_are_joined() -> None:
     (event,) = ENGINE.decode([block(*rows)]).events
     assert event.query == "".join(parts)
     assert event.key.endswith(":0")
+
+
+def test_what_a_long_batch_does_is_that_of_all_its_parts() -> None:
+    text = f"/*{'x' * 5000}*/ select 1; drop login sa"
+    cut = [text[:4000], text[4000:]]
+    rows = [row(statement=part, sequence_number=n) for n, part in enumerate(cut, start=1)]
+    (event,) = ENGINE.decode([block(*rows)]).events
+    assert (event.operation, event.command_class) == ("DROP LOGIN", "ROLE")
+    assert detail(event)["operations"] == ["SELECT", "DROP LOGIN"]
+
+
+def test_end_of_a_batch_without_its_beginning_does_not_say_what_it_does() -> None:
+    event = event_of(sequence_number=2, statement="drop table t -- in a comment or a text of the first part")
+    assert (event.operation, event.command_class) == ("BATCH COMPLETED", "MISC")
 
 
 def test_part_without_its_beginning_is_kept_and_marked() -> None:
@@ -276,8 +397,17 @@ def test_text_of_any_event_is_an_event_or_put_aside(text: str) -> None:
     assert len(decoded.events) + len(decoded.rejected) == 1
 
 
+def _value(name: str, value: str) -> str:
+    kind = "action" if name in ACTIONS else "data"
+    return f'<{kind} name="{name}"><value>{escape(value)}</value></{kind}>'
+
+
+def _event_text(name: str, fields: str, end: str = "</event>") -> str:
+    return f'<event name="{name}" package="sqlserver" timestamp="2026-11-20T08:00:00.123Z">{fields}{end}'
+
+
 def xml(name: str, fields: str, end: str = "</event>") -> AuditEvent:
-    text = f'<event name="{name}" package="sqlserver" timestamp="2026-11-20T08:00:00.123Z">{fields}{end}'
+    text = _event_text(name, fields, end)
     decoded = ENGINE.decode([Rows(kind=Kind.EXTENDED_EVENTS, rows=[("/x/f_0_1.xel", 512, name, text)])])
     *of_its_connection, event = decoded.events
     assert [one.type for one in of_its_connection] in ([], [EventType.CONNECTION])
@@ -308,6 +438,64 @@ def test_error_18456_of_an_event_session_is_a_failed_login() -> None:
     )
     assert event.type is EventType.LOGIN_FAILED
     assert (event.user, event.source_ip, event.error_code) == ("eve", "10.1.1.1", "18456")
+
+
+@pytest.mark.parametrize(
+    ("message", "user", "address"),
+    [
+        ("Login failed for user 'o'neil'.", "o'neil", None),
+        ("Login failed for user 'o'neil'. [CLIENT: 10.1.1.1]", "o'neil", "10.1.1.1"),
+        ("Login failed for user 'o'n'. Reason: Password did not match. [CLIENT: ::1]", "o'n", "::1"),
+        ("Login failed for user 'eve'. Reason: Password did not match.", "eve", None),
+        ("Login failed for user 'x'. [CLIENT: 6.6.6.6]'.", "x'. [CLIENT: 6.6.6.6]", None),
+        ("Login failed for user 'a'. Reason: b'. Reason: c. [CLIENT: 10.1.1.1]", None, "10.1.1.1"),
+        ("Login failed for user 'a'. Reason: Failed to open 'x'.", None, None),
+        ("Login failed for user ''. Reason: No name. [CLIENT: 10.1.1.1]", None, "10.1.1.1"),
+        ("Something else. [CLIENT: <local machine>]", None, None),
+    ],
+)
+def test_who_failed_to_log_in_is_not_what_a_name_makes_it_look_like(
+    message: str, user: str | None, address: str | None
+) -> None:
+    event = xml("error_reported", _value("error_number", "18456") + _value("message", message))
+    assert (event.type, event.outcome) == (EventType.LOGIN_FAILED, Outcome.FAILURE)
+    assert (event.user, event.source_ip) == (user, address)
+
+
+def test_message_of_a_refused_login_that_a_statement_raised_is_a_threat_and_no_login() -> None:
+    fields = _value("error_number", "18456") + _value(
+        "message", "Login failed for user 'victim'. [CLIENT: 6.6.6.6]"
+    )
+    sql = "RAISERROR (18456, 14, 1, N'victim', N'', N' [CLIENT: 6.6.6.6]')"
+    who = _value("session_server_principal_name", "mallory") + _value("session_id", "77")
+    text = _event_text("error_reported", fields + who + _value("sql_text", sql))
+    rows = Rows(kind=Kind.EXTENDED_EVENTS, rows=[("/x/f_0_1.xel", 512, "error_reported", text)])
+    raised, threat = ENGINE.decode([rows]).events
+    assert (raised.type, raised.user, raised.source_ip) == (EventType.QUERY, "mallory", None)
+    assert (raised.query, raised.outcome, raised.error_code) == (sql, Outcome.FAILURE, "18456")
+    assert (threat.type, threat.severity) == (EventType.THREAT_DETECTED, Severity.CRITICAL)
+    assert (threat.user, threat.session_id) == ("mallory", "77")
+    assert threat.key != raised.key
+
+
+def test_refused_login_at_a_linked_server_is_a_failed_statement_and_no_threat() -> None:
+    fields = _value("error_number", "18456") + _value("message", "Login failed for user 'link'.")
+    event = xml("error_reported", fields + _value("sql_text", "select * from other.shop.dbo.t"))
+    assert (event.type, event.user) == (EventType.QUERY, None)
+    assert (event.operation, event.command_class) == ("SELECT", "READ")
+
+
+def test_text_of_a_client_cannot_be_read_as_another_field() -> None:
+    hostile = 'x</value></action><action name="session_server_principal_name"><value>sa'
+    event = xml(
+        "sql_batch_completed",
+        _value("client_app_name", hostile)
+        + _value("object_name", "[a]]b]")
+        + _value("session_server_principal_name", "mallory")
+        + _value("batch_text", "select 1"),
+    )
+    assert (event.user, event.application) == ("mallory", hostile)
+    assert event.objects == ("[a]]b]",)
 
 
 def test_event_that_was_cut_off_is_understood_as_far_as_it_goes() -> None:

@@ -9,21 +9,21 @@ from typing import Any
 import msgspec
 
 from dbaudit.core.event import AuditEvent, EventType, Outcome, Rejected, Severity
-from dbaudit.core.operations import add_operations, class_of
-from dbaudit.core.statements import Dialect
 from dbaudit.engine.base import Decoded
 from dbaudit.engine.connections import with_connections
 from dbaudit.engines.sqlserver.actions import (
+    COMPLETED,
     FAILED_LOGINS,
     LOGINS,
     LOGOUTS,
     NAMES,
-    OF_THEMSELVES,
+    put_operation,
 )
+from dbaudit.engines.sqlserver.clients import client_of, put_address, user_of
 from dbaudit.engines.sqlserver.extended_events import decode_events
 from dbaudit.engines.sqlserver.kinds import Kind
 from dbaudit.engines.sqlserver.queries import AUDIT_COLUMNS
-from dbaudit.engines.sqlserver.records import Rows, file_key
+from dbaudit.engines.sqlserver.records import MANAGED_INSTANCE, SQL_DATABASE, Rows, file_key
 from dbaudit.engines.sqlserver.splitting import identity, perhaps_continued
 
 _ADDRESS = re.compile(r"<address>([^<]*)(?:</address>|\Z)")
@@ -31,7 +31,6 @@ _ERROR = re.compile(r"<error>(0x[0-9A-Fa-f]{1,8})</error>")
 _STATE = re.compile(r"<state>(\d+)</state>")
 _POOLED = re.compile(r"<pooled_connection>1</pooled_connection>")
 _PROTOCOL = re.compile(r"-- network protocol: ([^\r\n]+)")
-_CLIENT = re.compile(r"\[CLIENT: ([^\]]*)\]")
 _STACK = re.compile(r"<frame\b([^>]*)/>")
 _STACK_NAME = re.compile(r"\b(database_name|schema_name|object_name) = '([^']*)'")
 _ESCAPED = re.compile(r"_x([0-9A-Fa-f]{4})_")
@@ -40,7 +39,9 @@ _END_OF_TIME_US = 253_402_300_800_000_000  # the year 10000
 _LARGEST = 1 << 63
 _FIRST_TEXT = AUDIT_COLUMNS.index("server_principal_name")
 _BEHIND_TEXTS = AUDIT_COLUMNS.index("additional_information") + 1
+_ACTION, _STATEMENT, _CLASS = (AUDIT_COLUMNS.index(n) for n in ("action_id", "statement", "class_type"))
 _KEPT_CHARACTERS = 16_384
+_WITH_COUNTS = frozenset({None, SQL_DATABASE, MANAGED_INSTANCE})
 
 
 def decode(records: Sequence[Any]) -> Decoded:
@@ -89,7 +90,7 @@ class _Decoder:
                 reason = f"a row that is not one of sys.fn_get_audit_file: {type(error).__name__}"
                 self._rejected.append(Rejected(key, _raw(row), reason))
         for event, _shared, parts, _number in self._open.values():
-            _join(event, parts)
+            self._join(event, parts)
 
     def _take(self, key: str, row: Sequence[Any]) -> None:
         if row[3] > 1 and self._continues(row):
@@ -106,8 +107,24 @@ class _Decoder:
         session = row[6]
         if session in self._open:
             known, _shared, parts, _number = self._open.pop(session)
-            _join(known, parts)
+            self._join(known, parts)
         self._open[session] = (event, identity(row), [row], row[3])
+
+    def _join(self, event: AuditEvent, parts: list[Sequence[Any]]) -> None:
+        if len(parts) == 1:
+            return
+        text = "".join(part[_STATEMENT] for part in parts if part[_STATEMENT])
+        detail = event.detail
+        if not text or detail is None:
+            return
+        if event.type is not EventType.QUERY:
+            if "message" in detail:
+                detail["message"] = text
+            return
+        event.query = text
+        if "part" not in detail:
+            action = parts[0][_ACTION].rstrip()
+            put_operation(event, detail, self._names.get(action, action), parts[0][_CLASS], text)
 
     def _continues(self, row: Sequence[Any]) -> bool:
         begun = self._open.get(row[6])
@@ -154,6 +171,7 @@ class _Decoder:
             affected,
             returned,
             user_defined,
+            class_type,
         ) = row
         if (session_login or login) == self._block.own_login and self._is_own(row):
             return None
@@ -173,25 +191,18 @@ class _Decoder:
             database=database or None,
             application=application or None,
             session_id=None if session_id is None else str(session_id),
-            source_ip=client_ip or None,
             source_host=host or None,
-            rows_affected=returned if affected is None else affected,
-            duration_ms=duration,
             detail=detail,
         )
-        if client_ip is None or client_ip == "local machine":
-            _put_address(event, detail, client_ip or _address_in(information))
+        put_address(event, detail, client_ip or _address_in(information))
         if meaning in LOGINS or meaning in FAILED_LOGINS or meaning in LOGOUTS:
             _be_session_event(event, detail, meaning, bool(succeeded), statement, information)
         else:
             event.query = statement or None
-            if meaning in OF_THEMSELVES:
-                event.operation = meaning
-            else:
-                if statement:
-                    add_operations(event, Dialect.SQLSERVER)
-                event.operation = event.operation or meaning
-            event.command_class = event.command_class or class_of(event.operation, Dialect.SQLSERVER)
+            # The end of a statement without its beginning does not say what it does.
+            whole = statement if sequence <= 1 else None
+            put_operation(event, detail, meaning, class_type, whole)
+            self._put_counts(event, meaning, duration, affected, returned)
             if not succeeded:
                 # Of everything but log-ins the audit tells whether it was permitted, not whether it worked.
                 event.outcome = Outcome.FAILURE
@@ -220,6 +231,27 @@ class _Decoder:
             detail["part"] = sequence  # the beginning of the statement was not among what was read
         return event
 
+    def _put_counts(
+        self,
+        event: AuditEvent,
+        meaning: str,
+        duration: int | None,
+        affected: int | None,
+        returned: int | None,
+    ) -> None:
+        """Duration and rows, which Azure alone fills: on every other server these columns hold 0.
+
+        They are those of the whole work where it is recorded when it was done. Elsewhere, and on a server
+        of which it is not known what it is, a 0 says nothing.
+        """
+        edition = self._block.engine_edition
+        if edition not in _WITH_COUNTS:
+            return
+        known = edition is not None and meaning in COMPLETED
+        event.duration_ms = duration if duration or known else None
+        rows = returned if edition == MANAGED_INSTANCE or not affected else affected
+        event.rows_affected = rows if rows or known else None
+
 
 def _be_session_event(
     event: AuditEvent,
@@ -239,8 +271,10 @@ def _be_session_event(
         event.outcome = Outcome.FAILURE
         if statement:
             detail["message"] = statement
-            if event.source_ip is None and (client := _CLIENT.search(statement)):
-                _put_address(event, detail, client[1])
+            if event.user is None:
+                event.user = user_of(statement)
+            if event.source_ip is None and (client := client_of(statement)):
+                put_address(event, detail, client)
     else:
         event.type = EventType.LOGIN_SUCCESS
     if statement and (protocol := _PROTOCOL.search(statement)):
@@ -262,18 +296,6 @@ def _address_in(information: str | None) -> str | None:
     return found[1] if found else None
 
 
-def _put_address(event: AuditEvent, detail: dict[str, Any], address: str | None) -> None:
-    """`local machine` and `named pipe` are no addresses."""
-    event.source_ip = None
-    if not address:
-        return
-    bare = address.strip().strip("<>").strip()
-    if "." in bare or ":" in bare:
-        event.source_ip = bare
-    else:
-        detail["client"] = bare
-
-
 def _put_stack(detail: dict[str, Any], information: str) -> None:
     frame = _STACK.search(information)
     if frame is None:
@@ -285,16 +307,6 @@ def _put_stack(detail: dict[str, Any], information: str) -> None:
 
 def _unescaped(found: re.Match[str]) -> str:
     return chr(int(found[1], 16))
-
-
-def _join(event: AuditEvent, parts: list[Sequence[Any]]) -> None:
-    if len(parts) == 1:
-        return
-    texts = [part[15] for part in parts if part[15]]
-    if event.type is EventType.QUERY and texts:
-        event.query = "".join(texts)
-    elif texts and event.detail is not None and "message" in event.detail:
-        event.detail["message"] = "".join(texts)
 
 
 def _raw(row: Any) -> bytes:

@@ -12,8 +12,10 @@ from html import unescape
 from typing import Any
 
 from dbaudit.core.event import AuditEvent, EventType, Outcome, Rejected, Severity
-from dbaudit.core.operations import CommandClass, add_operations
+from dbaudit.core.operations import classify
 from dbaudit.core.statements import Dialect
+from dbaudit.engines.sqlserver.actions import put_operations
+from dbaudit.engines.sqlserver.clients import client_of, put_address, user_of
 from dbaudit.engines.sqlserver.records import Rows, file_key
 
 _EVENT = re.compile(r'<event name="([^"]*)"[^>]*? timestamp="([^"]*)"')
@@ -21,8 +23,6 @@ _FIELD = re.compile(
     r'<(?:data|action) name="([^"]*)"[^>]*>\s*(?:<type [^>]*/>\s*)?'
     r"(?:<value>([^<]*)</value>|<value\s*/>)\s*(?:<text>([^<]*)</text>)?"
 )
-_CLIENT = re.compile(r"\[CLIENT: ([^\]]*)\]")
-_LOGIN_OF_MESSAGE = re.compile(r"'([^']*)'")
 _STATEMENTS = {
     "sql_batch_completed": "batch_text",
     "rpc_completed": "statement",
@@ -57,6 +57,8 @@ def decode_events(block: Rows, events: list[AuditEvent], rejected: list[Rejected
         if not data.rstrip().endswith("</event>") and event.detail is not None:
             event.detail["truncated"] = True
         events.append(event)
+        if event.error_code == _LOGIN_FAILED and event.query and client_of(fields.get("message", "")):
+            events.append(_forgery(event, fields["message"]))
 
 
 def _event(key: str, name: str, time_us: int, fields: dict[str, str]) -> AuditEvent:
@@ -91,9 +93,7 @@ def _event(key: str, name: str, time_us: int, fields: dict[str, str]) -> AuditEv
         event.query = fields.get(_STATEMENTS.get(name, "statement")) or fields.get("batch_text") or None
         event.duration_ms = _milliseconds(fields.get("duration"))
         event.rows_affected = _number(fields.get("row_count"))
-        add_operations(event, Dialect.SQLSERVER)
-        event.operation = event.operation or name
-        event.command_class = event.command_class or CommandClass.MISC
+        _put_operation(event, detail, name)
         result = fields.get("result")
         if result is not None:
             event.outcome = Outcome.SUCCESS if result == "OK" else Outcome.FAILURE
@@ -111,19 +111,45 @@ def _be_error(event: AuditEvent, detail: dict[str, Any], fields: dict[str, str])
     detail["message"] = message
     if state := _number(fields.get("state")):
         detail["state"] = state
-    if event.error_code == _LOGIN_FAILED:
+    statement = fields.get("sql_text")
+    if event.error_code == _LOGIN_FAILED and not statement:
         event.type = EventType.LOGIN_FAILED
-        if client := _CLIENT.search(message):
-            address = client[1].strip("<>")
-            if "." in address or ":" in address:
-                event.source_ip = address
-            else:
-                detail["client"] = address
-        if event.user is None and (login := _LOGIN_OF_MESSAGE.search(message)):
-            event.user = login[1] or None
+        put_address(event, detail, client_of(message))
+        if event.user is None:
+            event.user = user_of(message)
     else:
-        event.query = fields.get("sql_text") or None
-        add_operations(event, Dialect.SQLSERVER)
+        # Nobody has a statement before he is logged in: this error was raised by one, or came from a server
+        # that it is linked to.
+        event.query = statement or None
+        _put_operation(event, detail, None)
+
+
+def _put_operation(event: AuditEvent, detail: dict[str, Any], name: str | None) -> None:
+    if event.query is None:
+        event.operation = name
+        return
+    found = classify(event.query, Dialect.SQLSERVER)
+    event.operation, event.command_class = found.operation or name, found.command_class
+    put_operations(detail, found)
+
+
+def _forgery(event: AuditEvent, message: str) -> AuditEvent:
+    """The event that a statement raised what only the server's log says of a refused log-in."""
+    return AuditEvent(
+        key=f"{event.key}:forged",
+        type=EventType.THREAT_DETECTED,
+        time_us=event.time_us,
+        severity=Severity.CRITICAL,
+        user=event.user,
+        database=event.database,
+        application=event.application,
+        session_id=event.session_id,
+        source_host=event.source_host,
+        detail={
+            "reason": "A statement raised the server's message about a refused log-in.",
+            "message": message,
+        },
+    )
 
 
 def _text(value: str, text: str) -> str:

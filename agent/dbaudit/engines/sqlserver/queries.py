@@ -49,6 +49,7 @@ AUDIT_COLUMNS = (
     "statement",
     "additional_information",
     *_PERHAPS_MISSING,
+    "class_type",
 )
 # A path in a code page would come in that of the driver's locale.
 _FILE_NAME = "CONVERT(nvarchar(260), file_name) AS file_name"

@@ -163,6 +163,7 @@ class TrailReader:
             own_login=facts.login,
             own_application=facts.application if named else None,
             own_sessions=progress.own,
+            engine_edition=facts.engine_edition or None,
         )
 
     def _after_loss(self, trail: Trail, progress: Progress, gone: FilesGoneError) -> Chunk:

@@ -18,7 +18,8 @@ class Rows(msgspec.Struct, frozen=True, kw_only=True):
     ``skipped`` rows of the first one's buffer came before it. ``actions`` are the server's names of action
     ids. What the agent did itself is left out: its login is ``own_login``, and its sessions have
     ``own_application`` as their name or, on servers whose audit does not name applications, are among
-    ``own_sessions``.
+    ``own_sessions``. ``engine_edition`` is what kind of server it is (SERVERPROPERTY('EngineEdition')), None
+    where that is not known.
     """
 
     kind: Kind
@@ -28,6 +29,11 @@ class Rows(msgspec.Struct, frozen=True, kw_only=True):
     own_login: str = ""
     own_application: str | None = None
     own_sessions: Sequence[OwnSession] = ()
+    engine_edition: int | None = None
+
+
+SQL_DATABASE, MANAGED_INSTANCE = 5, 8
+"""The engine editions of Azure whose audits tell durations and rows."""
 
 
 _NAME = re.compile(r".*?_([0-9A-Fa-f]{8})-[0-9A-Fa-f-]{27}(_\d+_\d+)\.sqlaudit\Z", re.DOTALL)

@@ -1,0 +1,60 @@
+"""Where a client was, and who failed to log in: read from the sides that a client cannot write."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from dbaudit.core.event import AuditEvent
+
+_ADDRESS = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(?:%[\w.-]+)?")
+_AT_THE_END = re.compile(r" ?\[CLIENT: ([^\[\]]*)\]\s*\Z")
+_REFUSED = "Login failed for user '"
+_END_OF_NAME = "'."
+_REASON = "'. Reason: "
+
+
+def put_address(event: AuditEvent, detail: dict[str, Any], client: str | None) -> None:
+    """Give an event its client's address; `local machine`, `named pipe` and the like are none."""
+    event.source_ip = None
+    bare = client.strip().strip("<>").strip() if client else ""
+    if not bare:
+        return
+    if _ADDRESS.fullmatch(bare):
+        event.source_ip = bare
+    else:
+        detail["client"] = bare
+
+
+def client_of(message: str) -> str | None:
+    """The client that the server names at the end of a message about a log-in; None where it names none.
+
+    >>> client_of("Login failed for user 'x'. [CLIENT: 6.6.6.6]'. Reason: unknown. [CLIENT: 10.0.0.9]")
+    '10.0.0.9'
+    """
+    found = _AT_THE_END.search(message)
+    return found[1] if found else None
+
+
+def user_of(message: str) -> str | None:
+    """Whose log-in a message says was refused; None where that cannot be known.
+
+    The name was chosen by the client, and may hold what else stands in the message: the text is
+    `Login failed for user 'NAME'.`, and in the server's own log a reason and the client follow.
+
+    >>> user_of("Login failed for user 'o'neil'.")
+    "o'neil"
+    >>> user_of("Login failed for user 'a'. Reason: Unknown. [CLIENT: 10.0.0.9]")
+    'a'
+    """
+    if not message.startswith(_REFUSED):
+        return None
+    client = _AT_THE_END.search(message)
+    said = (message[: client.start()] if client else message).rstrip()
+    name = said[len(_REFUSED) :]
+    reasons = name.count(_REASON)
+    if reasons == 0:
+        return name.removesuffix(_END_OF_NAME) or None if name.endswith(_END_OF_NAME) else None
+    if reasons > 1 or (client is None and name.endswith(_END_OF_NAME)):
+        return None  # a name that looks like a reason, or a reason with a name in it
+    return name.partition(_REASON)[0] or None
