@@ -16,12 +16,15 @@ import oracledb
 from dbaudit.core.database import SslMode, Target
 from dbaudit.core.secret import Secret
 from dbaudit.engine.base import Session
-from dbaudit.engines.oracle import OracleEngine, reading, rights, settings, trail
+from dbaudit.engines.oracle import OracleEngine, reading, rights, settings, trail, trails
 from dbaudit.engines.oracle.connection import ServerConnection
 from dbaudit.engines.oracle.health import PING
 from dbaudit.engines.oracle.loop import OwnLoop
 from dbaudit.engines.oracle.options import Options
 from dbaudit.engines.oracle.session import OracleSession
+
+from tests.engines.oracle import columns
+from tests.engines.oracle.traditional_tables import FINE, STANDARD, TraditionalTables
 
 PASSWORD = "t1ger'\" \\x"
 BEGIN = datetime.datetime(2025, 2, 3, 10, 15, 9, 4512)  # noqa: DTZ001  # the driver's times bear no zone
@@ -33,14 +36,8 @@ TRAIL, ENABLED, RULES, ARCHIVED = (
     "dba_audit_mgmt_last_arch_ts",
 )
 
-_ALL = frozenset(trail.COLUMNS) | {"EVENT_TIMESTAMP", "EVENT_TIMESTAMP_UTC", "TRANSACTION_ID", "NEW_NAME"}
-COLUMNS_OF = {
-    "12.1.0.2.0": _ALL - {"EVENT_TIMESTAMP_UTC"},
-    "12.2.0.1.0": _ALL,
-    "19.21.0.0.0": _ALL,
-    "21.3.0.0.0": _ALL | {"OBJECT_TYPE"},
-    "23.4.0.24.5": _ALL | {"OBJECT_TYPE", "COLUMN_NAME"},
-}
+COLUMNS_OF = columns.UNIFIED
+_ALL = frozenset().union(*COLUMNS_OF.values(), trail.COLUMNS)
 PRODUCTS = {
     "12.1.0.2.0": "Oracle Database 12c Enterprise Edition ",
     "12.2.0.1.0": "Oracle Database 12c Enterprise Edition ",
@@ -63,7 +60,10 @@ class RecordedServer:
         self.columns = COLUMNS_OF[version]
         self.rows: list[dict[str, Any]] = []
         self.now = BEGIN
-        self.granted = {TRAIL, ENABLED, RULES, ARCHIVED, "v$option"}
+        self.granted = {TRAIL, ENABLED, RULES, ARCHIVED, STANDARD, FINE, "v$option", "v$parameter"}
+        self.audit_trail = "NONE"
+        self.traditional = TraditionalTables(version)
+        self._sessions = 0
         self.roles = ["AUDIT_VIEWER"]
         self.dba = "FALSE"
         self.container = "SHOP"
@@ -118,17 +118,65 @@ class RecordedServer:
         self.rows.append(row)
         return row
 
+    def record_traditional(self, action: str = "SELECT", **values: Any) -> dict[str, Any]:
+        """One row of DBA_AUDIT_TRAIL; in capitals the columns of the view."""
+        self._entries += 1
+        row = {
+            "EXTENDED_TIMESTAMP": values.pop("TIME", None) or self.tick(),
+            "DBID": 1234567890,
+            "INSTANCE_NUMBER": 1,
+            "SESSIONID": 3111222001,
+            "ENTRYID": self._entries,
+            "STATEMENTID": self._entries,
+            "OS_PROCESS": "4711",
+            "ACTION_NAME": action,
+            "RETURNCODE": 0,
+            "USERNAME": "BOB",
+            "OS_USERNAME": "bob",
+            "USERHOST": "ws9",
+            "TERMINAL": "pts/0",
+            **values,
+        }
+        self.traditional.standard.append(row)
+        return row
+
+    def record_fine(self, **values: Any) -> dict[str, Any]:
+        """One row of DBA_FGA_AUDIT_TRAIL."""
+        self._entries += 1
+        row = {
+            "EXTENDED_TIMESTAMP": values.pop("TIME", None) or self.tick(),
+            "DBID": 1234567890,
+            "INSTANCE_NUMBER": 1,
+            "SESSION_ID": 3111222001,
+            "ENTRYID": self._entries,
+            "STATEMENTID": self._entries,
+            "STATEMENT_TYPE": "SELECT",
+            "DB_USER": "BOB",
+            **values,
+        }
+        self.traditional.fine.append(row)
+        return row
+
+    def purge_traditional(self, until: datetime.datetime) -> None:
+        for rows in (self.traditional.standard, self.traditional.fine):
+            rows[:] = [row for row in rows if row["EXTENDED_TIMESTAMP"] >= until]
+        self.archived = until
+
     def purge(self, until: datetime.datetime) -> None:
         self.rows = [row for row in self.rows if row["TIME"] >= until]
         self.archived = until
 
     def log_in(self, target: Target, loop: OwnLoop) -> RecordedConnection:
         user = target.username.upper()
-        own = {"DBUSERNAME": user, "CLIENT_PROGRAM_NAME": target.application_name, "SESSIONID": 3999}
+        self._sessions += 1
+        number = 3998 + self._sessions
+        own = {"DBUSERNAME": user, "CLIENT_PROGRAM_NAME": target.application_name, "SESSIONID": number}
         if self.passwords.get(user) != target.password.reveal():
             self.record("LOGON", RETURN_CODE=1017, **own)
+            self.record_traditional("LOGON", RETURNCODE=1017, USERNAME=user, SESSIONID=number)
             raise database_error("ORA-01017: invalid username/password; logon denied")
         self.record("LOGON", **own)
+        self.record_traditional("LOGON", USERNAME=user, SESSIONID=number)
         return RecordedConnection(self, own)
 
     # -- the views
@@ -143,18 +191,23 @@ class RecordedServer:
             return ["1"], [(1,)]
         if query == reading.NOW:
             return ["NOW"], [(self.tick(),)]
+        if query == trails.OWN_SESSION:
+            return ["N"], [(own["SESSIONID"],)]
         if query == rights.WHO:
             return ["A", "B", "C", "D"], [(own["DBUSERNAME"], self.container, "CDB1", self.dba)]
         if query == rights.ROLES:
             return ["ROLE"], [(role,) for role in self.roles]
         if query == settings.PRODUCT:
             return ["PRODUCT"], [(self.product,)]
-        view = re.search(r" FROM ([\w$]+)", query)
+        view = re.search(r" FROM \(?(?:SELECT .* FROM )?([\w$]+)", query.partition(" UNION ALL ")[0])
         assert view is not None, query
         if view[1] not in self.granted:
             raise database_error("ORA-00942: table or view does not exist")
         if view[1] == "v$option":
             return ["VALUE"], [(self.unified,)]
+        if view[1] == "v$parameter":
+            assert query == settings.AUDIT_TRAIL
+            return ["VALUE"], [(self.audit_trail,)]
         if query in (rights.POLICIES_PROBE, rights.RULES_PROBE):
             return ["1"], []
         if view[1] == ARCHIVED:
@@ -166,6 +219,12 @@ class RecordedServer:
             return ["P", "E", "S", "F"], self.enabled
         if view[1] == RULES:
             return ["P", "O"], self.rules
+        if view[1] in (STANDARD, FINE):
+            if query.startswith("SELECT * "):
+                return list(self.traditional.columns_of(view[1])), []
+            who = {"USERNAME": own["DBUSERNAME"], "SESSIONID": own["SESSIONID"]}
+            self.record_traditional("SELECT", OBJ_NAME="DBA_AUDIT_TRAIL", **who)
+            return self.traditional.run(query, binds, self.container, frozenset(self.granted))
         assert view[1] == TRAIL, query
         if query == trail.PROBE:
             return sorted(self.columns), []
@@ -235,6 +294,8 @@ class RecordedConnection:
         if self.server.hangs:
             await asyncio.sleep(3600)
         self.server.record("LOGOFF", **self.own)
+        who = {"USERNAME": self.own["DBUSERNAME"], "SESSIONID": self.own["SESSIONID"]}
+        self.server.record_traditional("LOGOFF", **who)
 
 
 class RecordedCursor:

@@ -34,7 +34,7 @@ class Agent:
 
     def restart(self) -> None:
         self.connection = connect(self.server)
-        self.reader = TrailReader(self.connection, self.options, self.every_seconds)
+        self.reader = TrailReader(self.connection, self.options, trail.read_unified, self.every_seconds)
 
     def close(self) -> None:
         self.reader.close()

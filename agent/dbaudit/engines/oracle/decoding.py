@@ -15,7 +15,7 @@ from dbaudit.engine.base import Decoded
 from dbaudit.engine.connections import with_connections
 from dbaudit.engines.oracle.actions import operation_and_class
 from dbaudit.engines.oracle.particulars import UNNAMED, principals, put_more, verdict
-from dbaudit.engines.oracle.trail import COLUMNS, EVERYWHERE, WIDTH, key_of
+from dbaudit.engines.oracle.trail import COLUMNS, EVERYWHERE, TRADITIONAL, WIDTH, key_of
 
 _EPOCH = datetime.datetime(1970, 1, 1)  # noqa: DTZ001  # the driver's times bear no zone
 _LARGEST_PORT = 65535
@@ -66,8 +66,16 @@ def _event(row: tuple[Any, ...]) -> AuditEvent:
     container = row[WIDTH - 1]
     since = time - _EPOCH
     type_, operation, command_class, severity = _KINDS.get(action) or _kind(action)
-    address, port, method = _client(authentication) if authentication else (None, None, None)
     detail: dict[str, Any] = {}
+    if not authentication:
+        address, port, method = None, None, None
+    elif audit_type != TRADITIONAL:
+        address, port, method = _client(authentication)
+    elif authentication.startswith(_AUTHENTICATED):
+        address, port, method = _client_in_comment(authentication)
+    else:
+        address, port, method = None, None, None
+        detail["comment"] = authentication
     if audit_type != "Standard" and audit_type is not None:
         detail["audit_type"] = audit_type
     if os_user is not None:
@@ -170,6 +178,24 @@ def _client(authentication: str) -> tuple[str | None, int | None, str | None]:
         number if number is not None and number <= _LARGEST_PORT else None,
         method[1] or None if method else None,
     )
+
+
+_AUTHENTICATED = "Authenticated by: "
+_CLIENT_ADDRESS = "Client address: "
+
+
+@lru_cache(maxsize=10_000)
+def _client_in_comment(comment: str) -> tuple[str | None, int | None, str | None]:
+    """The same from COMMENT_TEXT of the traditional trail. The address is the server's own at the end: what
+    stands before it may hold the name of somebody.
+
+    >>> _client_in_comment("Authenticated by: DATABASE; Client address: (ADDRESS=(HOST=::1)(PORT=9))")
+    ('::1', 9, 'DATABASE')
+    """
+    said, found, address = comment.rpartition(_CLIENT_ADDRESS)
+    method = (said if found else comment)[len(_AUTHENTICATED) :].partition(";")[0].strip()
+    host, port, _method = _client(address) if found else (None, None, None)
+    return host, port, method or None
 
 
 _BIND = re.compile(r" ?#[0-9]+\(([0-9]+)\):")

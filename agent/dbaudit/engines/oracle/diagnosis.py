@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from dbaudit.core.database import SslMode, Target
 from dbaudit.core.report import Diagnosis, DiagnosisStatus, TestReport
 from dbaudit.engine.findings import encryption, failed, ok, skipped, warning
+from dbaudit.engines.oracle import traditional_diagnosis as traditional
 from dbaudit.engines.oracle.connection import ServerConnection
 from dbaudit.engines.oracle.failures import endpoint, quoted
 from dbaudit.engines.oracle.health import measure_latency_ms
+from dbaudit.engines.oracle.options import Options, Source
 from dbaudit.engines.oracle.rights import ROOT, Rights, read_rights
 from dbaudit.engines.oracle.settings import Settings, read_settings
 from dbaudit.engines.oracle.trail import NEEDED
@@ -26,13 +28,13 @@ IMMEDIATE = (
 )
 
 
-def test(connection: ServerConnection) -> TestReport:
+def test(connection: ServerConnection, options: Options) -> TestReport:
     """Find out what works and what is missing; changes nothing on the server.
 
     Raises TransientError when the connection is lost meanwhile.
     """
     latency_ms = measure_latency_ms(connection)
-    rights = read_rights(connection)
+    rights = read_rights(connection, options)
     settings = read_settings(connection, policies=rights.policies)
     diagnoses = tuple(_diagnose(connection, rights, settings))
     return TestReport(
@@ -55,6 +57,16 @@ def _diagnose(connection: ServerConnection, rights: Rights, settings: Settings) 
     yield _encryption(target)
     yield _least_privilege(rights)
     yield _container(rights)
+    if Source.UNIFIED in rights.sources:
+        yield from _of_the_unified_trail(rights, settings)
+    if Source.TRADITIONAL in rights.sources:
+        yield traditional.readable(rights, settings)
+    yield traditional.recorded(rights, settings)
+    if target.capture_results:
+        yield warning("row_counts", "No audit trail says how many rows a statement had.", None)
+
+
+def _of_the_unified_trail(rights: Rights, settings: Settings) -> Iterator[Diagnosis]:
     yield _trail(rights)
     if rights.policies:
         yield ok("permission_audit_unified_policies", "The policies can be read.")
@@ -73,10 +85,6 @@ def _diagnose(connection: ServerConnection, rights: Rights, settings: Settings) 
     ):
         yield step(rights, settings) if rights.policies else skipped(code, "the policies cannot be read")
     yield _write_mode(settings)
-    if target.capture_results:
-        yield warning(
-            "row_counts", "The unified audit trail does not say how many rows a statement had.", None
-        )
 
 
 def _server_version(settings: Settings) -> Diagnosis:
@@ -134,15 +142,7 @@ def _unified_auditing(rights: Rights, settings: Settings) -> Diagnosis:
     mode = {True: "pure", False: "mixed", None: "unknown"}[settings.pure]
     if settings.policies:
         return ok(code, f"{len(settings.policies)} policies are enabled (mode of unified auditing: {mode}).")
-    traditional = (
-        " The server audits the traditional way (parameter audit_trail), into SYS.AUD$ or files, which are "
-        "not read here: traditional auditing is desupported from 23ai on."
-        if settings.pure is False
-        else ""
-    )
-    return failed(
-        code, f"No policy of unified auditing is enabled: nothing is recorded.{traditional}", SESSIONS
-    )
+    return failed(code, "No policy of unified auditing is enabled: nothing is recorded.", SESSIONS)
 
 
 def _log_ins(rights: Rights, settings: Settings) -> Diagnosis:
@@ -185,11 +185,14 @@ def _write_mode(settings: Settings) -> Diagnosis:
 
 
 def _audit_source(rights: Rights, settings: Settings) -> str | None:
-    if rights.trail is None:
-        return None
-    if settings.policies is None:
-        return f"UNIFIED_AUDIT_TRAIL of {rights.container}"
-    if not settings.policies:
-        return None
-    names = ", ".join(sorted(policy.name for policy in settings.policies))
-    return f"UNIFIED_AUDIT_TRAIL of {rights.container}, policies {names}"
+    found = []
+    if Source.UNIFIED in rights.sources and rights.trail is not None:
+        if settings.policies is None:
+            found.append(f"UNIFIED_AUDIT_TRAIL of {rights.container}")
+        elif settings.policies:
+            names = ", ".join(sorted(policy.name for policy in settings.policies))
+            found.append(f"UNIFIED_AUDIT_TRAIL of {rights.container}, policies {names}")
+    if Source.TRADITIONAL in rights.sources and rights.traditional is not None:
+        value = settings.audit_trail or "unknown"
+        found.append(f"DBA_AUDIT_TRAIL of {rights.container}, audit_trail {value}")
+    return "; ".join(found) or None

@@ -1,6 +1,6 @@
 """Where reading goes on: the cursor of this engine.
 
-The trail has no number that only grows, and rows arrive late. So the position is the newest time that was
+A trail has no number that only grows, and rows arrive late. So the position is the newest time that was
 read with the rows of that time, and how many rows were read of each minute before it: a minute that has more
 rows now is read again.
 """
@@ -13,7 +13,10 @@ from dbaudit.engine import cursors
 from dbaudit.engine.base import Cursor
 
 _CURSOR_VERSION = 1
+_PROGRESS_VERSION = 2
 MINUTE_US = 60_000_000
+UNIFIED = "unified"
+OWN_SESSIONS_KEPT = 16
 
 
 class Position(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,3 +52,47 @@ def understood(cursor: Cursor) -> Position:
     if min([position.front_us, *numbers]) < 0:
         raise cursors.not_ours()
     return position
+
+
+class Progress(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The position in each trail that is read, by the trail's name, and the numbers of the agent's latest
+    sessions, by which some trails know it.
+    """
+
+    trails: dict[str, Cursor]
+    own: list[int] = []
+    v: int = _PROGRESS_VERSION
+
+    @classmethod
+    def of(cls, cursor: Cursor) -> Progress:
+        """Raises ConfigurationError for a cursor that is none of this engine's.
+
+        A position by itself, as it was stored before there were several trails, is that of the unified one.
+        """
+        if cursor.get("v") == _CURSOR_VERSION:
+            understood(cursor)
+            return cls({UNIFIED: cursor})
+        progress = cursors.understood(cursor, cls, _PROGRESS_VERSION)
+        for position in progress.trails.values():
+            understood(position)
+        return progress
+
+    def cursor(self) -> Cursor:
+        """As JSON values; the unified trail alone is stored as its position, as ever."""
+        if list(self.trails) == [UNIFIED]:
+            return self.trails[UNIFIED]
+        cursor: Cursor = msgspec.to_builtins(self)
+        return cursor
+
+    def moved(self, trail: str, position: Cursor) -> Progress:
+        return msgspec.structs.replace(self, trails={**self.trails, trail: position})
+
+    def without(self, trail: str) -> Progress:
+        left = {name: position for name, position in self.trails.items() if name != trail}
+        return msgspec.structs.replace(self, trails=left)
+
+    def joined_by(self, session: int) -> Progress:
+        """With a session of the agent that began now."""
+        if session in self.own:
+            return self
+        return msgspec.structs.replace(self, own=[*self.own, session][-OWN_SESSIONS_KEPT:])

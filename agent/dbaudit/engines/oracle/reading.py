@@ -1,4 +1,4 @@
-"""Reading the unified audit trail: forwards, and again where rows came late or were purged."""
+"""Reading one trail: forwards, and again where rows came late or were purged."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import calendar
 import contextlib
 import datetime
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -25,16 +25,14 @@ from dbaudit.engines.oracle.trail import (
     Trail,
     key_of,
     microseconds,
-    read_trail,
     time_of,
 )
 
 NOW = "SELECT SYS_EXTRACT_UTC(SYSTIMESTAMP) FROM dual"
-PURGED_UNTIL = (
-    "SELECT MAX(SYS_EXTRACT_UTC(last_archive_ts)) FROM dba_audit_mgmt_last_arch_ts"
-    " WHERE audit_trail = 'UNIFIED AUDIT TRAIL'"
-)
 LOOK_BACK_EVERY_SECONDS = 10.0
+_SHARE_OF_SCANS = 0.05
+"""At most this share of the time goes to queries that read a whole trail, as those on SYS.AUD$ do."""
+_LONGEST_PAUSE_SECONDS = 300.0
 _BYTES_BESIDE_TEXT = 400
 """What a row takes beside its statement, about."""
 _REMEMBERED_ROWS = 200_000
@@ -53,23 +51,28 @@ class TrailReader:
         self,
         connection: ServerConnection,
         options: Options,
+        read_trail: Callable[[ServerConnection], Trail],
         look_back_every_seconds: float = LOOK_BACK_EVERY_SECONDS,
     ) -> None:
         self._connection = connection
         self._options = options
+        self._read_trail = read_trail
         self._every_seconds = look_back_every_seconds
         self._trail: Trail | None = None
-        self._own = {
-            "own_user": user_of(connection.target),
-            "own_program": connection.target.application_name,
-        }
+        self._own: dict[str, Any] = {}
         self._next_look = 0.0
+        self._next_query = 0.0
         self._given: Position | None = None
         self._forward: _Forward | None = None
         self._remembered = _Remembered()
 
-    def read(self, cursor: Cursor | None, limit_bytes: int) -> Chunk:
-        trail = self._trail = self._trail or read_trail(self._connection)
+    def read(self, cursor: Cursor | None, limit_bytes: int, own_sessions: Sequence[int] = ()) -> Chunk:
+        """See ``Session.read``; ``own_sessions`` are the numbers of the agent's sessions, where it is known
+        by them.
+        """
+        trail = self._trail = self._trail or self._read_trail(self._connection)
+        target = self._connection.target
+        self._own = trail.own(user_of(target), target.application_name, own_sessions)
         if cursor is None:
             self._given = self._start()
             return Chunk(records=[], cursor=self._given.cursor())
@@ -77,7 +80,10 @@ class TrailReader:
         if position != self._given:
             self.close()
             self._remembered = _Remembered()
-            self._next_look = 0.0
+            self._next_look = self._next_query = 0.0
+        elif self._forward is None and time.monotonic() < self._next_query:
+            return Chunk(records=[], cursor=position.cursor())
+        began = time.monotonic()
         rows: list[_Row] = []
         gaps: tuple[AuditEvent, ...] = ()
         more = False
@@ -87,6 +93,9 @@ class TrailReader:
             position, rows, gaps, more = self._read_forward(trail, position, limit_bytes)
         else:
             more = True
+        if trail.scanned and not more:
+            took = time.monotonic() - began
+            self._next_query = time.monotonic() + min(_LONGEST_PAUSE_SECONDS, took / _SHARE_OF_SCANS)
         self._given = position
         return Chunk(records=rows, cursor=position.cursor(), gaps=gaps, more=more)
 
@@ -145,7 +154,7 @@ class TrailReader:
         gaps: tuple[AuditEvent, ...] = ()
         if forward.purged:
             forward.purged = False
-            position, gaps = self._lost(position, self._purged_until_us())
+            position, gaps = self._lost(trail, position, self._purged_until_us(trail))
         if rows:
             position = self._moved(position, microseconds(rows[-1][0]), counts, forward.at_front)
         return position, rows, gaps, bool(resumed or gaps or not ended or forward.seen >= ROWS_A_QUERY)
@@ -183,11 +192,11 @@ class TrailReader:
         counted = self._connection.rows(trail.counts, {**self._own, **times})
         of_front = sum(position.at_front.values())
         gaps: tuple[AuditEvent, ...] = ()
-        if not position.at_front and (until_us := self._purged_until_us()) > max(
+        if not position.at_front and (until_us := self._purged_until_us(trail)) > max(
             position.front_us, position.purged_us
         ):
             # No row was read whose absence would show that rows were purged.
-            position, gaps = self._lost(position, until_us)
+            position, gaps = self._lost(trail, position, until_us)
         there = {_minute(name): int(before) for name, before, _at_front in counted}
         front_minute = position.front_us // MINUTE_US
         read = {int(minute): count for minute, count in position.minutes.items()}
@@ -245,19 +254,22 @@ class TrailReader:
                 size += _BYTES_BESIDE_TEXT + len(row[SQL_TEXT] or "")
         return rows, size, True
 
-    def _purged_until_us(self) -> int:
+    def _purged_until_us(self, trail: Trail) -> int:
         """Up to when the server says that the trail was purged; 0 where it does not say."""
         with contextlib.suppress(ConfigurationError):  # the view is not needed, and may not be granted
-            until = self._connection.value(PURGED_UNTIL)
+            until = self._connection.value(trail.purged_until)
             return microseconds(until) if until is not None else 0
         return 0
 
-    def _lost(self, position: Position, until_us: int) -> tuple[Position, tuple[AuditEvent, ...]]:
+    def _lost(
+        self, trail: Trail, position: Position, until_us: int
+    ) -> tuple[Position, tuple[AuditEvent, ...]]:
+        prefix = f"{trail.name}." if trail.by_session else ""
         lost = gap(
-            f"purged.{position.front_us}.{until_us}",
+            f"{prefix}purged.{position.front_us}.{until_us}",
             position.front_us,
-            "The unified audit trail was purged beyond what was read: later rows may be lost.",
-            source="unified_audit_trail",
+            "The audit trail was purged beyond what was read: later rows may be lost.",
+            source=trail.name,
             lost_records=None,
             last_archive_time_us=until_us or None,
         )

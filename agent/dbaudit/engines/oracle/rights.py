@@ -5,8 +5,10 @@ from __future__ import annotations
 import msgspec
 
 from dbaudit.core.errors import ConfigurationError, ErrorCode
+from dbaudit.engines.oracle import traditional
 from dbaudit.engines.oracle.connection import ServerConnection
 from dbaudit.engines.oracle.failures import quoted
+from dbaudit.engines.oracle.options import Options, Source
 from dbaudit.engines.oracle.trail import PROBE
 
 POLICIES_PROBE = "SELECT 1 FROM audit_unified_enabled_policies WHERE 1 = 0"
@@ -23,7 +25,8 @@ _FAR_TOO_MUCH = frozenset({"DBA", "AUDIT_ADMIN", "SELECT_CATALOG_ROLE"})
 class Rights(msgspec.Struct, frozen=True):
     """What the user may do.
 
-    ``trail`` holds the names of the trail's columns, None where it may not be read.
+    ``trail`` holds the names of the columns of the unified trail and ``traditional`` those of the traditional
+    one, None where it may not be read; ``sources`` are the trails that the options want.
     """
 
     user: str
@@ -33,15 +36,25 @@ class Rights(msgspec.Struct, frozen=True):
     roles: frozenset[str]
     trail: frozenset[str] | None
     policies: bool
+    traditional: frozenset[str] | None
+    sources: tuple[Source, ...]
 
     @property
     def permissions(self) -> dict[str, bool]:
         """The rights under the names that a test report shows."""
-        return {
-            "create_session": True,
-            "unified_audit_trail": self.trail is not None,
-            "audit_unified_policies": self.policies,
-        }
+        rights = {"create_session": True}
+        if Source.UNIFIED in self.sources:
+            rights["unified_audit_trail"] = self.trail is not None
+            rights["audit_unified_policies"] = self.policies
+        if Source.TRADITIONAL in self.sources:
+            rights["dba_audit_trail"] = self.traditional is not None
+        return rights
+
+    @property
+    def suffice(self) -> bool:
+        """Whether every trail that the options want may be read."""
+        by_source = {Source.UNIFIED: self.trail, Source.TRADITIONAL: self.traditional}
+        return all(by_source[source] is not None for source in self.sources)
 
     @property
     def grant(self) -> str:
@@ -54,7 +67,7 @@ class Rights(msgspec.Struct, frozen=True):
         return [*(["SYSDBA"] if self.dba else []), *sorted(self.roles & _FAR_TOO_MUCH)]
 
 
-def read_rights(connection: ServerConnection) -> Rights:
+def read_rights(connection: ServerConnection, options: Options) -> Rights:
     """Ask the server for the rights of the session's user."""
     ((user, container, database, dba),) = connection.rows(WHO)
     trail = _columns(connection, PROBE)
@@ -69,6 +82,8 @@ def read_rights(connection: ServerConnection) -> Rights:
         roles=frozenset(role for (role,) in connection.rows(ROLES)),
         trail=trail,
         policies=policies,
+        traditional=_columns(connection, traditional.PROBE),
+        sources=options.source.trails,
     )
 
 

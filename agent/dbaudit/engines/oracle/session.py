@@ -10,7 +10,7 @@ from dbaudit.engine.base import Chunk, Cursor, Session
 from dbaudit.engines.oracle import diagnosis, health
 from dbaudit.engines.oracle.connection import ServerConnection, connect
 from dbaudit.engines.oracle.options import Options
-from dbaudit.engines.oracle.reading import TrailReader
+from dbaudit.engines.oracle.trails import TrailsReader
 
 
 class OracleSession(Session):
@@ -18,7 +18,8 @@ class OracleSession(Session):
 
     def __init__(self, connection: ServerConnection, options: Options) -> None:
         self._connection = connection
-        self._reader = TrailReader(connection, options)
+        self._options = options
+        self._reader = TrailsReader(connection, options)
 
     @classmethod
     def open(cls, target: Target) -> Self:
@@ -26,10 +27,10 @@ class OracleSession(Session):
         return cls(connect(target), options)
 
     def test(self) -> TestReport:
-        return diagnosis.test(self._connection)
+        return diagnosis.test(self._connection, self._options)
 
     def health(self) -> Health:
-        return health.measure(self._connection)
+        return health.measure(self._connection, self._options)
 
     def read(self, cursor: Cursor | None, limit_bytes: int) -> Chunk:
         return self._reader.read(cursor, limit_bytes)

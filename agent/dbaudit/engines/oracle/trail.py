@@ -1,4 +1,4 @@
-"""The view UNIFIED_AUDIT_TRAIL: which of its columns there are, and the queries on it.
+"""The queries on a trail, and those on the view UNIFIED_AUDIT_TRAIL: which of its columns there are.
 
 The view belongs to the container that the session is in. Its columns differ by version: EVENT_TIMESTAMP_UTC,
 for one, is not in 12.1, so that they are asked for and never guessed.
@@ -7,11 +7,13 @@ for one, is not in 12.1, so that they are asked for and never guessed.
 from __future__ import annotations
 
 import datetime
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from dbaudit.engines.oracle.connection import ServerConnection
+from dbaudit.engines.oracle.position import OWN_SESSIONS_KEPT
 
 VIEW = "unified_audit_trail"
 PROBE = f"SELECT * FROM {VIEW} WHERE 1 = 0"  # noqa: S608  # a name of ours
@@ -91,6 +93,11 @@ NEEDED = frozenset(
 WIDTH = len(COLUMNS) + 2
 KEY = slice(1, 8)
 SQL_TEXT = COLUMNS.index("SQL_TEXT") + 1
+_AUDIT_TYPE = COLUMNS.index("AUDIT_TYPE") + 1
+CONTAINER = "SYS_CONTEXT('USERENV', 'CON_NAME')"
+TRADITIONAL, TRADITIONAL_FINE = "Traditional", "Traditional fine-grained"
+"""What stands as AUDIT_TYPE in rows of the traditional trails, which have no such column."""
+NO_SESSION = -1
 EVERYWHERE = COLUMNS.index("SQL_BINDS") + 2
 """How many values every kind of record may have: those before the columns that only some have."""
 
@@ -109,59 +116,42 @@ def time_of(time_us: int) -> datetime.datetime:
     return _EPOCH + datetime.timedelta(microseconds=time_us)
 
 
-class Trail(msgspec.Struct, frozen=True):
-    """The queries on the view of one server, by the columns that it has.
+class Trail(msgspec.Struct, frozen=True, kw_only=True):
+    """The queries on one trail of a server, by the columns that it has there.
 
-    The times that are compared are never changed by a function, because the server would read every partition
-    of the trail then.
+    ``time`` is what rows are compared and sorted by, and ``select`` the rows without a limit, those of the
+    agent left out: by its user and program, or ``by_session`` by its user and the numbers of its sessions.
+    ``purged_as`` is what the trail is called where purges are noted. ``scanned``: every query reads the whole
+    trail, which has no index.
     """
 
-    time_column: str
+    name: str
+    time: str
     select: str
-
-    @classmethod
-    def of(cls, there: frozenset[str]) -> Trail:
-        """``there`` are the names of the view's columns."""
-        if "EVENT_TIMESTAMP_UTC" in there:
-            time_column, time = "event_timestamp_utc", "event_timestamp_utc"
-        else:
-            # In the time zone of the session, which is UTC.
-            time_column, time = (
-                "event_timestamp",
-                "SYS_EXTRACT_UTC(FROM_TZ(CAST(event_timestamp AS TIMESTAMP), 'UTC'))",
-            )
-        columns = ", ".join(f'"{name}"' if name in there else f'NULL AS "{name}"' for name in COLUMNS)
-        container = "SYS_CONTEXT('USERENV', 'CON_NAME')"
-        program = "client_program_name" if "CLIENT_PROGRAM_NAME" in there else "NULL"
-        return cls(
-            time_column,
-            f"SELECT {time}, {columns}, {container} FROM {VIEW}"  # noqa: S608  # names of ours
-            f" WHERE (dbusername IS NULL OR dbusername <> :own_user OR {program} IS NULL"
-            f" OR {program} <> :own_program OR (action_name = 'LOGON' AND return_code <> 0))",
-        )
+    purged_as: str
+    by_session: bool = False
+    scanned: bool = False
 
     @property
     def following(self) -> str:
         """The rows from a time on."""
-        time = self.time_column
         return (
-            f"{self.select} AND {time} >= :low ORDER BY {time}, sessionid, entry_id, statement_id"
+            f"{self.select} AND {self.time} >= :low ORDER BY {self.time}, sessionid, entry_id, statement_id"
             f" FETCH FIRST {ROWS_A_QUERY} ROWS ONLY"
         )
 
     @property
     def between(self) -> str:
         """The rows from a time on that are before another time."""
-        time = self.time_column
         return (
-            f"{self.select} AND {time} >= :low AND {time} < :high"
-            f" ORDER BY {time}, sessionid, entry_id, statement_id"
+            f"{self.select} AND {self.time} >= :low AND {self.time} < :high"
+            f" ORDER BY {self.time}, sessionid, entry_id, statement_id"
         )
 
     @property
     def counts(self) -> str:
         """How many rows of each minute are before a time, and how many bear that time itself."""
-        time = self.time_column
+        time = self.time
         rows = self.select.partition(" FROM ")[2]
         minute = f"TO_CHAR({time}, 'YYYY-MM-DD HH24:MI')"
         return (
@@ -170,18 +160,60 @@ class Trail(msgspec.Struct, frozen=True):
             f" FROM {rows} AND {time} >= :low AND {time} <= :front GROUP BY {minute}"
         )
 
+    @property
+    def purged_until(self) -> str:
+        """Until when the server noted that the trail was purged."""
+        return (
+            "SELECT MAX(SYS_EXTRACT_UTC(last_archive_ts)) FROM dba_audit_mgmt_last_arch_ts"  # noqa: S608
+            f" WHERE audit_trail = '{self.purged_as}'"
+        )
 
-def read_trail(connection: ServerConnection) -> Trail:
+    def own(self, user: str, program: str, sessions: Sequence[int]) -> dict[str, Any]:
+        """The values of the variables by which the agent is known in the queries."""
+        if not self.by_session:
+            return {"own_user": user, "own_program": program}
+        known = [*sessions[-OWN_SESSIONS_KEPT:], *[NO_SESSION] * OWN_SESSIONS_KEPT][:OWN_SESSIONS_KEPT]
+        return {"own_user": user, **{f"own_{n}": number for n, number in enumerate(known)}}
+
+
+def unified(there: frozenset[str]) -> Trail:
+    """The unified trail of a server whose view has the columns ``there``.
+
+    The times that are compared are never changed by a function, because the server would read every partition
+    of the trail then.
+    """
+    if "EVENT_TIMESTAMP_UTC" in there:
+        time_column, time = "event_timestamp_utc", "event_timestamp_utc"
+    else:
+        # In the time zone of the session, which is UTC.
+        time_column, time = (
+            "event_timestamp",
+            "SYS_EXTRACT_UTC(FROM_TZ(CAST(event_timestamp AS TIMESTAMP), 'UTC'))",
+        )
+    columns = ", ".join(f'"{name}"' if name in there else f'NULL AS "{name}"' for name in COLUMNS)
+    program = "client_program_name" if "CLIENT_PROGRAM_NAME" in there else "NULL"
+    return Trail(
+        name=VIEW,
+        time=time_column,
+        select=f"SELECT {time}, {columns}, {CONTAINER} FROM {VIEW}"  # noqa: S608  # names of ours
+        f" WHERE (dbusername IS NULL OR dbusername <> :own_user OR {program} IS NULL"
+        f" OR {program} <> :own_program OR (action_name = 'LOGON' AND return_code <> 0))",
+        purged_as="UNIFIED AUDIT TRAIL",
+    )
+
+
+def read_unified(connection: ServerConnection) -> Trail:
     """The queries for this server. Raises ConfigurationError where the view cannot be read."""
-    return Trail.of(frozenset(connection.columns(PROBE)))
+    return unified(frozenset(connection.columns(PROBE)))
 
 
 _key = "{}.{}.{}.{}.{}.{}.{}".format
+_PREFIXES = {TRADITIONAL: "aud.", TRADITIONAL_FINE: "fga."}
 
 
 def key_of(row: tuple[Any, ...]) -> str:
-    """What names a row beside its time. A row that is equal to an earlier one of its time has one field more,
-    the number of those before it.
+    """What names a row beside its time, in whichever trail. A row that is equal to an earlier one of its time
+    has one field more, the number of those before it.
     """
-    key = _key(*row[KEY])
+    key = _PREFIXES.get(row[_AUDIT_TYPE], "") + _key(*row[KEY])
     return key if len(row) == WIDTH else f"{key}.{row[WIDTH]}"
