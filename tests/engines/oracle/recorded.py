@@ -222,8 +222,7 @@ class RecordedServer:
         if view[1] in (STANDARD, FINE):
             if query.startswith("SELECT * "):
                 return list(self.traditional.columns_of(view[1])), []
-            who = {"USERNAME": own["DBUSERNAME"], "SESSIONID": own["SESSIONID"]}
-            self.record_traditional("SELECT", OBJ_NAME="DBA_AUDIT_TRAIL", **who)
+            self._record_own_traditional(own)
             return self.traditional.run(query, binds, self.container, frozenset(self.granted))
         assert view[1] == TRAIL, query
         if query == trail.PROBE:
@@ -237,6 +236,13 @@ class RecordedServer:
         for row in before[:-20]:
             self.rows.remove(row)
         self.record("SELECT", SQL_TEXT=query, OBJECT_NAME="UNIFIED_AUDIT_TRAIL", **own)
+
+    def _record_own_traditional(self, own: Mapping[str, Any]) -> None:
+        rows = self.traditional.standard
+        for row in [row for row in rows if row.get("OBJ_NAME") == "DBA_AUDIT_TRAIL"][:-20]:
+            rows.remove(row)
+        who = {"USERNAME": own["DBUSERNAME"], "SESSIONID": own["SESSIONID"]}
+        self.record_traditional("SELECT", OBJ_NAME="DBA_AUDIT_TRAIL", **who)
 
     def _trail(self, query: str, binds: Mapping[str, Any]) -> tuple[list[str], list[Any]]:
         time = "event_timestamp_utc" if "EVENT_TIMESTAMP_UTC" in self.columns else "event_timestamp"

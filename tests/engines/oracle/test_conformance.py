@@ -1,7 +1,9 @@
 """The conformance suite on the recorded server; where it says how to reach no server, the driver is real."""
 
+from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 from dbaudit.core.errors import DbauditError, ErrorCode, TransientError
 from dbaudit.engine import Target
@@ -21,28 +23,29 @@ from tests.engines.oracle.recorded import (
     target_of,
 )
 from tests.engines.oracle.test_decoding import row_of
+from tests.engines.oracle.traditional_tables import FINE, STANDARD
 
 PORT = 1521
 
 
 class Somebody(Visitor):
-    """Another user of the recorded server."""
+    """Another user of the recorded server; ``record`` is what writes into its trail."""
 
     user = "BOB"
 
-    def __init__(self, server: RecordedServer) -> None:
-        self._server = server
+    def __init__(self, record: Callable[..., Any]) -> None:
+        self._record = record
         self._in = True
-        server.record("LOGON")
+        record("LOGON")
 
     def run(self, text: str) -> str:
         statement = "select '" + text.replace("'", "''") + "' from dual"
-        self._server.record("SELECT", SQL_TEXT=statement)
+        self._record("SELECT", SQL_TEXT=statement)
         return statement
 
     def leave(self) -> None:
         if self._in:
-            self._server.record("LOGOFF")
+            self._record("LOGOFF")
         self._in = False
 
 
@@ -58,7 +61,7 @@ class MonitoredOracle(Monitored):
         return target_of(port=PORT)
 
     def visit(self) -> Visitor:
-        return Somebody(self.server)
+        return Somebody(self.server.record)
 
     def fail_to_log_in(self) -> str:
         with pytest.raises(DbauditError):
@@ -82,6 +85,37 @@ class MonitoredOracle(Monitored):
         ] + [(*row_of(), 1)]
 
 
+class MonitoredTraditionalOracle(MonitoredOracle):
+    rights = ("dba_audit_trail",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.server.audit_trail = "DB, EXTENDED"
+
+    def target(self) -> Target:
+        return target_of(port=PORT, options={"source": "traditional"})
+
+    def visit(self) -> Visitor:
+        return Somebody(self.server.record_traditional)
+
+    def lose(self) -> None:
+        self.server.purge_traditional(self.server.tick())
+
+    def revoke(self, right: str) -> None:
+        self.server.granted -= {STANDARD, FINE}
+
+    def carry_out(self, remedy: str) -> None:
+        super().carry_out(remedy)
+        self.server.granted |= {STANDARD, FINE}
+
+    def records(self) -> list[Any]:
+        return [
+            row_of(action, AUDIT_TYPE=kind, SQL_TEXT="select * from t where a = 'b'", OBJECT_NAME="T")
+            for action in ("LOGON", "LOGOFF", "SELECT", "SYSTEM GRANT", None)
+            for kind in ("Traditional", "Traditional fine-grained")
+        ]
+
+
 @pytest.fixture
 def monitored() -> Monitored:
     return MonitoredOracle()
@@ -94,7 +128,7 @@ class TestOracle(Conformance):
     ) -> None:
         """The suite has a relay hang between driver and server; here the recorded server does not answer."""
         assert isinstance(monitored, MonitoredOracle)
-        target = target_of(port=PORT, statement_timeout_seconds=0.2)
+        target = msgspec.structs.replace(monitored.target(), statement_timeout_seconds=0.2)
         with monitored.engine.open(target) as session:
             cursor = session.read(None, 1).cursor
             monitored.server.hangs = True
@@ -106,6 +140,14 @@ class TestOracle(Conformance):
             with pytest.raises(TransientError) as raised:
                 within(10, call, calls[call])
             assert raised.value.code is ErrorCode.STATEMENT_TIMEOUT
+
+
+class TestTraditionalOracle(TestOracle):
+    @pytest.fixture
+    def monitored(self, monkeypatch: pytest.MonkeyPatch) -> Monitored:
+        # A query on the recorded server takes no time that a pause could be in proportion to.
+        monkeypatch.setattr("dbaudit.engines.oracle.reading._SHARE_OF_SCANS", 1e9)
+        return MonitoredTraditionalOracle()
 
 
 def test_the_rows_that_are_mutated_are_as_wide_as_those_that_are_read() -> None:

@@ -141,15 +141,7 @@ def put_operation(
         return
     event.operation = found.operation or meaning
     event.command_class = found.command_class
-    put_operations(detail, found)
-
-
-def put_operations(detail: dict[str, Any], found: Operations) -> None:
-    """All operations of a statement that does several things."""
-    if len(found.operations) > 1:
-        detail["operations"] = list(found.operations)
-        if len(found.command_classes) > 1:
-            detail["command_classes"] = [str(name) for name in found.command_classes]
+    found.add_all(detail)
 
 
 _NOTHING = Operations(None, CommandClass.MISC)

@@ -12,9 +12,8 @@ from html import unescape
 from typing import Any
 
 from dbaudit.core.event import AuditEvent, EventType, Outcome, Rejected, Severity
-from dbaudit.core.operations import classify
+from dbaudit.core.operations import CommandClass, classify
 from dbaudit.core.statements import Dialect
-from dbaudit.engines.sqlserver.actions import put_operations
 from dbaudit.engines.sqlserver.clients import client_of, put_address, user_of
 from dbaudit.engines.sqlserver.records import Rows, file_key
 
@@ -126,11 +125,11 @@ def _be_error(event: AuditEvent, detail: dict[str, Any], fields: dict[str, str])
 
 def _put_operation(event: AuditEvent, detail: dict[str, Any], name: str | None) -> None:
     if event.query is None:
-        event.operation = name
+        event.operation, event.command_class = name, CommandClass.MISC if name else None
         return
     found = classify(event.query, Dialect.SQLSERVER)
     event.operation, event.command_class = found.operation or name, found.command_class
-    put_operations(detail, found)
+    found.add_all(detail)
 
 
 def _forgery(event: AuditEvent, message: str) -> AuditEvent:
