@@ -1,10 +1,12 @@
 """Records of the audit log in the schema `mongo`, of MongoDB Enterprise and Percona Server, to events.
 
-Its fields are those of the vendors' documentation; no such server could be had to try it with.
+Its fields are those of the vendors' documentation and of the source of MongoDB's writer; no such server
+could be had to try it with.
 """
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
@@ -15,18 +17,26 @@ from dbaudit.engines.mongodb import ocsf
 from dbaudit.engines.mongodb.addresses import endpoint_of, is_address
 from dbaudit.engines.mongodb.commands import (
     OF_THE_CONNECTION,
+    class_by_name,
     class_of,
-    database_of,
     error_name,
-    objects_of,
+    with_detail,
     without_session,
 )
 from dbaudit.engines.mongodb.joining import FailedLogins
 from dbaudit.engines.mongodb.records import Context
+from dbaudit.engines.mongodb.targets import (
+    account,
+    accounts_of,
+    database_of,
+    objects_of,
+    of_several,
+    other_users,
+    targets_of,
+)
 from dbaudit.engines.mongodb.times import Stamp, stamp_us, text_us
 
 _PLAIN = (Outcome.SUCCESS, Severity.INFO, None)
-IMPLICIT_LOGOUT = "Implicit logout due to client connection closure"
 
 
 class Endpoint(msgspec.Struct, frozen=True, gc=False):
@@ -52,17 +62,11 @@ class Identifier(msgspec.Struct, frozen=True, gc=False):
 
 
 class Param(msgspec.Struct, frozen=True, gc=False):
-    """What a record is about, as far as it is looked at."""
+    """What an `authCheck` is about."""
 
     command: Any = None
     ns: Any = None
     args: msgspec.Raw = msgspec.Raw(b"")
-    user: Any = None
-    db: Any = None
-    mechanism: Any = None
-    application: Any = None
-    reason: Any = None
-    initial_users: Any = msgspec.field(default=None, name="initialUsers")
 
 
 class AuditRecord(msgspec.Struct, gc=False):
@@ -78,6 +82,31 @@ class AuditRecord(msgspec.Struct, gc=False):
     result: int = 0
 
 
+class Subject(msgspec.Struct, frozen=True, gc=False):
+    """What a record of another action is about, as far as it is looked at."""
+
+    ns: Any = None
+    old: Any = None
+    new: Any = None
+    view_on: Any = msgspec.field(default=None, name="viewOn")
+    user: Any = None
+    role: Any = None
+    db: Any = None
+    roles: Any = None
+    mechanism: Any = None
+    application: Any = None
+    client_metadata: Any = msgspec.field(default=None, name="clientMetadata")
+    reason: Any = None
+    initial_users: Any = msgspec.field(default=None, name="initialUsers")
+
+
+class Subjects(msgspec.Struct, gc=False):
+    """The same record, for the sake of its subject."""
+
+    param: Subject | None = None
+    params: Subject | None = None
+
+
 class Text(msgspec.Struct, gc=False):
     """The same as its text."""
 
@@ -86,10 +115,13 @@ class Text(msgspec.Struct, gc=False):
 
 
 _NO_PARAM = Param()
+_NO_SUBJECT = Subject()
 _QUERY = EventType.QUERY
 _decode_record = msgspec.json.Decoder(AuditRecord).decode
 _decode_ocsf = msgspec.json.Decoder(ocsf.OcsfRecord).decode
+_decode_subjects = msgspec.json.Decoder(Subjects).decode
 _decode_text = msgspec.json.Decoder(Text).decode
+_BEHIND_SYSLOG = re.compile(rb"[^{]*?: (?=\{)")
 _ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
@@ -108,12 +140,20 @@ class AuditDecoder:
         try:
             record = _decode_record(line)
         except _ERRORS:
-            self._ocsf(line, key)
+            self._take_other(line, key)
             return
         if record.atype == "authCheck":
             self._check(record, key)
         else:
             self._other(record, line, key)
+
+    def _take_other(self, line: bytes, key: str) -> None:
+        """A record of the other schema, or one that syslog wrote into a file behind a prefix of its own."""
+        prefix = _BEHIND_SYSLOG.match(line)
+        if prefix is not None:
+            self.take(line[prefix.end() :], key)
+        else:
+            self._ocsf(line, key)
 
     def events(self) -> list[AuditEvent]:
         """Without what was told twice."""
@@ -131,8 +171,8 @@ class AuditDecoder:
         if operation in OF_THE_CONNECTION:
             return
         context = self._context
-        name = record.users[0] if record.users else None
-        user = name.user if name is not None else None
+        users = record.users
+        user = users[0].user if users else None
         remote = record.remote
         ip, port = remote.ip, remote.port
         if ip.__class__ is not str or port.__class__ is not int or not is_address(ip):
@@ -145,6 +185,15 @@ class AuditDecoder:
             return
         query = without_session(bytes(check.args).decode()) or None
         outcome, severity, code = _PLAIN if record.result == 0 else _failure(record.result)
+        command_class = class_by_name(operation)
+        if command_class is None:
+            command_class = class_of(operation, query)
+        database, objects, detail = database_of(namespace), objects_of(namespace), self._detail
+        if objects is None or command_class == "ROLE":
+            database, objects = targets_of(operation, namespace, query)
+            detail = with_detail(detail, accounts_of(operation, database, query))
+        if len(users) > 1:
+            detail = with_detail(detail, other_users((name.user, name.db) for name in users))
         # In the order of the fields: names would cost a tenth of all decoding.
         self._append(
             AuditEvent(
@@ -155,27 +204,27 @@ class AuditDecoder:
                 outcome,
                 code,
                 user,
-                database_of(namespace),
+                database,
                 None,
                 _session(record, ip, port),
                 ip,
                 port,
                 None,
                 operation,
-                class_of(operation),
+                command_class,
                 query,
                 None,
                 None,
                 None,
-                objects_of(namespace),
+                objects,
                 None,
-                self._detail,
+                detail,
             )
         )
 
     def _other(self, record: AuditRecord, line: bytes, key: str) -> None:
         context = self._context
-        subject = record.param or record.params or _NO_PARAM
+        subject = _subject(line)
         ip, port = endpoint_of(record.remote.ip, record.remote.port)
         name = record.users[0] if record.users else Name()
         operation = record.atype
@@ -191,7 +240,7 @@ class AuditDecoder:
             session_id=_session(record, ip, port),
             source_ip=ip,
             source_port=port,
-            detail=self._detail,
+            detail=with_detail(self._detail, other_users((one.user, one.db) for one in record.users)),
         )
         if event.time_us < context.since_us:
             return
@@ -206,29 +255,44 @@ class AuditDecoder:
             if context.logged:
                 return  # the server's log tells of every connection
             event.type = EventType.CONNECTION
-            event.application = _application(subject.application)
+            event.application = _application(subject)
             if (event.application, ip) == (context.own_application, context.own_ip):
                 return
-        elif operation == "logout" and subject.reason == IMPLICIT_LOGOUT:
+        elif operation == "logout" and subject.reason == ocsf.IMPLICIT_LOGOUT:
             if context.logged:
                 return
             event.type = EventType.DISCONNECT
             event.user = _first_user(subject.initial_users) or event.user
         else:
-            namespace = subject.ns if isinstance(subject.ns, str) else None
-            event.database = database_of(namespace) or (subject.db if isinstance(subject.db, str) else None)
-            event.objects = objects_of(namespace)
-            event.operation, event.command_class = operation, class_of(operation)
+            if operation == "logout":
+                event.user = event.user or _first_user(subject.initial_users)
+            self._action(event, operation, subject)
             event.query = _text(line)
         self._append(event)
 
-    def _authentication(self, event: AuditEvent, subject: Param, *, failed: bool) -> None:
+    def _action(self, event: AuditEvent, operation: str, subject: Subject) -> None:
+        """What was done to which collections, users and roles."""
+        event.operation, event.command_class = operation, class_of(operation)
+        namespaces = [
+            name for name in (subject.ns, subject.old, subject.new, subject.view_on) if isinstance(name, str)
+        ]
+        if any("." in name for name in namespaces):
+            event.database, event.objects = of_several(None, namespaces)
+            return
+        database = subject.db if isinstance(subject.db, str) else None
+        event.database = (namespaces[0] if namespaces else database) or None
+        target = subject.role if isinstance(subject.role, str) else subject.user
+        if event.command_class == "ROLE" and isinstance(target, str):
+            event.objects = (f"{database}.{target}",) if database else (target,)
+            event.detail = with_detail(event.detail, account(operation, target, database, subject.roles))
+
+    def _authentication(self, event: AuditEvent, subject: Subject, *, failed: bool) -> None:
         mechanism = subject.mechanism if isinstance(subject.mechanism, str) else None
         event.type = EventType.LOGIN_FAILED if failed else EventType.LOGIN_SUCCESS
         event.user = subject.user if isinstance(subject.user, str) else event.user
-        event.database = subject.db if isinstance(subject.db, str) else None
+        event.database = (subject.db or None) if isinstance(subject.db, str) else None
         if mechanism:
-            event.detail = {**(event.detail or {}), "mechanism": mechanism}
+            event.detail = with_detail(event.detail, {"mechanism": mechanism})
         if failed:
             self._failed.add(event, mechanism)
 
@@ -275,6 +339,18 @@ def _first_user(users: object) -> str | None:
     return name if isinstance(name, str) else None
 
 
-def _application(value: object) -> str | None:
+def _application(subject: Subject) -> str | None:
+    """The client's name for itself: MongoDB nests what the client said, Percona does not."""
+    metadata = subject.client_metadata
+    value = metadata.get("application") if isinstance(metadata, dict) else subject.application
     name = value.get("name") if isinstance(value, dict) else None
     return name if isinstance(name, str) else None
+
+
+def _subject(line: bytes) -> Subject:
+    """Of a record that was decoded before."""
+    try:
+        found = _decode_subjects(line)
+    except _ERRORS:
+        return _NO_SUBJECT
+    return found.param or found.params or _NO_SUBJECT

@@ -6,8 +6,13 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
 from dbaudit.core import operations
+from dbaudit.core.operations import CommandClass
 from dbaudit.core.statements import Dialect
+
+_READ_OR_WRITE = frozenset({"aggregate", "mapReduce", "mapreduce"})
 
 OF_THE_CONNECTION = frozenset(
     {"hello", "ismaster", "isMaster", "saslStart", "saslContinue", "authenticate", "ping", "endSessions"}
@@ -36,6 +41,10 @@ _OF_THE_SESSION = tuple(f'"{name}"' for name in sorted(OF_THE_SESSION, reverse=T
 _OBJECT = r"\{[^{}]*+(?:\{[^{}]*+(?:\{[^{}]*+\}[^{}]*+)*+\}[^{}]*+)*+\}"
 _AS_DRIVERS_SEND = re.compile(rf',"lsid":{_OBJECT}(?:,"\$clusterTime":{_OBJECT})?+')
 _VALUE = re.compile(rf"\s*+:\s*+{_OBJECT}")
+_TEXT = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\Z)', re.DOTALL)
+_TEXT_VALUE = re.compile(_TEXT.pattern + r"(?!\s*:)", re.DOTALL)
+_WRITING_STAGE = re.compile(r'[{,]\s*"(?:\$out|\$merge)"\s*:')
+_decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 def without_session(command: str) -> str:
@@ -61,9 +70,51 @@ def without_session(command: str) -> str:
     return command
 
 
-def class_of(operation: str | None) -> operations.CommandClass:
-    """READ, WRITE, DDL, ROLE, or MISC for every other command."""
-    return operations.class_of(operation, Dialect.MONGODB)
+def class_of(
+    operation: str | None, command: str | None = None, *, cut: bool = False, wrote: bool | None = None
+) -> CommandClass | None:
+    """The class of a command by its name.
+
+    An aggregation or a map-reduce reads, or writes what it found into a collection. ``command`` is its text
+    as JSON, of which something may be missing where it was ``cut``; ``wrote`` is what else the record says of
+    that. None where nothing tells.
+    """
+    if operation not in _READ_OR_WRITE:
+        return operations.class_of(operation, Dialect.MONGODB)
+    writes = _writes(command, cut=cut) if command is not None else None
+    if not writes and wrote is not None:
+        writes = wrote
+    if writes is None:
+        return None
+    return CommandClass.WRITE if writes else CommandClass.READ
+
+
+def _writes(command: str, *, cut: bool) -> bool | None:
+    """Whether an aggregation ends with a stage that writes, or a map-reduce has a collection as output."""
+    if '"$out"' not in command and '"$merge"' not in command and '"out"' not in command:
+        return None if cut and not _is_whole(command) else False
+    whole = parsed(command)
+    if whole is not None and not cut:
+        pipeline, output = whole.get("pipeline"), whole.get("out")
+        last = pipeline[-1] if isinstance(pipeline, list) and pipeline else None
+        if isinstance(last, dict) and ("$out" in last or "$merge" in last):
+            return True
+        return output is not None and not (isinstance(output, dict) and "inline" in output)
+    # Such a name in front of a colon is that of a stage.
+    if _WRITING_STAGE.search(_TEXT_VALUE.sub('""', command)):
+        return True
+    return False if _is_whole(command) and '"out"' not in command else None
+
+
+def _is_whole(command: str) -> bool:
+    """Whether a command ends where it should: every bracket is closed, and nothing was left out for dots."""
+    bare = _TEXT.sub("", command)
+    return bare.count("{") == bare.count("}") and bare.count("[") == bare.count("]") and "..." not in bare
+
+
+def with_detail(detail: dict[str, Any] | None, more: Mapping[str, Any]) -> dict[str, Any] | None:
+    """``detail`` with more in it; it is not changed, and None where nothing is in it."""
+    return {**(detail or {}), **more} if more else detail
 
 
 def error_name(code: int) -> str:
@@ -71,17 +122,12 @@ def error_name(code: int) -> str:
     return ERROR_NAMES.get(code) or str(code)
 
 
-def database_of(namespace: str | None) -> str | None:
-    """The database of ``database.collection``."""
-    return namespace.partition(".")[0] or None if namespace else None
-
-
-def objects_of(namespace: str | None) -> tuple[str, ...] | None:
-    """The collection as ``database.collection``; None where the command is about none."""
-    if not namespace:
+def parsed(command: str | None) -> dict[str, Any] | None:
+    """A command of its text as JSON; None for one that is cut or of another notation."""
+    try:
+        return _decode(command) if command else None
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
         return None
-    collection = namespace.partition(".")[2]
-    return (namespace,) if collection and collection != "$cmd" else None
 
 
 def operation_of(command: Mapping[str, Any]) -> str | None:

@@ -12,7 +12,11 @@ _MOST = 65_536
 
 
 class Known(msgspec.Struct, gc=False):
-    """A connection: its client's address and application, and who logged in over it."""
+    """A connection: its client's address and application, and who logged in over it.
+
+    Up to 4.4 more users can log in over it, one of each database: ``others``, with their databases. ``part``
+    is the last statement that was logged of it, where that was a part of an update or a delete (parts.py).
+    """
 
     ip: str | None = None
     port: int | None = None
@@ -22,6 +26,16 @@ class Known(msgspec.Struct, gc=False):
     opened_us: int | None = None
     uuid: str | None = None
     own: bool = False
+    others: tuple[tuple[str | None, str | None], ...] = ()
+    part: str | None = None
+
+    def log_in(self, user: str | None, database: str | None, *, single: bool) -> None:
+        """Another user logs in. ``single``: it takes the place of the one before, of whatever database."""
+        if single or self.user is None or self.user_database == database:
+            self.user, self.user_database = user, database
+            return
+        others = tuple(other for other in self.others if other[1] != database)
+        self.others = (*others, (user, database))
 
 
 class Connections:
@@ -59,6 +73,10 @@ class Connections:
     def of(self, names: set[str]) -> dict[str, Known]:
         """Those of these names, as they are now."""
         return {name: msgspec.structs.replace(self._known[name]) for name in names if name in self._known}
+
+    def parts(self) -> dict[str, str]:
+        """The parts of those whose last statement is one."""
+        return {name: known.part for name, known in self._known.items() if known.part is not None}
 
     def own(self) -> list[str]:
         """The names of the agent's own."""

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from dbaudit.engines.mongodb.commands import without_session
+from dbaudit.engines.mongodb.counts import Counts, wrote
 
 _CLOSERS = {"{": "}", "[": "]"}
 _COMMAND = '"command":'
@@ -39,7 +40,11 @@ class Attributes(msgspec.Struct, gc=False):
     returned: int | None = msgspec.field(default=None, name="nreturned")
     inserted: int | None = msgspec.field(default=None, name="ninserted")
     modified: int | None = msgspec.field(default=None, name="nModified")
+    upserted: int | None = msgspec.field(default=None, name="nUpserted")
+    has_upserted: bool = msgspec.field(default=False, name="upsert")
     deleted: int | None = msgspec.field(default=None, name="ndeleted")
+    reply_bytes: int | None = msgspec.field(default=None, name="reslen")
+    locks: msgspec.Raw = msgspec.Raw(b"")
     cut_command: str | None = None
 
     @property
@@ -63,9 +68,16 @@ class Attributes(msgspec.Struct, gc=False):
         return self.type if name in ("", "q") else name
 
     def rows(self) -> int | None:
-        """How many documents the statement returned or changed."""
-        counts = (self.returned, self.inserted, self.modified, self.deleted)
-        return next((count for count in counts if count is not None and count >= 0), None)
+        """How many documents the statement changed, or else returned."""
+        upserted = 1 if self.has_upserted and self.upserted is None else self.upserted
+        return Counts(self.returned, self.inserted, self.modified, upserted, self.deleted).rows()
+
+    def wrote(self) -> bool | None:
+        """Whether the statement wrote, by its locks; None where they are not there."""
+        try:
+            return wrote(_decode_any(self.locks)) if self.locks else None
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return None
 
 
 def attributes_of_cut(text: str) -> Attributes:
@@ -76,7 +88,8 @@ def attributes_of_cut(text: str) -> Attributes:
         found = _decode_any(mended(text))
     except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
         found = {}
-    found.pop("command", None)
+    for name in ("command", "locks"):
+        found.pop(name, None)
     known = {name: value for name, value in found.items() if name in _NAMES}
     for name in tuple(known):
         try:
@@ -121,4 +134,5 @@ def mended(text: str) -> str:
 _NAMES = frozenset(field.encode_name for field in msgspec.structs.fields(Attributes)) - {
     "cut_command",
     "command",
+    "locks",
 }

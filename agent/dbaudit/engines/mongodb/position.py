@@ -32,7 +32,8 @@ class MemberPosition(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     """Where one server is read on: its log by ``ring`` or ``file``, its audit log, and its profilers by
     database.
 
-    ``since_us`` is when collecting from it began. ``own`` are the agent's own connections.
+    ``since_us`` is when collecting from it began. ``own`` are the agent's own connections; ``parts`` those
+    whose last statement in the log is a part of an update or a delete, and which one (parts.py).
     """
 
     since_us: int = 0
@@ -41,6 +42,7 @@ class MemberPosition(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     audit: FilePosition | None = None
     profiles: dict[str, ProfilePosition] = {}
     own: tuple[str, ...] = ()
+    parts: dict[str, str] = {}
 
 
 class Position(msgspec.Struct, frozen=True, kw_only=True):

@@ -38,6 +38,7 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True):
     version: str
     edition: str
     mongos: bool
+    replica_set: bool = False
     process: str
     now_us: int
     own_ip: str | None
@@ -101,6 +102,7 @@ def probe(connection: MemberConnection, options: Options, *, declared: bool) -> 
         version=str(build.get("version", "?")),
         edition=_edition(build),
         mongos=hello.get("msg") == "isdbgrid",
+        replica_set="setName" in hello,
         process=_process(hello, status),
         now_us=to_us(local_time) if isinstance(local_time, datetime) else 0,
         own_ip=_own_ip(connection),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import bson
 from bson import json_util
@@ -20,12 +21,15 @@ from dbaudit.engines.mongodb.commands import (
     OF_THE_CONNECTION,
     OF_THE_SESSION,
     class_of,
-    database_of,
     error_name,
-    objects_of,
     operation_of,
+    with_detail,
+    without_session,
 )
+from dbaudit.engines.mongodb.counts import Counts, some_refused, wrote
 from dbaudit.engines.mongodb.records import Context
+from dbaudit.engines.mongodb.shell_text import as_json
+from dbaudit.engines.mongodb.targets import accounts_of, other_users, targets_of
 
 _OPTIONS: CodecOptions[dict[str, Any]] = CodecOptions(
     tz_aware=True,
@@ -36,8 +40,18 @@ _OPTIONS: CodecOptions[dict[str, Any]] = CodecOptions(
 _JSON = json_util.JSONOptions(
     json_mode=json_util.JSONMode.RELAXED, uuid_representation=UuidRepresentation.STANDARD
 )
-_COUNTS = ("nreturned", "ninserted", "nModified", "ndeleted")
 _UNAUTHORIZED = 13
+_TRUNCATED = "$truncated"
+"""The only field of a command of more than 50 kB: its text in the notation of the shell, texts in it cut."""
+_NAME = re.compile(r'\{ ?"?([A-Za-z_$][\w$]*)"?:')
+
+
+class _Command(NamedTuple):
+    """A command: its name, None for a part of an update or a delete; and its text as JSON."""
+
+    name: str | None
+    text: str | None
+    cut: bool = False
 
 
 def profiled_event(context: Context, database: str, number: int, document: bytes) -> AuditEvent | None:
@@ -59,35 +73,57 @@ def profiled_event(context: Context, database: str, number: int, document: bytes
     # A refused command is told by the server's log, or by the audit log.
     if time_us < context.since_us or code == _UNAUTHORIZED:
         return None
-    command = found.get("command")
+    command = _command(found.get("command"))
     namespace = _text(found, "ns") or None
-    operation = operation_of(command) if isinstance(command, dict) else None
-    operation = operation or _text(found, "op") or None
+    operation = command.name or _text(found, "op") or None
     if operation in OF_THE_CONNECTION:
         return None
+    counts = Counts.of(found)
     failed = code is not None or "errName" in found or "errMsg" in found
     event = AuditEvent(
         key=f"profile:{context.member}:{database}:{number}",
         type=EventType.QUERY,
         time_us=time_us,
-        outcome=Outcome.FAILURE if failed else Outcome.SUCCESS,
-        severity=Severity.WARNING if failed else Severity.INFO,
+        outcome=Outcome.SUCCESS,
         user=user or None,
-        database=database_of(namespace) or database,
         application=application,
         source_ip=ip if is_address(ip) else None,
         operation=operation,
-        command_class=class_of(operation),
-        query=_json(command),
+        command_class=class_of(operation, command.text, cut=command.cut, wrote=wrote(found.get("locks"))),
+        query=command.text,
         duration_ms=_duration(found.get("millis")),
-        rows_affected=_rows(found),
-        objects=objects_of(namespace),
+        rows_affected=counts.rows(),
+        detail={"member": context.member} if context.member else None,
     )
-    if context.member:
-        event.detail = {"member": context.member}
+    named, event.objects = targets_of(operation, namespace, command.text)
+    event.database = named or database
+    event.detail = with_detail(event.detail, accounts_of(operation, event.database, command.text))
+    event.detail = with_detail(event.detail, other_users(_all_users(found.get("allUsers"))))
+    if command.cut:
+        event.detail = with_detail(event.detail, {"truncated": True})
     if failed:
         event.error_code = _text(found, "errName") or (error_name(code) if isinstance(code, int) else "Error")
+    elif operation == "insert":
+        failed = some_refused(event, counts.inserted, found.get("responseLength"), context)
+    if failed:
+        event.outcome, event.severity = Outcome.FAILURE, Severity.WARNING
     return event
+
+
+def _command(command: object) -> _Command:
+    if not isinstance(command, dict):
+        return _Command(None, _json(command))
+    cut = command.get(_TRUNCATED)
+    if isinstance(cut, str) and len(command) == 1:
+        beginning = _NAME.match(cut)
+        name = beginning[1] if beginning else None
+        return _Command(None if name == "q" else name, without_session(as_json(cut)), cut=True)
+    return _Command(operation_of(command), _json(command))
+
+
+def _all_users(users: object) -> list[tuple[str | None, str | None]]:
+    found = [user for user in users if isinstance(user, dict)] if isinstance(users, list) else []
+    return [(_text(user, "user"), _text(user, "db")) for user in found]
 
 
 def _text(document: dict[str, Any], name: str) -> str:
@@ -108,11 +144,3 @@ def _json(command: object) -> str | None:
 
 def _duration(value: object) -> float | None:
     return float(value) if isinstance(value, int | float) and math.isfinite(value) and value >= 0 else None
-
-
-def _rows(document: dict[str, Any]) -> int | None:
-    for name in _COUNTS:
-        value = document.get(name)
-        if isinstance(value, int) and value >= 0:
-            return int(value)
-    return None

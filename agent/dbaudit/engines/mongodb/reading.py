@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +22,7 @@ from dbaudit.engines.mongodb.connection import MemberConnection
 from dbaudit.engines.mongodb.connections import Connections, Known
 from dbaudit.engines.mongodb.members import Member
 from dbaudit.engines.mongodb.options import LogSource, Options
+from dbaudit.engines.mongodb.parts import note_parts
 from dbaudit.engines.mongodb.position import MemberPosition, ProfilePosition
 from dbaudit.engines.mongodb.probing import AuditDestination, Probe, probe
 from dbaudit.engines.mongodb.profiler import profile_now, profiled_databases, read_profile
@@ -121,6 +122,8 @@ class MemberReader:
         self._probe, self._probed_at = found, now
         if anew:
             self._remember_connections(connection, found, position)
+            for name, part in position.parts.items() if position is not None else ():
+                self._connections.at(name).part = part
         self._log = _followed(self._log, found.log_path, _LOG_REMEDY)
         self._audit = _followed(self._audit, found.audit_path, _AUDIT_REMEDY)
         return found
@@ -145,10 +148,11 @@ class MemberReader:
             return
         context = self._context(found, MemberPosition())
         for operation in open_now:
-            users = operation.get("effectiveUsers") or [{}]
             ip, port = split_remote(str(operation.get("client", "")))
             application = operation.get("appName")
-            known = Known(ip, port, application, users[0].get("user"), users[0].get("db"))
+            known = Known(ip, port, application)
+            for user in operation.get("effectiveUsers") or []:
+                known.log_in(user.get("user"), user.get("db"), single=context.single_user)
             known.own = (application, ip) == (context.own_application, context.own_ip) and (
                 known.user in (None, context.own_user)
             )
@@ -168,6 +172,8 @@ class MemberReader:
             audited_statements=audited and found.audit_successes,
             logged=not found.quiet,
             profiled=frozenset(self._profiled),
+            replica_set=found.replica_set,
+            single_user=found.major >= (5, 0),
         )
 
     # -- where to begin
@@ -211,8 +217,10 @@ class MemberReader:
         return MemberChunk(records, self._with_own(position), tuple(gaps), more)
 
     def _with_own(self, position: MemberPosition) -> MemberPosition:
-        own = tuple(self._connections.own()[-_REMEMBERED_OWN:])
-        return position if own == position.own else msgspec.structs.replace(position, own=own)
+        own, parts = tuple(self._connections.own()[-_REMEMBERED_OWN:]), self._connections.parts()
+        if (own, parts) == (position.own, position.parts):
+            return position
+        return msgspec.structs.replace(position, own=own, parts=parts)
 
     def _read_audit(
         self, found: Probe, context: Context, position: MemberPosition, limit_bytes: int
@@ -257,7 +265,7 @@ class MemberReader:
             block = _block(context, f"{self.member.place}:log:{portion.start.head}", False, portion)
             text = data.decode(errors="replace")
             records.append(msgspec.structs.replace(block, known=self._known(text)))
-            self._note(text.split("\n") if _OF_CONNECTIONS.search(text) else (), context)
+            self._note(text.split("\n"), text, context)
         return MemberChunk(
             records,
             msgspec.structs.replace(position, file=after, ring=None),
@@ -311,7 +319,7 @@ class MemberReader:
             lines=lines,
             known=self._known(text),
         )
-        self._note(lines, context)
+        self._note(lines, text, context)
         return MemberChunk([block], changed, gaps)
 
     def _read_profiles(
@@ -343,8 +351,9 @@ class MemberReader:
         """What is known, before these lines, of the connections that they name."""
         return self._connections.of({name or f"conn{number}" for name, number in _NAMES.findall(text)})
 
-    def _note(self, lines: Iterable[str], context: Context) -> None:
-        for line in lines:
+    def _note(self, lines: Sequence[str], text: str, context: Context) -> None:
+        note_parts(self._connections, lines, text)
+        for line in lines if _OF_CONNECTIONS.search(text) else ():
             if _OF_CONNECTIONS.search(line):
                 try:
                     note(self._connections, parse_ring_line(line), context)

@@ -14,7 +14,8 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     before the agent's time. ``own_user`` and ``own_user_database``, ``own_application`` and ``own_ip`` are
     how the server sees the agent. ``audited`` says that the audit log tells of log-ins and refusals,
     ``audited_statements`` that it tells of every statement, ``logged`` that the server's log tells of
-    connections. ``profiled`` are the databases whose profiler is read.
+    connections. ``profiled`` are the databases whose profiler is read. ``replica_set``: it is a member of
+    one. ``single_user``: one user at a time is logged in over a connection (5.0 and later).
     """
 
     member: str = ""
@@ -27,6 +28,8 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     audited_statements: bool = False
     logged: bool = False
     profiled: frozenset[str] = frozenset()
+    replica_set: bool = False
+    single_user: bool = False
 
 
 class FileBlock(msgspec.Struct, frozen=True, kw_only=True):

@@ -14,12 +14,21 @@ import msgspec
 from dbaudit.core.errors import RecordError
 from dbaudit.core.event import AuditEvent, EventType, Outcome, Severity
 from dbaudit.engines.mongodb.addresses import split_remote
-from dbaudit.engines.mongodb.commands import OF_THE_CONNECTION, class_of, database_of, error_name, objects_of
+from dbaudit.engines.mongodb.commands import (
+    OF_THE_CONNECTION,
+    class_of,
+    error_name,
+    with_detail,
+    without_session,
+)
 from dbaudit.engines.mongodb.connections import Connections, Known
+from dbaudit.engines.mongodb.counts import some_refused
 from dbaudit.engines.mongodb.cut_lines import Attributes, attributes_of_cut
 from dbaudit.engines.mongodb.joining import FailedLogins
+from dbaudit.engines.mongodb.parts import part
 from dbaudit.engines.mongodb.records import Context
 from dbaudit.engines.mongodb.shell_text import as_json
+from dbaudit.engines.mongodb.targets import accounts_of, database_of, other_users, targets_of
 from dbaudit.engines.mongodb.times import Stamp, stamp_us
 
 STARTING = 4615611
@@ -44,18 +53,21 @@ _CUT_LINE = re.compile(
     r'(?:"svc":"[^"]*",\s*)?"ctx":"(?P<ctx>[^"]{0,200})",\s*"msg":"(?:[^"\\]|\\.)*"(?:,\s*"attr":(?P<attr>\{.*))?',
     re.DOTALL,
 )
-_DENIED = re.compile(
-    r"not authorized on (\S+) to execute command (\{ ?(\w+)(?:: \"([^\"]*)\")?.*)", re.DOTALL
-)
+_DENIED = re.compile(r"not authorized on (\S+) to execute command (\{ ?(\w+).*)", re.DOTALL)
+_OF_PARTS = "whether its parts were carried out is not recorded"
 
 
 class LogLine(msgspec.Struct, gc=False):
-    """A line; ``cut`` holds the attributes of one that getLog has cut."""
+    """A line; ``cut`` holds the attributes of one that getLog has cut. ``truncated`` and ``size`` are there
+    where the server has cut attributes that were too large.
+    """
 
     t: Stamp
     id: int
     ctx: str = ""
     attr: msgspec.Raw = msgspec.Raw(b"{}")
+    truncated: msgspec.Raw = msgspec.Raw(b"")
+    size: Any = None
     cut: Attributes | None = None
 
     def attributes(self) -> Attributes:
@@ -113,11 +125,16 @@ def note(connections: Connections, line: LogLine, context: Context) -> Known | N
         known.application = found if isinstance(found, str) else None
         known.own = known.application == context.own_application and known.ip == context.own_ip
         return known
-    known.user = attr.principal_name or attr.user_name
-    known.user_database = attr.authentication_database or attr.db
-    if (known.user, known.user_database) != (context.own_user, context.own_user_database):
+    user, database = _who(attr)
+    known.log_in(user, database, single=context.single_user)
+    if (user, database) != (context.own_user, context.own_user_database):
         known.own = False
     return known
+
+
+def _who(attr: Attributes) -> tuple[str | None, str | None]:
+    """Who logs in, and where that user is defined."""
+    return attr.principal_name or attr.user_name, attr.authentication_database or attr.db
 
 
 def parse_ring_line(line: str) -> LogLine:
@@ -189,6 +206,12 @@ class LogDecoder:
     def _new(self, kind: EventType, line: LogLine, key: str, time_us: int, known: Known) -> AuditEvent:
         attr = line.attributes()
         uuid = known.uuid if self._context.audited else None
+        detail: dict[str, Any] | None = {"member": self._context.member} if self._context.member else None
+        if known.others:
+            detail = with_detail(detail, other_users([(known.user, known.user_database), *known.others]))
+        if line.truncated:
+            size = {"size": line.size} if isinstance(line.size, dict) else {}
+            detail = with_detail(detail, {"truncated": True, **size})
         return AuditEvent(
             key=key,
             type=kind,
@@ -198,7 +221,7 @@ class LogDecoder:
             session_id=uuid or _name_of(line, attr),
             source_ip=known.ip,
             source_port=known.port,
-            detail={"member": self._context.member} if self._context.member else None,
+            detail=detail,
         )
 
     def _disconnect(self, line: LogLine, key: str, time_us: int, known: Known | None) -> AuditEvent | None:
@@ -218,7 +241,7 @@ class LogDecoder:
         attr = line.attributes()
         event = self._new(EventType.LOGIN_SUCCESS, line, key, time_us, known)
         event.outcome = Outcome.SUCCESS
-        event.database = known.user_database
+        event.user, event.database = _who(attr)
         _add(event, mechanism=attr.mechanism)
         return event
 
@@ -247,9 +270,11 @@ class LogDecoder:
         event = self._new(EventType.QUERY, line, key, time_us, known)
         denied = _DENIED.match(told) if isinstance(told, str) else None
         if denied is not None:
-            event.database, event.query, event.operation = denied[1], as_json(denied[2]), denied[3]
-            event.objects = (f"{denied[1]}.{denied[4]}",) if denied[4] else None
-            event.command_class = class_of(event.operation)
+            query = without_session(as_json(denied[2]))
+            event.operation, event.query = denied[3], query
+            event.command_class = class_of(denied[3], query, cut=True)
+            event.database, event.objects = targets_of(denied[3], f"{denied[1]}.$cmd", query)
+            event.detail = with_detail(event.detail, accounts_of(denied[3], event.database, query))
         else:
             _add(event, reason=told if isinstance(told, str) else None)
         return _failed(event, "Unauthorized")
@@ -260,13 +285,18 @@ class LogDecoder:
         if context.audited_statements or known.own or not line.ctx.startswith("conn"):
             return None
         attr = line.attributes()
-        database = database_of(attr.ns)
+        before = known.part
+        self._connections.at(line.ctx).part = part(attr.type, attr.ns)
         # A refused command is told by the line of the refusal, or by the audit log.
-        if database in context.profiled or attr.error_code == 13:
+        if database_of(attr.ns) in context.profiled or attr.error_code == 13:
             return None
         text = attr.command_text()
         operation = attr.operation()
         if operation in OF_THE_CONNECTION:
+            return None
+        database, objects = targets_of(operation, attr.ns, text)
+        is_whole = attr.type == "command" and operation in ("update", "delete")
+        if is_whole and objects and before == f"{operation} {objects[0]}":
             return None
         application = attr.application if attr.application is not None else known.application
         ip, port = known.ip, known.port
@@ -280,15 +310,22 @@ class LogDecoder:
             return None
         event = self._new(EventType.QUERY, line, key, time_us, known)
         event.application, event.source_ip, event.source_port = application, ip, port
-        event.database, event.objects = database, objects_of(attr.ns)
-        event.operation, event.command_class, event.query = operation, class_of(operation), text
+        event.database, event.objects, event.operation, event.query = database, objects, operation, text
+        cut = line.cut is not None or bool(line.truncated)
+        event.command_class = class_of(operation, text, cut=cut, wrote=attr.wrote() if cut else None)
         event.duration_ms = attr.duration_ms
         event.rows_affected = attr.rows()
+        event.detail = with_detail(event.detail, accounts_of(operation, database, text))
         if line.cut is not None:
             _add(event, truncated=True)
         if attr.error_code is not None or attr.error_name is not None:
             return _failed(event, attr.error_name or error_name(attr.error_code or 0))
+        if is_whole:
+            _add(event, reason=_OF_PARTS)
+            return event
         event.outcome = Outcome.SUCCESS
+        if operation == "insert" and some_refused(event, attr.inserted, attr.reply_bytes, context):
+            event.outcome, event.severity = Outcome.FAILURE, Severity.WARNING
         return event
 
 
