@@ -62,11 +62,23 @@ class Identifier(msgspec.Struct, frozen=True, gc=False):
 
 
 class Param(msgspec.Struct, frozen=True, gc=False):
-    """What an `authCheck` is about."""
+    """What a record is about, as far as it is looked at."""
 
     command: Any = None
     ns: Any = None
     args: msgspec.Raw = msgspec.Raw(b"")
+    old: Any = None
+    new: Any = None
+    view_on: Any = msgspec.field(default=None, name="viewOn")
+    user: Any = None
+    role: Any = None
+    db: Any = None
+    roles: Any = None
+    mechanism: Any = None
+    application: Any = None
+    client_metadata: Any = msgspec.field(default=None, name="clientMetadata")
+    reason: Any = None
+    initial_users: Any = msgspec.field(default=None, name="initialUsers")
 
 
 class AuditRecord(msgspec.Struct, gc=False):
@@ -82,31 +94,6 @@ class AuditRecord(msgspec.Struct, gc=False):
     result: int = 0
 
 
-class Subject(msgspec.Struct, frozen=True, gc=False):
-    """What a record of another action is about, as far as it is looked at."""
-
-    ns: Any = None
-    old: Any = None
-    new: Any = None
-    view_on: Any = msgspec.field(default=None, name="viewOn")
-    user: Any = None
-    role: Any = None
-    db: Any = None
-    roles: Any = None
-    mechanism: Any = None
-    application: Any = None
-    client_metadata: Any = msgspec.field(default=None, name="clientMetadata")
-    reason: Any = None
-    initial_users: Any = msgspec.field(default=None, name="initialUsers")
-
-
-class Subjects(msgspec.Struct, gc=False):
-    """The same record, for the sake of its subject."""
-
-    param: Subject | None = None
-    params: Subject | None = None
-
-
 class Text(msgspec.Struct, gc=False):
     """The same as its text."""
 
@@ -115,11 +102,9 @@ class Text(msgspec.Struct, gc=False):
 
 
 _NO_PARAM = Param()
-_NO_SUBJECT = Subject()
 _QUERY = EventType.QUERY
 _decode_record = msgspec.json.Decoder(AuditRecord).decode
 _decode_ocsf = msgspec.json.Decoder(ocsf.OcsfRecord).decode
-_decode_subjects = msgspec.json.Decoder(Subjects).decode
 _decode_text = msgspec.json.Decoder(Text).decode
 _BEHIND_SYSLOG = re.compile(rb"[^{]*?: (?=\{)")
 _ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -185,9 +170,7 @@ class AuditDecoder:
             return
         query = without_session(bytes(check.args).decode()) or None
         outcome, severity, code = _PLAIN if record.result == 0 else _failure(record.result)
-        command_class = class_by_name(operation)
-        if command_class is None:
-            command_class = class_of(operation, query)
+        command_class = class_by_name(operation) or class_of(operation, query)
         database, objects, detail = database_of(namespace), objects_of(namespace), self._detail
         if objects is None or command_class == "ROLE":
             database, objects = targets_of(operation, namespace, query)
@@ -224,7 +207,7 @@ class AuditDecoder:
 
     def _other(self, record: AuditRecord, line: bytes, key: str) -> None:
         context = self._context
-        subject = _subject(line)
+        subject = record.param or record.params or _NO_PARAM
         ip, port = endpoint_of(record.remote.ip, record.remote.port)
         name = record.users[0] if record.users else Name()
         operation = record.atype
@@ -240,10 +223,12 @@ class AuditDecoder:
             session_id=_session(record, ip, port),
             source_ip=ip,
             source_port=port,
-            detail=with_detail(self._detail, other_users((one.user, one.db) for one in record.users)),
+            detail=self._detail,
         )
         if event.time_us < context.since_us:
             return
+        if len(record.users) > 1:
+            event.detail = with_detail(self._detail, other_users((one.user, one.db) for one in record.users))
         own = ip == context.own_ip and context.own_user in (name.user, subject.user)
         if operation == "authenticate":
             if own and record.result == 0:
@@ -270,7 +255,7 @@ class AuditDecoder:
             event.query = _text(line)
         self._append(event)
 
-    def _action(self, event: AuditEvent, operation: str, subject: Subject) -> None:
+    def _action(self, event: AuditEvent, operation: str, subject: Param) -> None:
         """What was done to which collections, users and roles."""
         event.operation, event.command_class = operation, class_of(operation)
         namespaces = [
@@ -286,7 +271,7 @@ class AuditDecoder:
             event.objects = (f"{database}.{target}",) if database else (target,)
             event.detail = with_detail(event.detail, account(operation, target, database, subject.roles))
 
-    def _authentication(self, event: AuditEvent, subject: Subject, *, failed: bool) -> None:
+    def _authentication(self, event: AuditEvent, subject: Param, *, failed: bool) -> None:
         mechanism = subject.mechanism if isinstance(subject.mechanism, str) else None
         event.type = EventType.LOGIN_FAILED if failed else EventType.LOGIN_SUCCESS
         event.user = subject.user if isinstance(subject.user, str) else event.user
@@ -339,18 +324,9 @@ def _first_user(users: object) -> str | None:
     return name if isinstance(name, str) else None
 
 
-def _application(subject: Subject) -> str | None:
+def _application(subject: Param) -> str | None:
     """The client's name for itself: MongoDB nests what the client said, Percona does not."""
     metadata = subject.client_metadata
     value = metadata.get("application") if isinstance(metadata, dict) else subject.application
     name = value.get("name") if isinstance(value, dict) else None
     return name if isinstance(name, str) else None
-
-
-def _subject(line: bytes) -> Subject:
-    """Of a record that was decoded before."""
-    try:
-        found = _decode_subjects(line)
-    except _ERRORS:
-        return _NO_SUBJECT
-    return found.param or found.params or _NO_SUBJECT

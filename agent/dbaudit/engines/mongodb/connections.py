@@ -14,7 +14,7 @@ _MOST = 65_536
 class Known(msgspec.Struct, gc=False):
     """A connection: its client's address and application, and who logged in over it.
 
-    Up to 4.4 more users can log in over it, one of each database: ``others``, with their databases. ``part``
+    Up to 5.0 more users can log in over it, one of each database: ``others``, with their databases. ``part``
     is the last statement that was logged of it, where that was a part of an update or a delete (parts.py).
     """
 

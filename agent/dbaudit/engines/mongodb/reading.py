@@ -173,7 +173,7 @@ class MemberReader:
             logged=not found.quiet,
             profiled=frozenset(self._profiled),
             replica_set=found.replica_set,
-            single_user=found.major >= (5, 0),
+            single_user=found.major >= (6, 0),
         )
 
     # -- where to begin

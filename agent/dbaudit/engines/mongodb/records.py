@@ -15,7 +15,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     how the server sees the agent. ``audited`` says that the audit log tells of log-ins and refusals,
     ``audited_statements`` that it tells of every statement, ``logged`` that the server's log tells of
     connections. ``profiled`` are the databases whose profiler is read. ``replica_set``: it is a member of
-    one. ``single_user``: one user at a time is logged in over a connection (5.0 and later).
+    one. ``single_user``: one user at a time is logged in over a connection (6.0 and later).
     """
 
     member: str = ""

@@ -63,17 +63,12 @@ def objects_of(namespace: str | None) -> tuple[str, ...] | None:
     if not namespace:
         return None
     collection = namespace.partition(".")[2]
-    return (namespace,) if collection and not is_pseudo(collection) else None
-
-
-def is_pseudo(collection: str) -> bool:
-    """Whether a name is that of no collection."""
-    return collection.startswith(_PSEUDO) and collection[len(_PSEUDO) :][:1] in ("", ".")
+    return (namespace,) if collection and collection[:4] != _PSEUDO else None
 
 
 def targets_of(operation: str | None, namespace: str | None, command: str | None) -> Targets:
     """What a command in ``namespace`` is about; ``command`` is its text as JSON, whole or cut."""
-    if not namespace or is_pseudo(namespace.partition(".")[2]):
+    if objects_of(namespace) is None:
         return _of_command(operation, namespace, command)
     if operation in _OF_ACCOUNTS or operation in _ON_A_NAMESPACE:
         return _of_command(operation, namespace, command)
@@ -166,7 +161,7 @@ def _items(value: object) -> list[object]:
 
 def other_users(users: Iterable[tuple[str | None, str | None]]) -> dict[str, Any]:
     """All users of a connection as ``database.user``, for ``detail``, where they are more than one (up to
-    4.4); each is a name and its database.
+    5.0); each is a name and its database.
     """
     names = [f"{database}.{name}" if database else name for name, database in users if name]
     return {"users": names} if len(names) > 1 else {}
