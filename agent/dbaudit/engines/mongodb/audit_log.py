@@ -17,7 +17,6 @@ from dbaudit.engines.mongodb import ocsf
 from dbaudit.engines.mongodb.addresses import endpoint_of, is_address
 from dbaudit.engines.mongodb.commands import (
     OF_THE_CONNECTION,
-    class_by_name,
     class_of,
     error_name,
     with_detail,
@@ -170,7 +169,7 @@ class AuditDecoder:
             return
         query = without_session(bytes(check.args).decode()) or None
         outcome, severity, code = _PLAIN if record.result == 0 else _failure(record.result)
-        command_class = class_by_name(operation) or class_of(operation, query)
+        command_class = class_of(operation, query)
         database, objects, detail = database_of(namespace), objects_of(namespace), self._detail
         if objects is None or command_class == "ROLE":
             database, objects = targets_of(operation, namespace, query)
