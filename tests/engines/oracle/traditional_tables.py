@@ -8,6 +8,7 @@ import datetime
 import re
 import sqlite3
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import oracledb
@@ -30,6 +31,12 @@ def _to_char(time: str, form: str) -> str:
     if form != "YYYY-MM-DD HH24:MI":
         raise ValueError(form)
     return time[:16]
+
+
+@lru_cache(maxsize=16)
+def _for_sqlite(query: str) -> str:
+    """SQLite takes a name in double quotes that it does not find for a text, and one in brackets never."""
+    return re.sub(r'"([A-Z_$]+)"', r"[\1]", _LIMIT.sub(r"LIMIT \1", query))
 
 
 class TraditionalTables:
@@ -62,9 +69,7 @@ class TraditionalTables:
         if named != set(binds):
             raise oracledb.DatabaseError(f"ORA-01036: illegal variable name/number: {named ^ set(binds)}")
         try:
-            # SQLite takes a name in double quotes that it does not find for a text.
-            text = re.sub(r'"([A-Z_$]+)"', r"[\1]", _LIMIT.sub(r"LIMIT \1", query))
-            cursor = database.execute(text, values)
+            cursor = database.execute(_for_sqlite(query), values)
             found = [tuple(_given(value) for value in row) for row in cursor.fetchall()]
             return [column[0] for column in cursor.description], found
         except sqlite3.OperationalError as error:
