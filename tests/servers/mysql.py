@@ -121,6 +121,7 @@ class MySQLServer(RunningServer):
         release: one of RELEASES.
         settings: of the command line, with underscores, over the harness's own.
         tls: whether TLS is off, offered or required (9.7 only).
+        zone: that of its clock, as the environment variable TZ has it.
     """
 
     product = "MySQL"
@@ -133,8 +134,10 @@ class MySQLServer(RunningServer):
         *,
         settings: Mapping[str, Setting] | None = None,
         tls: Tls = Tls.OFF,
+        zone: str = "UTC",
     ) -> None:
         super().__init__(f"{self.product} {release}")
+        self._zone = zone
         self.release = release
         self.tls = tls
         self.superuser_password = ""
@@ -242,7 +245,7 @@ class MySQLServer(RunningServer):
 
     def _environment(self) -> dict[str, str]:
         home = str(self.folder / "home")
-        return {"PATH": os.defpath, "HOME": home, "TZ": "UTC", **self._installation.environment}
+        return {"PATH": os.defpath, "HOME": home, "TZ": self._zone, **self._installation.environment}
 
     def _prepare(self) -> None:
         self._protect_superuser()

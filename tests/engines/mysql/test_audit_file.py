@@ -1,8 +1,13 @@
 """Audit files on the disk: a live server to log in to, and files in the formats of the audit plugins."""
 
+import gzip
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from dbaudit.core.errors import ConfigurationError
 from dbaudit.core.event import EventType
 
 from tests.engines.mysql.collecting import Collecting
@@ -10,7 +15,7 @@ from tests.engines.mysql.targets import COLLECTOR, target
 from tests.engines.mysql.test_audit_formats import FILES, RECORDED
 from tests.servers.mysql import MySQLServer
 
-TELLING = [name for name in FILES if name != "percona_filter.json"]
+TELLING = [name for name in FILES if not name.startswith("percona_filter")]
 
 
 def line(number: int, query: str, user: str = "app", connection_id: int = 7) -> str:
@@ -94,6 +99,75 @@ def test_agents_own_session_is_left_out(mysql: MySQLServer, tmp_path: Path) -> N
             log.write("," + line(2, "select 3", COLLECTOR, own) + ",\n" + line(3, "select 4") + "\n")
         collecting.until_query("select 4")
         assert collecting.queries() == ["select 2", "select 4"]
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (gzip.compress(b"[\n" + line(0, "select 0").encode()), "compressed"),
+        (b"Salted__" + bytes(range(200)), "encrypted"),
+        (b"2025-02-03 10:15:00 0 [Note] ready for connections\n", "neither JSON nor XML nor CSV"),
+    ],
+)
+def test_file_that_cannot_be_understood_fails_the_test_and_the_reading(
+    mysql: MySQLServer, tmp_path: Path, data: bytes, words: str
+) -> None:
+    file = tmp_path / "audit.log"
+    file.write_bytes(data)
+    with Collecting(mysql, cursor={}, audit_file=str(file)) as collecting:
+        report = collecting.session.test()
+        (found,) = [d for d in report.diagnoses if d.code == "audit_file"]
+        assert (report.success, found.status) == (False, "failed")
+        assert words in found.detail
+        assert found.remedy
+        with pytest.raises(ConfigurationError, match=words):
+            collecting.session.read(None, 1000)
+
+
+@pytest.mark.parametrize("indent", [None, 1, 4])
+@pytest.mark.parametrize("limit_bytes", [1, 300, 1 << 20])
+def test_record_that_a_crash_cut_off_is_put_aside_and_the_next_one_is_read(
+    mysql: MySQLServer, tmp_path: Path, indent: int | None, limit_bytes: int
+) -> None:
+    file = tmp_path / "audit.log"
+    element = json.dumps(json.loads(line(1, "drop table payroll")), indent=indent)
+    file.write_text(
+        f"[\n{json.dumps(json.loads(line(0, 'select 0')), indent=indent)},\n{element.partition(' payroll')[0]}\n"
+    )
+    with Collecting(mysql, audit_file=str(file), start_from="beginning") as collecting:
+        collecting.until_query("select 0", limit_bytes)
+        with file.open("a") as log:
+            log.write(f"[\n{json.dumps(json.loads(line(2, 'select 2')), indent=indent)},\n")
+        collecting.until_query("select 2", limit_bytes)
+        assert collecting.queries() == ["select 0", "select 2"]
+        assert len(collecting.rejected) == 1
+        assert b"drop table" in collecting.rejected[0].raw
+
+
+def test_stamps_of_perconas_filter_are_the_servers_local_time(
+    mysql_server: Callable[..., MySQLServer], tmp_path: Path
+) -> None:
+    """In the zone of the server's own clock, with the night in which an hour comes twice."""
+    server = mysql_server("9.7", zone="CET-1CEST,M3.5.0,M10.5.0/3")
+    file = tmp_path / "audit.xml"
+    stamps = ["2025-07-01T12:00:00", "2025-10-26T01:59:59", "2025-10-26T02:30:00", "2025-10-26T03:00:00"]
+    stamps += ["2025-12-24T12:00:00", "2025-12-24T12:00:00 UTC"]
+    file.write_text(
+        '<?xml version="1.0" encoding="utf-8"?>\n<AUDIT>\n'
+        + "".join(
+            f"<AUDIT_RECORD><NAME>Query</NAME><TIMESTAMP>{stamp}</TIMESTAMP><CONNECTION_ID>7</CONNECTION_ID>"
+            f"<STATUS>0</STATUS><USER>app</USER><SQLTEXT>select '{stamp}'</SQLTEXT></AUDIT_RECORD>\n"
+            for stamp in stamps
+        )
+    )
+    with Collecting(server, audit_file=str(file), start_from="beginning") as collecting:
+        collecting.until_query(f"select '{stamps[-1]}'")
+        times = [datetime.fromtimestamp(e.time_us / 1e6, UTC).strftime("%m-%d %T") for e in collecting.events]
+        assert times == [
+            *("07-01 10:00:00", "10-25 23:59:59", "10-26 00:30:00", "10-26 02:00:00"),
+            *("12-24 11:00:00", "12-24 12:00:00"),
+        ]
+        assert [e.detail for e in collecting.events if e.detail] == [{"or_at": "2025-10-26T01:30:00Z"}]
 
 
 def test_file_that_is_not_there_is_told(mysql: MySQLServer, tmp_path: Path) -> None:

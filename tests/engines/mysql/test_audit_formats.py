@@ -1,11 +1,13 @@
 """The audit logs of MySQL Enterprise and Percona, which no server here writes: files in their formats."""
 
+import json
 from pathlib import Path
 
 import pytest
 from dbaudit.core.event import AuditEvent, EventType, Outcome
 from dbaudit.engine.base import Decoded
-from dbaudit.engines.mysql.audit_blocks import BORDERS, AuditBlock, decode, format_of
+from dbaudit.engines.mysql.audit_blocks import AuditBlock, decode
+from dbaudit.engines.mysql.audit_borders import BORDERS, format_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -94,6 +96,62 @@ def test_percona_filter_tells_users_in_their_long_form_and_statements_once() -> 
     log_in, query = events("percona_filter.json")
     assert (log_in.user, log_in.source_host, log_in.type) == ("app", "localhost", EventType.LOGIN_SUCCESS)
     assert (query.user, query.query) == ("app", "CREATE TABLE t1 (c1 INT)")
+
+
+def test_pretty_file_becomes_one_event_a_statement_whatever_names_a_client_has_for_its_attributes() -> None:
+    start, log_in, insert, failed = events("percona_filter_pretty.json")
+    assert (start.operation, log_in.application) == ("AUDIT STARTUP", "till")
+    assert (insert.operation, insert.outcome, insert.objects) == ("INSERT", Outcome.SUCCESS, ("shop.t",))
+    assert (failed.query, failed.error_code) == ("selec 1", "1064")
+
+
+@pytest.mark.parametrize("indent", [None, 0, 1, 4])
+def test_layout_of_the_elements_changes_nothing(indent: int | None) -> None:
+    for name in ("enterprise.json", "percona_filter.json", "percona_filter_pretty.json"):
+        whole = (RECORDED / name).read_text().rstrip().removesuffix("]")
+        data = json.loads(whole + "]")
+        for text in (
+            json.dumps(data, indent=indent),
+            "\n".join(json.dumps(element, indent=indent) for element in data),
+            ",".join(json.dumps(element, indent=indent) for element in data),
+        ):
+            found = decoded(text.encode())
+            assert found.rejected == []
+            assert found.events == decoded((RECORDED / name).read_bytes()).events
+
+
+def test_text_that_is_no_utf8_leaves_the_other_fields_of_a_json_record_as_they_are() -> None:
+    text = (
+        b'{"timestamp":"2025-02-03 10:15:00","id":1,"class":"general","event":"status","connection_id":7,'
+        b'"login":{"user":"app"},"general_data":{"command":"Query","query":"select \'\xe9\'","status":0}}\n'
+        b'{"audit_record":{"name":"Query","record":"1_x","timestamp":"2025-02-03T10:15:00 UTC",'
+        b'"connection_id":"7","status":0,"sqltext":"select \'\xff\'","user":"app"}}\n'
+    )
+    found = decoded(text)
+    assert found.rejected == []
+    assert [(e.user, e.query) for e in found.events] == [
+        ("app", r"select '\xe9'"),
+        ("app", r"select '\xff'"),
+    ]
+
+
+@pytest.mark.parametrize("name", ["percona_old.xml", "enterprise_new.xml"])
+def test_record_in_xml_that_a_crash_cut_off_is_put_aside_and_swallows_nothing(name: str) -> None:
+    data = (RECORDED / name).read_bytes()
+    records = data.split(b"<AUDIT_RECORD")
+    cut = b"<AUDIT_RECORD".join([*records[:2], records[2][:60] + b"\n", data])
+    found = decoded(cut)
+    assert len(found.rejected) == 1
+    assert found.rejected[0].raw.startswith(b"<AUDIT_RECORD" + records[2][:50])
+    assert len(found.events) == len(decoded(data).events) + 1
+
+
+@pytest.mark.parametrize(
+    ("unix_time", "time_us"), [(1_738_577_700, 1_738_577_700_000_000), (1_738_577_700_123_456,) * 2]
+)
+def test_unix_time_of_a_record_wins(unix_time: int, time_us: int) -> None:
+    text = '{"timestamp":"2025-02-03 23:15:00","id":1,"time":%d,"class":"audit","event":"startup"}'
+    assert decoded((text % unix_time).encode()).events[0].time_us == time_us
 
 
 def test_session_of_the_agent_is_left_out_and_a_later_one_with_its_number_is_not() -> None:

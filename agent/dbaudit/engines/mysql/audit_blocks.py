@@ -4,37 +4,52 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from enum import StrEnum
+from itertools import pairwise
+from typing import NamedTuple
 
 import msgspec
 
 from dbaudit.core.event import AuditEvent, EventType, Rejected
 from dbaudit.engine.base import Decoded
 from dbaudit.engine.connections import connection_of
-from dbaudit.engine.local_files import Borders
-from dbaudit.engines.mysql import audit_fields, audit_json
+from dbaudit.engines.mysql import audit_fields, audit_json, json_elements
+from dbaudit.engines.mysql.audit_borders import CSV_START, XML_END, XML_START, AuditFormat
+from dbaudit.engines.mysql.local_time import LocalZone
+from dbaudit.engines.mysql.statement_records import Records, joined
 from dbaudit.engines.mysql_protocol.marking import marking_statement
 
 _MARKS = b" \t\r\n,"
-_XML_END = re.compile(rb'</AUDIT_RECORD>\s{0,8}|"\s{0,8}/>\s{0,8}')
-_XML_RECORD = re.compile(rb'<AUDIT_RECORD[\s>].*?(?:</AUDIT_RECORD>|"\s*/>)', re.DOTALL)
+_JSON_FRAME = b" \t\r\n,[]"
 _XML_FRAME = re.compile(rb"<\?xml[^>]*>|</?AUDIT>|\s+")
-_CSV_START = re.compile(rb'(?:\A|(?<=\n))"[A-Za-z ]{1,30}","\d{1,20}_\d{4}-\d\d-\d\dT')
+_XML_HEADER = re.compile(rb"\s*(?:<\?xml|</?AUDIT>|\Z)")
+_NO_END = "the record has no end: the file was cut off, or it is longer than the largest"
+
+_SEVERAL = {
+    AuditFormat.JSON: (b'"log"', b'"error"', b'"result"'),
+    AuditFormat.XML: (
+        *(b"<NAME></NAME>", b"<NAME/>", b'NAME=""', b">Log<", b">Error<", b">Result<", b" Start<"),
+        *(b'"Log"', b'"Error"', b'"Result"', b' Start"'),
+    ),
+    AuditFormat.CSV: (),
+}
+"""One of these stands in each block with several records for a statement."""
 
 
-class AuditFormat(StrEnum):
-    """How an audit file is written."""
+class Carried(NamedTuple):
+    """A record that was read before and goes with later ones: its key, and its bytes as Latin-1."""
 
-    JSON = "json"
-    XML = "xml"
-    CSV = "csv"
+    key: str
+    text: str
 
 
 class AuditBlock(msgspec.Struct, frozen=True, kw_only=True):
     """Whole records of one format, as they stand at ``offset`` of the file that ``head`` names.
 
     Where ``whole`` is False it is one record without its end. ``own_sessions`` are sessions of the agent that
-    the records go on with.
+    the records go on with. ``zone`` is that of the stamps where they are the server's local time.
+    ``carried`` are records of before that belong to statements of which the last record did not come by
+    then; where ``hold``, those of this block are not told yet. ``several`` says that the source is known to
+    write several records for a statement.
     """
 
     format: AuditFormat
@@ -45,72 +60,10 @@ class AuditBlock(msgspec.Struct, frozen=True, kw_only=True):
     own_user: str = ""
     own_application: str = ""
     own_sessions: tuple[int, ...] = ()
-
-
-# -- where records end
-
-
-def _json_first(data: bytes) -> int:
-    end = data.find(b"\n") + 1
-    return end or _json_last(data)
-
-
-def _json_last(data: bytes) -> int:
-    """Behind the last line; or behind what follows it, where that is a whole element already: the server
-    writes the comma and the line break in front of the next one.
-    """
-    end = data.rfind(b"\n") + 1
-    rest = data[end:].strip(_MARKS)
-    if rest.startswith(b"{") and rest.endswith(b"}"):
-        try:
-            msgspec.json.decode(rest, type=msgspec.Raw)
-        except (msgspec.DecodeError, RecursionError):
-            return end
-        return len(data)
-    return end
-
-
-def _xml_first(data: bytes) -> int:
-    found = _XML_END.search(data)
-    return found.end() if found else 0
-
-
-def _xml_last(data: bytes) -> int:
-    end = 0
-    for found in _XML_END.finditer(data):
-        end = found.end()
-    return end
-
-
-def _csv_first(data: bytes) -> int:
-    found = _CSV_START.search(data, 1)
-    return found.start() if found else 0
-
-
-def _csv_last(data: bytes) -> int:
-    start = 0
-    for found in _CSV_START.finditer(data):
-        start = found.start()
-    # The line breaks of a statement stand inside of quotes.
-    rest = data[start:]
-    return len(data) if rest.endswith(b"\n") and rest.count(b'"') % 2 == 0 else start
-
-
-BORDERS = {
-    AuditFormat.JSON: Borders(_json_first, _json_last),
-    AuditFormat.XML: Borders(_xml_first, _xml_last),
-    AuditFormat.CSV: Borders(_csv_first, _csv_last),
-}
-
-
-def format_of(beginning: bytes) -> AuditFormat | None:
-    """The format of a file, by its beginning; None for an empty file."""
-    text = beginning.lstrip(b"\xef\xbb\xbf \t\r\n")
-    if not text:
-        return None
-    if text.startswith(b"<"):
-        return AuditFormat.XML
-    return AuditFormat.CSV if text.startswith(b'"') else AuditFormat.JSON
+    zone: LocalZone | None = None
+    carried: tuple[Carried, ...] = ()
+    hold: bool = False
+    several: bool = False
 
 
 # -- what records become
@@ -121,59 +74,139 @@ def decode(records: Sequence[AuditBlock]) -> Decoded:
     decoded = Decoded([], [])
     for block in records:
         if not block.whole:
-            reason = "the record has no end: the file was cut off, or it is longer than the largest"
-            decoded.rejected.append(Rejected(f"{block.head}:{block.offset}", block.data, reason))
+            rejected = Rejected(f"{block.head}:{block.offset}", block.data, _NO_END)
+            decoded.rejected.append(rejected)
             continue
-        events: list[AuditEvent] = []
-        _DECODERS[block.format](block, events, decoded.rejected)
-        decoded.events.extend(_told(block, events))
+        found = _records_of(block)
+        decoded.rejected.extend(found.rejected)
+        decoded.events.extend(_told(block, joined(found, hold=block.hold).events))
     return decoded
 
 
-def _decode_json(block: AuditBlock, events: list[AuditEvent], rejected: list[Rejected]) -> None:
-    event_of, offset = audit_json.event_of, block.offset
-    for line in block.data.split(b"\n"):
+def unfinished(block: AuditBlock) -> tuple[Carried, ...]:
+    """The records of statements of which the last one did not come yet, for the block after this one.
+
+    Empty where the source writes one record for each statement.
+    """
+    if not (block.carried or block.several or _may_have_several(block)):
+        return ()
+    found = _records_of(block)
+    parts = joined(found, hold=True).unfinished
+    return tuple(Carried(part.key, part.raw.decode("latin-1")) for part in parts)
+
+
+def writes_several(block: AuditBlock) -> bool:
+    """Whether a statement is seen to have several records, its last one among them, here or before."""
+    if block.several or not _may_have_several(block):
+        return block.several
+    found = _records_of(block)
+    return found.several and found.lasts
+
+
+def _may_have_several(block: AuditBlock) -> bool:
+    return any(word in block.data for word in _SEVERAL[block.format])
+
+
+def _records_of(block: AuditBlock) -> Records:
+    records = Records(zone=block.zone, several=block.several, lasts=block.several)
+    if not block.whole:
+        return records
+    for key, text in block.carried:
+        raw = text.encode("latin-1")
+        if block.format is AuditFormat.JSON:
+            audit_json.add(raw, records)
+        else:
+            audit_fields.add(audit_fields.xml_fields(raw), key, raw, records)
+    _DECODERS[block.format](block, records)
+    return records
+
+
+def _decode_json(block: AuditBlock, records: Records) -> None:
+    """An element a line is what most files have, and quick to find; others are looked for by their layout."""
+    data, head, add = block.data, block.head, audit_json.add
+    place = known = 0
+    for line in data.split(b"\n"):
         text = line.strip(_MARKS)
-        if text and text not in (b"[", b"]", b"null"):
+        if place >= known and text and text not in (b"[", b"]", b"null"):
             try:
                 if text.startswith(b'{"audit_record"'):
-                    fields = audit_fields.old_json_fields(text)
-                    event = audit_fields.event_of(fields, f"{block.head}:{offset}")
+                    _add_old_json(text, f"{head}:{block.offset + place}", records)
                 else:
-                    event = event_of(text.lstrip(b"[").rstrip(b"]") if text[:1] == b"[" else text)
-                if event is not None:
-                    events.append(event)
+                    add(text.lstrip(b"[").rstrip(b"]") if text[:1] == b"[" else text, records)
             except (ValueError, RecursionError):
-                rejected.append(Rejected(f"{block.head}:{offset}", line, "it is no element of an audit log"))
-        offset += len(line) + 1
+                known = _decode_elements(block, place, records)
+        place += len(line) + 1
 
 
-def _decode_xml(block: AuditBlock, events: list[AuditEvent], rejected: list[Rejected]) -> None:
-    data, end = block.data, 0
-    for found in _XML_RECORD.finditer(data):
-        _outside(block, end, found.start(), rejected)
-        end = found.end()
-        _decode_fields(block, found.start(), audit_fields.xml_fields, found[0], events, rejected)
-    _outside(block, end, len(data), rejected)
+def _add_old_json(text: bytes, key: str, records: Records) -> None:
+    audit_fields.add(audit_fields.old_json_fields(text), key, text, records)
 
 
-def _outside(block: AuditBlock, start: int, end: int, rejected: list[Rejected]) -> None:
+def _decode_elements(block: AuditBlock, start: int, records: Records) -> int:
+    """Elements of any layout, up to a line on which one ends; where the next line begins."""
+    data, bad = block.data, None
+    elements, next_line = json_elements.elements_of_lines(data, start)
+    for element in elements:
+        text = data[element.begin : element.end]
+        try:
+            if not element.whole:
+                raise ValueError("it has no end")
+            if text.startswith(b'{"audit_record"'):
+                _add_old_json(text, f"{block.head}:{block.offset + element.begin}", records)
+            else:
+                audit_json.add(text, records)
+        except (ValueError, RecursionError):
+            bad = element.begin if bad is None else bad
+        else:
+            _reject_json(block, bad, element.begin, records)
+            bad = None
+    _reject_json(block, bad, next_line, records)
+    return next_line
+
+
+def _reject_json(block: AuditBlock, begin: int | None, end: int, records: Records) -> None:
+    if begin is not None:
+        raw = block.data[begin:end].strip(_JSON_FRAME)
+        key = f"{block.head}:{block.offset + begin}"
+        records.rejected.append(Rejected(key, raw, "it is no element of an audit log"))
+
+
+def _decode_xml(block: AuditBlock, records: Records) -> None:
+    data = block.data
+    starts = [found.start() for found in XML_START.finditer(data)]
+    _outside(block, 0, starts[0] if starts else len(data), records)
+    for start, limit in pairwise([*starts, len(data)]):
+        # No record holds the beginning of another: what has no end before that was cut off.
+        found = XML_END.search(data, start, limit)
+        if found is None:
+            header = _XML_HEADER.search(data, start, limit)
+            end = header.start() if header else limit
+            key = f"{block.head}:{block.offset + start}"
+            records.rejected.append(Rejected(key, data[start:end], _NO_END))
+            _outside(block, end, limit, records)
+        else:
+            _decode_fields(block, start, audit_fields.xml_fields, data[start : found.end()], records)
+            _outside(block, found.end(), limit, records)
+
+
+def _outside(block: AuditBlock, start: int, end: int, records: Records) -> None:
     """What stands between records has to be the frame of the document."""
     between = block.data[start:end]
     if between and _XML_FRAME.sub(b"", between):
-        rejected.append(Rejected(f"{block.head}:{block.offset + start}", between, "it is no audit record"))
+        key = f"{block.head}:{block.offset + start}"
+        records.rejected.append(Rejected(key, between, "it is no audit record"))
 
 
-def _decode_csv(block: AuditBlock, events: list[AuditEvent], rejected: list[Rejected]) -> None:
+def _decode_csv(block: AuditBlock, records: Records) -> None:
     data = block.data
-    starts = [found.start() for found in _CSV_START.finditer(data)]
+    starts = [found.start() for found in CSV_START.finditer(data)]
     if not starts or starts[0]:
         starts.insert(0, 0)
     for start, end in zip(starts, [*starts[1:], len(data)], strict=True):
         stop = start + _end_of_csv_record(data[start:end])
         for begin, part in ((start, data[start:stop]), (stop, data[stop:end])):
             if record := part.rstrip(b"\r\n"):
-                _decode_fields(block, begin, audit_fields.csv_fields, record, events, rejected)
+                _decode_fields(block, begin, audit_fields.csv_fields, record, records)
 
 
 def _end_of_csv_record(data: bytes) -> int:
@@ -192,17 +225,13 @@ def _decode_fields(
     start: int,
     fields_of: Callable[[bytes], dict[str, str]],
     record: bytes,
-    events: list[AuditEvent],
-    rejected: list[Rejected],
+    records: Records,
 ) -> None:
     key = f"{block.head}:{block.offset + start}"
     try:
-        event = audit_fields.event_of(fields_of(record), key)
+        audit_fields.add(fields_of(record), key, record, records)
     except ValueError:
-        rejected.append(Rejected(key, record, "it is no audit record"))
-    else:
-        if event is not None:
-            events.append(event)
+        records.rejected.append(Rejected(key, record, "it is no audit record"))
 
 
 _LOG_INS = frozenset({EventType.LOGIN_SUCCESS, EventType.LOGIN_FAILED})
@@ -272,8 +301,7 @@ def own_sessions(block: AuditBlock) -> tuple[int, ...]:
     if not any(needle in block.data for needle in needles):
         return block.own_sessions
     own = dict.fromkeys(block.own_sessions)
-    events: list[AuditEvent] = []
-    _DECODERS[block.format](block, events, [])
+    events = _records_of(block).events
     marking = marking_statement(block.own_application)
     for event in events:
         marked = event.query == marking or (

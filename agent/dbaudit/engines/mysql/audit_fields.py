@@ -14,9 +14,10 @@ from typing import Any
 import msgspec
 
 from dbaudit.core.event import AuditEvent, EventType, Outcome, Severity
-from dbaudit.core.operations import add_operations, class_of
-from dbaudit.core.statements import Dialect
-from dbaudit.engines.mysql.audit_json import NOT_TOLD, STATEMENTS
+from dbaudit.engines.mysql.audit_json import NOT_TOLD, STATEMENTS, of_bytes
+from dbaudit.engines.mysql.local_time import stamped
+from dbaudit.engines.mysql.sql_commands import add_operation
+from dbaudit.engines.mysql.statement_records import Kind, Part, Records
 from dbaudit.engines.mysql_protocol.general_rows import parties
 from dbaudit.engines.mysql_protocol.times import micros_of
 
@@ -41,7 +42,32 @@ _CSV_COLUMNS = {
         *("HOST", "OS_LOGIN", "IP", "DB"),
     ),
 }
-_CONNECTION_NAMES = frozenset({"Connect", "Quit", "Change user"})
+_CONNECTION_NAMES = frozenset({"Connect", "Quit", "Disconnect", "Change user"})
+_AUDIT_NAMES = {"Audit": "STARTUP", "NoAudit": "SHUTDOWN", "Startup": "STARTUP", "Shutdown": "SHUTDOWN"}
+_GENERAL_NAMES = {"Log": Kind.LOG, "Error": Kind.ERROR, "Result": Kind.RESULT}
+_TABLE_NAMES = {
+    "TableRead": "SELECT",
+    "TableInsert": "INSERT",
+    "TableUpdate": "UPDATE",
+    "TableDelete": "DELETE",
+}
+_COMMANDS = frozenset(
+    {
+        *STATEMENTS,
+        *(NOT_TOLD - _CONNECTION_NAMES),
+        *("Init DB", "Create DB", "Drop DB", "Refresh", "Debug", "Shutdown", "Kill", "Clone"),
+        *("Binlog Dump", "Binlog Dump GTID", "Table Dump", "Register Slave", "Register Replica"),
+    }
+)
+_LEFT_OUT_FIELDS = frozenset(
+    {
+        *("MESSAGE", "STORED_PROGRAM", "VARIABLE_NAME", "REWRITTEN_QUERY", "REWRITTEN_SQLTEXT"),
+        *("AUTH_PLUGIN", "NEW_USER"),
+    }
+)
+_LEFT_OUT_NAMES = frozenset(
+    {"Pre Authenticate", "Server Startup", "Server Shutdown", "Preparse", "Postparse"}
+)
 _JSON_NAMES = {"os_user": "OS_LOGIN", "record": "RECORD"}
 
 
@@ -58,7 +84,9 @@ def xml_fields(record: bytes) -> dict[str, str]:
         attributes = _ATTRIBUTES.search(record)
         if attributes is not None:
             record = record[: attributes.start()] + record[attributes.end() :]
-        fields = {name.decode(): _text(value) for name, value in _ELEMENT.findall(record)}
+        fields: dict[str, str] = {}
+        for name, value in _ELEMENT.findall(record):
+            fields.setdefault(name.decode(), _text(value))
         program = _PROGRAM_NAME.search(attributes[1]) if attributes is not None else None
         if program is not None:
             fields["PROGRAM_NAME"] = _text(program[1])
@@ -70,7 +98,7 @@ def old_json_fields(record: bytes) -> dict[str, str]:
     """The fields of Percona's ``{"audit_record": {...}}``. Raises ValueError."""
     return {
         _JSON_NAMES.get(name, name.upper()): str(value)
-        for name, value in _old_json(record).audit_record.items()
+        for name, value in of_bytes(_old_json, record).audit_record.items()
         if value is not None
     }
 
@@ -89,50 +117,109 @@ def csv_fields(record: bytes) -> dict[str, str]:
     return dict(zip(columns, values, strict=True))
 
 
-def event_of(fields: Mapping[str, str], key: str) -> AuditEvent | None:
-    """The event of one record; None for one that tells nothing that is audited. Raises ValueError."""
-    name = fields.get("NAME")
-    if not name:
+def add(fields: Mapping[str, str], key: str, raw: bytes, records: Records) -> None:
+    """Add what one record says; nothing where it says nothing that is audited. Raises ValueError."""
+    name, has_text = fields.get("NAME", ""), "SQLTEXT" in fields
+    stamp = fields.get("TIMESTAMP", "")
+    utc = stamp.removesuffix("Z").removesuffix(" UTC")
+    local = utc == stamp
+    if not name and not (local and has_text):
         raise ValueError("it has no name")
-    stamp = fields.get("TIMESTAMP", "").removesuffix("Z").removesuffix(" UTC").replace("T", " ")
-    event = AuditEvent(key, EventType.QUERY, micros_of(stamp.encode()))
-    if name in ("Audit", "NoAudit"):
-        event.operation = "AUDIT STARTUP" if name == "Audit" else "AUDIT SHUTDOWN"
-        event.severity = Severity.INFO if name == "Audit" else Severity.WARNING
-        return event
+    event = AuditEvent(key, EventType.QUERY, micros_of(utc.replace("T", " ").encode()))
+    if _is_left_out(name, fields):
+        records.several = True
+        return
+    if name in _AUDIT_NAMES and not has_text:
+        event.operation = f"AUDIT {_AUDIT_NAMES[name]}"
+        event.severity = Severity.INFO if event.operation == "AUDIT STARTUP" else Severity.WARNING
+        _when(event, records, local=local)
+        records.add(event)
+        return
     _who(event, fields)
+    _when(event, records, local=local)
     status = fields.get("STATUS", "0") or "0"
     if not _STATUS.match(status):
         raise ValueError("its status is no number")
     failed = int(status) != 0
     event.outcome = Outcome.FAILURE if failed else Outcome.SUCCESS
     event.error_code = status if failed else None
-    if name in ("Connect", "Change user"):
-        event.type = EventType.LOGIN_FAILED if failed else EventType.LOGIN_SUCCESS
-        event.severity = Severity.WARNING if failed else Severity.INFO
-        if name == "Change user":
-            event.detail = {**(event.detail or {}), "command": name}
-        return event
-    if name == "Quit":
-        event.type = EventType.DISCONNECT
-        return event
-    if name in NOT_TOLD or name.endswith((" Start", " End")):
+    if name in _CONNECTION_NAMES and not has_text:
+        _connection(event, name, failed=failed)
+        records.add(event)
+    elif name in ("Query Start", "Query Status End"):
+        event.query = fields.get("SQLTEXT") or None
+        add_operation(event, fields.get("COMMAND_CLASS"))
+        records.add(event, Part(Kind.TEXT, key, raw))
+    elif name in NOT_TOLD and name not in _CONNECTION_NAMES:
+        if local and failed and has_text:
+            _statement(event, "", fields)
+            records.add(event, Part(Kind.MESSAGE, key, raw))
+        else:
+            records.end(event.session_id)
+    else:
+        kind = _kind(name, fields, has_text=has_text, failed=failed) if local else None
+        _statement(event, name if kind in (None, Kind.ANY) else "", fields)
+        if name == "Status":
+            records.lasts = True
+        records.add(event, None if kind is None else Part(kind, key, raw))
+
+
+def _kind(name: str, fields: Mapping[str, str], *, has_text: bool, failed: bool) -> Kind | None:
+    """Which of a statement's records one of Percona's audit_log_filter is."""
+    if fields.get("COMMAND_CLASS") == "General":
+        return _GENERAL_NAMES.get(name)
+    if name in _TABLE_NAMES:
         return None
+    if has_text and not name:
+        return Kind.RESULT
+    if has_text and failed and name not in _COMMANDS:
+        return Kind.ERROR  # some releases put its message into the name
+    return Kind.ANY
+
+
+def _is_left_out(name: str, fields: Mapping[str, str]) -> bool:
+    if name in ("Query Start", "Query Status End"):
+        return False
+    return (
+        not _LEFT_OUT_FIELDS.isdisjoint(fields)
+        or name in _LEFT_OUT_NAMES
+        or name.startswith("Auth ")
+        or name.endswith((" Start", " End"))
+        or fields.get("COMMAND_CLASS", "").startswith("Server ")
+    )
+
+
+def _when(event: AuditEvent, records: Records, *, local: bool) -> None:
+    if local and records.zone is not None:
+        stamped(event, event.time_us, records.zone)
+
+
+def _connection(event: AuditEvent, name: str, *, failed: bool) -> None:
+    if name in ("Quit", "Disconnect"):
+        event.type = EventType.DISCONNECT
+        return
+    event.type = EventType.LOGIN_FAILED if failed else EventType.LOGIN_SUCCESS
+    event.severity = Severity.WARNING if failed else Severity.INFO
+    if name == "Change user":
+        event.detail = {**(event.detail or {}), "command": name}
+
+
+def _statement(event: AuditEvent, name: str, fields: Mapping[str, str]) -> None:
     text = fields.get("SQLTEXT")
-    if name.startswith("Table"):
+    command_class = fields.get("COMMAND_CLASS")
+    if name in _TABLE_NAMES:
         event.objects = (f"{fields.get('DB', '')}.{fields.get('TABLE', '')}",)
         event.detail = {**(event.detail or {}), "class": "table_access"}
-    if name == "Init DB":
-        event.operation, event.database = "USE", text or event.database
-        event.command_class = class_of(event.operation, Dialect.MYSQL)
-        return event
-    if name in STATEMENTS or text:
-        event.query = text or ""
-        add_operations(event, Dialect.MYSQL)
-    if event.operation is None:
-        event.operation = (fields.get("COMMAND_CLASS") or name).replace("_", " ").upper()
-        event.command_class = class_of(event.operation, Dialect.MYSQL)
-    return event
+        event.query = text or None
+        add_operation(event, None, _TABLE_NAMES[name])
+    elif name == "Init DB":
+        event.database = text or event.database
+        add_operation(event, "change_db")
+    else:
+        if name in STATEMENTS or text:
+            event.query = text or ""
+        named = None if command_class in ("General", "Table Access") else command_class
+        add_operation(event, named, name)
 
 
 def _who(event: AuditEvent, fields: Mapping[str, str]) -> None:

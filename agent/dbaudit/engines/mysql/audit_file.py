@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ from dbaudit.core.errors import ConfigurationError, ErrorCode
 from dbaudit.engine import cursors
 from dbaudit.engine.base import Chunk, Cursor
 from dbaudit.engine.local_files import FilePosition, LocalLog
-from dbaudit.engines.mysql.audit_blocks import BORDERS, AuditBlock, AuditFormat, format_of, own_sessions
+from dbaudit.engines.mysql.audit_blocks import AuditBlock, Carried, own_sessions
+from dbaudit.engines.mysql.audit_borders import BORDERS, AuditFormat, UnreadableFormatError, format_of
+from dbaudit.engines.mysql.audit_going_on import Patience, Stamps, carried_on
 from dbaudit.engines.mysql_protocol.connection import ServerConnection
 
 SOURCE = "audit_file"
@@ -25,12 +28,18 @@ _REMEDY = (
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where reading goes on; the cursor. ``own`` are sessions of the agent that go on."""
+    """Where reading goes on; the cursor.
+
+    ``own`` are sessions of the agent that go on, ``carried`` records (key, text) of statements that had not
+    ended; ``several`` says that several records for a statement were seen.
+    """
 
     v: int = _CURSOR_VERSION
     source: str = SOURCE
     position: FilePosition
     own: tuple[int, ...] = ()
+    carried: tuple[tuple[str, str], ...] = ()
+    several: bool = False
 
     def cursor(self) -> Cursor:
         cursor: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(self))
@@ -46,10 +55,17 @@ def understood(cursor: Cursor) -> Place:
 
 
 class AuditFileReader:
-    """Follows the audit file and its rotated files, chunk by chunk."""
+    """Follows the audit file and its rotated files, chunk by chunk.
 
-    def __init__(self, connection: ServerConnection, path: str, *, beginning: bool) -> None:
+    ``local_time`` says that stamps in JSON are the server's local time; those in XML tell it themselves.
+    """
+
+    def __init__(
+        self, connection: ServerConnection, path: str, *, beginning: bool, local_time: bool = False
+    ) -> None:
         self._connection = connection
+        self._stamps = Stamps(connection, always_local=local_time)
+        self._patience = Patience(time.monotonic)
         self._path = path
         self._beginning = beginning
         self._format: AuditFormat | None = None
@@ -66,13 +82,29 @@ class AuditFileReader:
             return Chunk(records=[], cursor=place.cursor())
         place = understood(cursor)
         portion = log.read(place.position, limit_bytes)
-        blocks, own = [], place.own
+        after = msgspec.structs.replace(place, position=portion.after)
+        blocks = []
         if portion.data:
-            block = self._block(portion.data, portion.start, place, whole=portion.whole)
-            blocks, own = [block], own_sessions(block)[-_KEPT_OWN_SESSIONS:]
+            block, goes_on = carried_on(
+                self._block(portion.data, portion.start, place, whole=portion.whole),
+                place.carried,
+                several=place.several,
+            )
+            blocks = [block]
+            after = msgspec.structs.replace(
+                after,
+                own=own_sessions(block)[-_KEPT_OWN_SESSIONS:],
+                carried=goes_on.carried,
+                several=goes_on.several,
+            )
+        elif not portion.more and self._patience.is_over(place.carried, several=place.several):
+            block = self._block(b"", portion.start, place, whole=True)
+            carried = tuple(Carried(*one) for one in place.carried)
+            blocks = [msgspec.structs.replace(block, carried=carried)]
+            after = msgspec.structs.replace(after, carried=())
         return Chunk(
             records=blocks,
-            cursor=Place(position=portion.after, own=own).cursor(),
+            cursor=after.cursor(),
             gaps=tuple(loss.event() for loss in portion.losses),
             more=portion.more,
         )
@@ -95,6 +127,7 @@ class AuditFileReader:
             own_user=target.username,
             own_application=target.application_name,
             own_sessions=tuple(dict.fromkeys((*place.own, self._connection.connection_id))),
+            zone=self._stamps.zone(data, self._format or AuditFormat.JSON),
         )
 
     def _opened(self) -> LocalLog:
@@ -108,12 +141,19 @@ class AuditFileReader:
 
 
 def read_format(path: str) -> AuditFormat | None:
-    """The format of the file now; None while it is empty or away. Raises ConfigurationError."""
+    """The format of the file now; None while it is empty or away.
+
+    Raises ConfigurationError where it cannot be read: for its rights, or for what is in it.
+    """
     try:
         with Path(path).open("rb") as file:
             return format_of(file.read(_BEGINNING_BYTES))
     except FileNotFoundError:
         return None
+    except UnreadableFormatError as error:
+        raise ConfigurationError(
+            ErrorCode.AUDIT_SOURCE_MISSING, f"{path} {error}: it cannot be read.", remedy=error.remedy
+        ) from None
     except OSError as error:
         raise ConfigurationError(
             ErrorCode.PERMISSION_MISSING, f"{path} cannot be read: {error.strerror}.", remedy=_REMEDY

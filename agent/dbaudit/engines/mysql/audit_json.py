@@ -6,13 +6,16 @@ names an event for ever, whether it comes from the file or from audit_log_read()
 
 from __future__ import annotations
 
-from typing import Any
+import codecs
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import msgspec
 
 from dbaudit.core.event import AuditEvent, EventType, Outcome, Severity
-from dbaudit.core.operations import add_operations, class_of
-from dbaudit.core.statements import Dialect
+from dbaudit.engines.mysql.local_time import stamped
+from dbaudit.engines.mysql.sql_commands import add_operation
+from dbaudit.engines.mysql.statement_records import Kind, Part, Records
 from dbaudit.engines.mysql_protocol.general_rows import parties
 from dbaudit.engines.mysql_protocol.times import micros_of
 
@@ -61,6 +64,12 @@ class TableAccessData(msgspec.Struct, gc=False):
     sql_command: str | None = None
 
 
+class QueryData(msgspec.Struct, gc=False):
+    query: str | None = None
+    sql_command: str | None = None
+    status: int = 0
+
+
 class QueryStatistics(msgspec.Struct, gc=False):
     query_time: int | float | None = None
     rows_sent: int | None = None
@@ -76,38 +85,92 @@ class Record(msgspec.Struct, gc=False):
     connection_id: int | None = None
     account: Account | None = None
     login: Login | None = None
+    time: int | None = None
     connection_data: ConnectionData | None = None
+    connection_attributes: dict[str, Any] | None = None
     general_data: GeneralData | None = None
     table_access_data: TableAccessData | None = None
+    query_data: QueryData | None = None
     query_statistics: QueryStatistics | None = None
 
 
+def _escaped(error: UnicodeError) -> tuple[str, int]:
+    """Each byte that is no UTF-8, as the other formats show it: ``\\xff``."""
+    assert isinstance(error, UnicodeDecodeError)
+    return "".join(f"\\\\x{byte:02x}" for byte in error.object[error.start : error.end]), error.end
+
+
+_ESCAPED_BYTES = "dbaudit.mysql.escaped"
+codecs.register_error(_ESCAPED_BYTES, _escaped)
+
+_Struct = TypeVar("_Struct")
 _decode = msgspec.json.Decoder(Record, strict=False).decode
 _LONGEST_NUMBER = 1 << 63
+_MICROSECONDS_FROM = 10**14
+"""Unix stamps are seconds (Enterprise) or microseconds (Percona): these are more than seconds ever are."""
+
+_PARTS = {"log": Kind.LOG, "error": Kind.ERROR, "result": Kind.RESULT}
+_AUDIT_EVENTS = {"audit": "STARTUP", "noaudit": "SHUTDOWN", "startup": "STARTUP", "shutdown": "SHUTDOWN"}
 
 
-def event_of(text: bytes) -> AuditEvent | None:
-    """The event of one element; None for one that tells nothing that is audited.
+def add(text: bytes, records: Records) -> None:
+    """Add what one element says; nothing where it says nothing that is audited.
 
     Raises ValueError (msgspec's errors are such) for what is no element.
     """
-    record = _decode(text)
-    time_us = micros_of(record.timestamp.encode())
-    event = AuditEvent(f"{record.timestamp}#{record.id}", EventType.QUERY, time_us)
+    record = of_bytes(_decode, text)
+    key = f"{record.timestamp}#{record.id}"
+    event = AuditEvent(key, EventType.QUERY, micros_of(record.timestamp.encode()))
     if record.connection_id is not None:
         event.session_id = str(record.connection_id)
     _who(event, record)
+    _when(event, record, records)
     if record.general_data is not None:
-        return _statement(event, record.general_data, record.query_statistics)
-    if record.connection_data is not None:
-        return _connection(event, record.event, record.connection_data)
-    if record.table_access_data is not None:
-        return _table_access(event, record.table_access_data)
-    if record.kind == "audit":
-        event.operation = f"AUDIT {record.event.upper()}"
-        event.severity = Severity.WARNING if record.event == "shutdown" else Severity.INFO
-        return event
-    return None
+        _general(event, record, record.general_data, text, records)
+    elif record.connection_data is not None:
+        _connection(event, record, record.connection_data, records)
+    elif record.table_access_data is not None:
+        records.add(_table_access(event, record.table_access_data))
+    elif record.query_data is not None:
+        records.several = True
+        if record.event in ("query_start", "query_status_end"):
+            _text_of(event, record.query_data)
+            records.add(event, Part(Kind.TEXT, key, text))
+    elif record.kind == "audit":
+        what = _AUDIT_EVENTS.get(record.event, record.event.upper())
+        event.operation = f"AUDIT {what}".rstrip()
+        event.severity = Severity.WARNING if what == "SHUTDOWN" else Severity.INFO
+        event.session_id = None
+        records.add(event)
+
+
+def of_bytes(decode: Callable[[bytes], _Struct], text: bytes) -> _Struct:
+    """What ``decode`` makes of an element; one with letters that are no UTF-8 keeps them as ``\\xff``.
+
+    Raises ValueError for what is no element.
+    """
+    try:
+        return decode(text)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        if _is_text(text):
+            raise
+        # Old plugins write names and texts as they come from the client, in whatever letters.
+        return decode(text.decode(errors=_ESCAPED_BYTES).encode())
+
+
+def _is_text(text: bytes) -> bool:
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _when(event: AuditEvent, record: Record, records: Records) -> None:
+    if record.time is not None and 0 < record.time < _LONGEST_NUMBER:
+        event.time_us = record.time if record.time >= _MICROSECONDS_FROM else record.time * 1_000_000
+    elif records.zone is not None:
+        stamped(event, event.time_us, records.zone)
 
 
 def _who(event: AuditEvent, record: Record) -> None:
@@ -125,23 +188,34 @@ def _who(event: AuditEvent, record: Record) -> None:
         event.source_host = account.host
 
 
-def _statement(event: AuditEvent, data: GeneralData, statistics: QueryStatistics | None) -> AuditEvent | None:
+def _general(event: AuditEvent, record: Record, data: GeneralData, text: bytes, records: Records) -> None:
+    kind = _PARTS.get(record.event)
+    if kind is None:
+        records.lasts = True
+    if data.command in NOT_TOLD:
+        if kind is None:
+            records.end(event.session_id)
+        return
+    _statement(event, data, record.query_statistics, named=kind is not Kind.ERROR)
+    records.add(event, None if kind is None else Part(kind, event.key, text))
+
+
+def _statement(
+    event: AuditEvent, data: GeneralData, statistics: QueryStatistics | None, *, named: bool
+) -> None:
+    """``named`` says whether the command is one: that of an error may be its message."""
     command = data.command
-    if command in NOT_TOLD:
-        return None
     if data.status:
         event.outcome, event.error_code = Outcome.FAILURE, str(data.status)
     else:
         event.outcome = Outcome.SUCCESS
     if command in STATEMENTS or data.query:
         event.query = data.query or ""
-        add_operations(event, Dialect.MYSQL)
-    if event.operation is None:
-        event.operation = (data.sql_command or command or "").replace("_", " ").upper() or None
-        event.command_class = class_of(event.operation, Dialect.MYSQL)
     if command == "Init DB":
-        event.operation, event.database, event.query = "USE", data.query or None, None
-        event.command_class = class_of(event.operation, Dialect.MYSQL)
+        event.database, event.query = data.query or None, None
+        add_operation(event, "change_db")
+    else:
+        add_operation(event, data.sql_command, command if named else None)
     if statistics is not None:
         spent = statistics.query_time
         if spent is not None and 0 <= spent < _LONGEST_NUMBER:
@@ -149,38 +223,40 @@ def _statement(event: AuditEvent, data: GeneralData, statistics: QueryStatistics
             event.duration_ms = spent / 1000 if isinstance(spent, int) else round(spent * 1000, 3)
         if statistics.rows_sent is not None and 0 <= statistics.rows_sent < _LONGEST_NUMBER:
             event.rows_affected = statistics.rows_sent
-    return event
 
 
-def _connection(event: AuditEvent, what: str, data: ConnectionData) -> AuditEvent | None:
+def _text_of(event: AuditEvent, data: QueryData) -> None:
+    event.query = data.query or None
+    add_operation(event, data.sql_command)
+
+
+def _connection(event: AuditEvent, record: Record, data: ConnectionData, records: Records) -> None:
     detail = event.detail or {}
+    what = record.event
     if data.connection_type:
         detail["transport"] = data.connection_type
     event.database = data.db or None
-    attributes = data.connection_attributes or {}
+    attributes = data.connection_attributes or record.connection_attributes or {}
     program = attributes.get("program_name")
     event.application = program if isinstance(program, str) else None
+    if what == "change_user":
+        detail["command"] = "Change user"
+    event.detail = detail or None
     if what == "disconnect":
         event.type, event.outcome = EventType.DISCONNECT, Outcome.SUCCESS
     elif what not in ("connect", "change_user"):
-        return None
+        return
     elif data.status:
         event.type, event.outcome = EventType.LOGIN_FAILED, Outcome.FAILURE
         event.severity, event.error_code = Severity.WARNING, str(data.status)
     else:
         event.type, event.outcome = EventType.LOGIN_SUCCESS, Outcome.SUCCESS
-        if what == "change_user":
-            detail["command"] = "Change user"
-    event.detail = detail or None
-    return event
+    records.add(event)
 
 
 def _table_access(event: AuditEvent, data: TableAccessData) -> AuditEvent:
     event.query = data.query
-    add_operations(event, Dialect.MYSQL)
-    if event.operation is None:
-        event.operation = (data.sql_command or "").replace("_", " ").upper()
-        event.command_class = class_of(event.operation, Dialect.MYSQL)
+    add_operation(event, data.sql_command)
     event.objects = (f"{data.db}.{data.table}",)
     event.detail = {**(event.detail or {}), "class": "table_access"}
     return event

@@ -18,7 +18,9 @@ from dbaudit.core.errors import ConfigurationError, ErrorCode
 from dbaudit.core.event import AuditEvent, gap
 from dbaudit.engine import cursors
 from dbaudit.engine.base import Chunk, Cursor
-from dbaudit.engines.mysql.audit_blocks import AuditBlock, AuditFormat, own_sessions
+from dbaudit.engines.mysql.audit_blocks import AuditBlock, Carried, own_sessions
+from dbaudit.engines.mysql.audit_borders import AuditFormat
+from dbaudit.engines.mysql.audit_going_on import Patience, Stamps, carried_on
 from dbaudit.engines.mysql_protocol.connection import ServerConnection
 
 SOURCE = "audit_log"
@@ -32,6 +34,9 @@ _KEPT_OWN_SESSIONS = 500
 class Place(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where reading goes on; the cursor: the event that was read last, or before there was any the time from
     which on events are wanted.
+
+    ``carried`` are records (key, text) of statements that had not ended; ``several`` says that several
+    records for a statement were seen.
     """
 
     v: int = _CURSOR_VERSION
@@ -39,6 +44,8 @@ class Place(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     timestamp: str = ""
     id: int = -1
     own: tuple[int, ...] = ()
+    carried: tuple[tuple[str, str], ...] = ()
+    several: bool = False
 
     def cursor(self) -> Cursor:
         cursor: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(self))
@@ -67,18 +74,26 @@ def understood(cursor: Cursor) -> Place:
 
 
 class AuditLogReader:
-    """Reads the audit log of one server, chunk by chunk."""
+    """Reads the audit log of one server, chunk by chunk.
+
+    ``local_time`` says that the stamps are the server's local time.
+    """
 
     def __init__(
         self,
         connection: ServerConnection,
         *,
         beginning: bool,
+        local_time: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._connection = connection
         self._beginning = beginning
+        self._local_time = local_time
+        self._stamps = Stamps(connection, always_local=local_time)
+        self._patience = Patience(clock)
         self._clock = clock
+        self._open = False
         self._at: Place | None = None
         """Where the read sequence of this session stands, while one is open."""
         self._quiet: Place | None = None
@@ -96,9 +111,17 @@ class AuditLogReader:
             return Chunk(records=[], cursor=cursor)
         begin = self._ahead or place
         elements, gaps, more = self._elements(begin, limit_bytes)
+        if not elements and gaps:
+            # The bookmark names nothing any more: from here on its time says where to go on.
+            later = msgspec.structs.replace(place, id=-1)
+            return Chunk(records=[], cursor=later.cursor(), gaps=gaps, more=more)
+        if not elements and self._patience.is_over(place.carried, several=place.several):
+            carried = tuple(Carried(*one) for one in place.carried)
+            block = msgspec.structs.replace(self._block([], begin), carried=carried)
+            return Chunk(records=[block], cursor=msgspec.structs.replace(place, carried=()).cursor())
         if not elements:
             self._pause(place, begin)
-            return Chunk(records=[], cursor=cursor, gaps=gaps, more=more)
+            return Chunk(records=[], cursor=cursor, more=more)
         last = next(filter(None, map(_bookmark, reversed(elements))), None)
         if last is None:
             raise ConfigurationError(
@@ -106,15 +129,20 @@ class AuditLogReader:
                 "audit_log_read() gave events without timestamp and id.",
                 remedy="Set the option source to audit_file or general_log.",
             )
-        after = Place(timestamp=last.timestamp, id=last.id, own=place.own)
+        after = msgspec.structs.replace(place, timestamp=last.timestamp, id=last.id)
         if self._at is not None:
             self._at = after
         if not gaps and not more and self._all_own(elements):
             # Nothing but what this session did: on an idle server the cursor stays as it is.
             self._pause(place, after)
             return Chunk(records=[], cursor=cursor)
-        block = self._block(elements, begin)
-        after = msgspec.structs.replace(after, own=own_sessions(block)[-_KEPT_OWN_SESSIONS:])
+        block, goes_on = carried_on(self._block(elements, begin), place.carried, several=place.several)
+        after = msgspec.structs.replace(
+            after,
+            own=own_sessions(block)[-_KEPT_OWN_SESSIONS:],
+            carried=goes_on.carried,
+            several=goes_on.several,
+        )
         if self._at is not None:
             self._at = after
         self._quiet = self._ahead = None
@@ -138,8 +166,10 @@ class AuditLogReader:
         try:
             bookmark = msgspec.json.decode(text or "null", type=_Bookmark)
         except (msgspec.DecodeError, TypeError):
-            now = self._connection.value("SELECT CAST(UTC_TIMESTAMP() AS CHAR)")
-            return Place(timestamp=str(now), own=own)
+            bookmark = _Bookmark("", 0)
+        if not bookmark.timestamp:
+            now = "CONVERT_TZ(UTC_TIMESTAMP(), '+00:00', 'SYSTEM')" if self._local_time else "UTC_TIMESTAMP()"
+            return Place(timestamp=str(self._connection.value(f"SELECT CAST({now} AS CHAR)")), own=own)
         return Place(timestamp=bookmark.timestamp, id=bookmark.id, own=own)
 
     def _elements(self, place: Place, limit_bytes: int) -> tuple[list[bytes], tuple[AuditEvent, ...], bool]:
@@ -152,17 +182,24 @@ class AuditLogReader:
         elif not resumed:
             argument |= {"timestamp": place.timestamp, "id": place.id}
         self._at = None
+        if self._open and not resumed:
+            # What a read sequence gives is not to be had again in it, and Percona refuses a second one.
+            self._connection.value("SELECT audit_log_read('null')")
+            self._open = False
         try:
             answer = self._connection.value("SELECT audit_log_read(%s)", [json.dumps(argument)])
         except ConfigurationError:
             if resumed or place.id < 0:
                 raise
             # The bookmark names no event any more: its file was removed.
-            later = msgspec.structs.replace(place, id=-1)
-            elements, _gaps, more = self._elements(later, limit_bytes)
-            return elements, (_lost(place),), more
+            return self._elements_by_time(place, limit_bytes)
         elements = self._parsed(answer)
         more = bool(elements) and elements[-1] != b"null"
+        self._open = more
+        if not resumed and place.id >= 0 and not any(element != b"null" for element in elements):
+            # A reading that begins at a bookmark begins with its event: Percona gives nothing for one that is
+            # gone, without any error.
+            return self._elements_by_time(place, limit_bytes)
         elements = [element for element in elements if element != b"null"]
         gaps: tuple[AuditEvent, ...] = ()
         if elements and not resumed and place.id >= 0:
@@ -174,6 +211,13 @@ class AuditLogReader:
         if more:
             self._at = place
         return elements, gaps, more
+
+    def _elements_by_time(
+        self, place: Place, limit_bytes: int
+    ) -> tuple[list[bytes], tuple[AuditEvent, ...], bool]:
+        """The events from the time of a bookmark on that names nothing any more, and the loss."""
+        elements, _gaps, more = self._elements(msgspec.structs.replace(place, id=-1), limit_bytes)
+        return elements, (_lost(place),), more
 
     def _parsed(self, answer: str | bytes | None) -> list[bytes]:
         try:
@@ -193,9 +237,11 @@ class AuditLogReader:
         target = self._connection.target
         # A line break cannot stand in an element but between its items.
         lines = [element.replace(b"\n", b" ") for element in elements]
+        data = b"\n".join(lines)
         return AuditBlock(
             format=AuditFormat.JSON,
-            data=b"\n".join(lines),
+            data=data,
+            zone=self._stamps.zone(data, AuditFormat.JSON),
             head=f"audit_log_read@{place.timestamp}#{place.id}",
             own_user=target.username,
             own_application=target.application_name,

@@ -71,6 +71,11 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
         return self.variables.get(name, "OFF").upper() in ("ON", "1")
 
     @property
+    def audit_log_in_local_time(self) -> bool:
+        """Whether the audit log is that of Percona's audit_log_filter, whose stamps are its local time."""
+        return any(name.startswith("audit_log_filter") for name in self.variables)
+
+    @property
     def general_log_written(self) -> bool:
         """Whether the table mysql.general_log is written to."""
         outputs = {word.strip() for word in self.variables.get("log_output", "").upper().split(",")}

@@ -88,12 +88,14 @@ class MySQLSession(Session):
 
 def _reader(connection: ServerConnection, server: Server, options: Options, source: Source | None) -> Reader:
     beginning = options.start_from is StartFrom.BEGINNING
+    local_time = server.audit_log_in_local_time
     if source is Source.GENERAL_LOG:
         return GeneralLogReader(connection, may_retire=server.may_retire, beginning=beginning)
     if source is Source.AUDIT_LOG:
-        return AuditLogReader(connection, beginning=beginning)
+        return AuditLogReader(connection, beginning=beginning, local_time=local_time)
     if source is Source.AUDIT_FILE:
-        return AuditFileReader(connection, options.audit_file or "", beginning=beginning)
+        path = options.audit_file or ""
+        return AuditFileReader(connection, path, beginning=beginning, local_time=local_time)
     if source is Source.ERROR_LOG:
         return ErrorLogReader(connection, beginning=beginning)
     raise ConfigurationError(
