@@ -130,14 +130,15 @@ def test_record_that_a_crash_cut_off_is_put_aside_and_the_next_one_is_read(
     mysql: MySQLServer, tmp_path: Path, indent: int | None, limit_bytes: int
 ) -> None:
     file = tmp_path / "audit.log"
-    element = json.dumps(json.loads(line(1, "drop table payroll")), indent=indent)
-    file.write_text(
-        f"[\n{json.dumps(json.loads(line(0, 'select 0')), indent=indent)},\n{element.partition(' payroll')[0]}\n"
+    whole, cut, later = (
+        json.dumps(json.loads(line(number, query)), indent=indent)
+        for number, query in enumerate(["select 0", "drop table payroll", "select 2"])
     )
+    file.write_text(f"[\n{whole},\n{cut.partition(' payroll')[0]}\n")
     with Collecting(mysql, audit_file=str(file), start_from="beginning") as collecting:
         collecting.until_query("select 0", limit_bytes)
         with file.open("a") as log:
-            log.write(f"[\n{json.dumps(json.loads(line(2, 'select 2')), indent=indent)},\n")
+            log.write(f"[\n{later},\n")
         collecting.until_query("select 2", limit_bytes)
         assert collecting.queries() == ["select 0", "select 2"]
         assert len(collecting.rejected) == 1

@@ -118,13 +118,17 @@ def add(text: bytes, records: Records) -> None:
 
     Raises ValueError (msgspec's errors are such) for what is no element.
     """
-    record = of_bytes(_decode, text)
+    try:
+        record = _decode(text)
+    except ValueError:
+        record = of_bytes(_decode, text)
     key = f"{record.timestamp}#{record.id}"
     event = AuditEvent(key, EventType.QUERY, micros_of(record.timestamp.encode()))
     if record.connection_id is not None:
         event.session_id = str(record.connection_id)
     _who(event, record)
-    _when(event, record, records)
+    if record.time is not None or records.zone is not None:
+        _when(event, record, records)
     if record.general_data is not None:
         _general(event, record, record.general_data, text, records)
     elif record.connection_data is not None:
@@ -190,14 +194,16 @@ def _who(event: AuditEvent, record: Record) -> None:
 
 def _general(event: AuditEvent, record: Record, data: GeneralData, text: bytes, records: Records) -> None:
     kind = _PARTS.get(record.event)
-    if kind is None:
-        records.lasts = True
     if data.command in NOT_TOLD:
         if kind is None:
             records.end(event.session_id)
         return
     _statement(event, data, record.query_statistics, named=kind is not Kind.ERROR)
-    records.add(event, None if kind is None else Part(kind, event.key, text))
+    if kind is None:
+        records.lasts = True
+        records.events.append(event)
+    else:
+        records.add(event, Part(kind, event.key, text))
 
 
 def _statement(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import NamedTuple
 
 from dbaudit.core.event import AuditEvent
-from dbaudit.core.operations import add_operations, class_of
+from dbaudit.core.operations import CommandClass, add_operations, class_of
 from dbaudit.core.statements import Dialect
 
 _WORDS = {"DB": "DATABASE", "MULTI": ""}
@@ -37,7 +38,9 @@ _UNNAMED = frozenset({"", "error", "empty_query", "end", "none"})
 _FIRST_WORDS_ONLY = frozenset({"SHOW", "LOAD", "LOCK", "UNLOCK", "XA", "BINLOG"})
 
 
-@lru_cache(maxsize=1000)
+_EXPLAINING = frozenset({"EXPLAIN", "DESCRIBE", "DESC"})
+
+
 def operation_of_command(sql_command: str) -> str | None:
     """The operation for the server's own name of a kind of statement; None for what names none.
 
@@ -57,15 +60,36 @@ def operation_of_command(sql_command: str) -> str | None:
     return " ".join(word for word in words if word)
 
 
+class _Named(NamedTuple):
+    operation: str
+    command_class: CommandClass
+    first_word: str
+
+
+@lru_cache(maxsize=1000)
+def _named(sql_command: str) -> _Named | None:
+    operation = operation_of_command(sql_command)
+    if operation is None:
+        return None
+    return _Named(operation, class_of(operation, Dialect.MYSQL), operation.partition(" ")[0])
+
+
 def add_operation(event: AuditEvent, sql_command: str | None, command: str | None = None) -> None:
     """Give an event its operation and class: by the record's own name for it, else by the text, else by the
     protocol's command.
+
+    An EXPLAIN has the name of the statement that it explains: there the text wins.
     """
-    add_operations(event, Dialect.MYSQL)
-    named = operation_of_command(sql_command) if sql_command else None
-    if named is None and event.operation is None and command:
-        named = command.replace("_", " ").upper()
+    named = _named(sql_command) if sql_command else None
     if named is not None:
-        event.operation = named
-    if named is not None or event.operation is None:
-        event.command_class = None if event.operation is None else class_of(event.operation, Dialect.MYSQL)
+        word, query = named.first_word, event.query
+        if query is not None and query[: len(word)].upper() != word:
+            add_operations(event, Dialect.MYSQL)
+            if event.operation in _EXPLAINING:
+                return
+        event.operation, event.command_class = named.operation, named.command_class
+        return
+    add_operations(event, Dialect.MYSQL)
+    if event.operation is None:
+        event.operation = command.replace("_", " ").upper() if command else None
+        event.command_class = class_of(event.operation, Dialect.MYSQL) if event.operation else None
