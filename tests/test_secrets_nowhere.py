@@ -150,12 +150,18 @@ def test_no_planted_secret_is_found_anywhere(tmp_path: Path, server: PostgresSer
             base_url=up.url, headers={"Authorization": f"Bearer {key}"}, trust_env=False, timeout=SECONDS
         ) as client:
             answers = _Answers(client)
-            masked = answers.declare(name="masked", database="postgres", password=collector_password, **place)
+            masked = answers.declare(
+                name="masked",
+                database="postgres",
+                password=collector_password,
+                audit_options={"scope": "server"},
+                **place,
+            )
             plain = answers.declare(
                 name="plain",
                 database="template1",
                 password=collector_password,
-                audit_options={"mask_sensitive_data": False},
+                audit_options={"mask_sensitive_data": False, "scope": "server"},
                 **certificate,
                 **place,
             )

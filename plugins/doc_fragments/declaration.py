@@ -99,6 +99,14 @@ audit_options:
     retention_days:
       description: The days to keep events.
       type: int
+    scope:
+      description:
+        - Whose events are stored. V(database) are those of this database. What belongs to no database of the server, such as
+          a refused log-in without one, is then stored once, for the oldest of the server's databases that is not paused.
+        - V(server) is everything that the server records, whichever database it is of.
+        - A new database gets V(database). One that was declared before this option was there has V(server).
+      type: str
+      choices: [database, server]
     engine:
       description:
         - Options that only the engine of this database knows. They replace the present ones.

@@ -49,6 +49,7 @@ FIELDS = {
             "capture_results": {"type": "bool"},
             "mask_sensitive_data": {"type": "bool"},
             "retention_days": {"type": "int"},
+            "scope": {"type": "str", "choices": ["database", "server"]},
             "engine": {"type": "dict"},
         },
     },

@@ -135,7 +135,7 @@ databases:
     audit_options:
       description: What is collected and kept.
       type: dict
-      sample: {capture_queries: true, capture_results: false, mask_sensitive_data: true, retention_days: 90, engine: {}}
+      sample: {capture_queries: true, capture_results: false, mask_sensitive_data: true, retention_days: 90, scope: database, engine: {}}
     status:
       description: The state of the connection, one of C(connected), C(disconnected), C(pending) and C(error).
       type: str

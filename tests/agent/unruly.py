@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import msgspec
 from dbaudit.engine import (
     AuditEvent,
     Capability,
@@ -26,10 +27,12 @@ START_US = time.time_ns() // 1000 - 60_000_000
 
 
 class Unruly(Engine):
-    """``source`` are the records, texts of statements; ``instead`` has, by the name of a call, what happens
-    first in it: it may raise, wait, or return what the call then returns, unless that is None.
+    """``source`` are the records, texts of statements or whole events; ``instead`` has, by the name of a
+    call, what happens first in it: it may raise, wait, or return what the call then returns, unless that is
+    None.
 
-    ``acknowledged`` are the cursors it was told of, ``targets`` those that were opened.
+    ``acknowledged`` are the cursors it was told of, ``targets`` those that were opened, ``reads`` how often
+    it was read.
     """
 
     display_name = "Unruly"
@@ -45,6 +48,7 @@ class Unruly(Engine):
         self.acknowledged: list[Cursor] = []
         self.targets: list[Target] = []
         self.closed = 0
+        self.reads = 0
         self.chunk_records = 1000
 
     def happens(self, call: str) -> Any:
@@ -56,7 +60,7 @@ class Unruly(Engine):
     def open(self, target: Target) -> Session:
         self.targets.append(target)
         found: Session | None = self.happens("open")
-        return found or _UnrulySession(self)
+        return found or UnrulySession(self)
 
     def decode(self, records: Sequence[Any]) -> Decoded:
         found: Decoded | None = self.happens("decode")
@@ -64,6 +68,9 @@ class Unruly(Engine):
             return found
         events = []
         for number, text in records:
+            if isinstance(text, AuditEvent):
+                events.append(msgspec.structs.replace(text, key=str(number), time_us=START_US + number))
+                continue
             if text == "poison":
                 raise KeyError(text)
             event = AuditEvent(str(number), EventType.QUERY, START_US + number, query=text, rows_affected=1)
@@ -71,7 +78,7 @@ class Unruly(Engine):
         return Decoded(events)
 
 
-class _UnrulySession(Session):
+class UnrulySession(Session):
     def __init__(self, engine: Unruly) -> None:
         self._engine = engine
 
@@ -84,6 +91,7 @@ class _UnrulySession(Session):
         )
 
     def read(self, cursor: Cursor | None, limit_bytes: int) -> Chunk:
+        self._engine.reads += 1
         found: Chunk | None = self._engine.happens("read")
         if found is not None:
             return found

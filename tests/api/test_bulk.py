@@ -74,12 +74,13 @@ def test_a_password_is_left_alone_with_on_create(api_on_both: Api) -> None:
 
 
 def test_fields_that_are_left_out_stay(api_on_both: Api) -> None:
-    entries = [declaration(name="db", tags=["b", "a"], audit_options={"retention_days": 7})]
+    options = {"retention_days": 7, "scope": "server"}
+    entries = [declaration(name="db", tags=["b", "a"], audit_options=options)]
     applied(api_on_both, entries)
     assert actions(applied(api_on_both, [{"name": "db", "tags": ["a", "b"]}])) == ["unchanged"]
     done = applied(api_on_both, [{"name": "db", "audit_options": {"capture_results": True}}])
     after = done.json["results"][0]["diff"]["after"]["audit_options"]
-    assert (after["retention_days"], after["capture_results"]) == (7, True)
+    assert (after["retention_days"], after["capture_results"], after["scope"]) == (7, True, "server")
 
 
 def test_one_wrong_field_in_a_long_list_changes_nothing_and_is_pointed_at(api_on_both: Api) -> None:

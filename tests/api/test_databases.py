@@ -38,6 +38,7 @@ def test_a_new_database_is_pending_and_shown_whole_without_secrets(api_on_both: 
         "capture_results": True,
         "mask_sensitive_data": True,
         "retention_days": 90,
+        "scope": "database",
         "engine": {"mode": "local"},
     }
     for field in body.keys() - {"password", "ssl_key", "audit_options"}:
@@ -128,6 +129,22 @@ def test_a_change_takes_only_what_is_given(api_on_both: Api) -> None:
     assert changed.json == expected
     assert changed.json["updated_at"] > before["updated_at"]
     assert api.state.databases.target(before["id"]).password.reveal() == PASSWORD
+
+
+def test_the_scope_is_the_database_until_the_whole_server_is_asked_for(api_on_both: Api) -> None:
+    api = api_on_both
+    before = api.declared(audit_options={"retention_days": 30})
+    assert before["audit_options"]["scope"] == "database"
+    path = f"/v1/databases/{before['id']}"
+    whole = api.patch(path, json={"audit_options": {"scope": "server"}})
+    assert whole.json["audit_options"] == {**before["audit_options"], "scope": "server"}
+    assert whole.json["status"] == before["status"], "the connection is the same"
+    other = api.patch(path, json={"audit_options": {"retention_days": 31}})
+    assert other.json["audit_options"] == {**whole.json["audit_options"], "retention_days": 31}
+    wrong = api.patch(path, json={"audit_options": {"scope": "everything"}})
+    assert set(pointers(wrong)) == {"/audit_options/scope"}
+    narrowed = api.patch(path, json={"audit_options": {"scope": "database"}})
+    assert narrowed.json["audit_options"]["scope"] == "database"
 
 
 @pytest.mark.parametrize(

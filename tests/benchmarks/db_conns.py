@@ -21,7 +21,7 @@ from pathlib import Path
 import msgspec
 from dbaudit.agent import Agent, AgentSettings
 from dbaudit.agent.delivery import Sender
-from dbaudit.core.database import AuditOptions, SslMode
+from dbaudit.core.database import AuditOptions, Scope, SslMode
 from dbaudit.core.event import AuditEvent, EventType, Outcome
 from dbaudit.core.secret import Secret
 from dbaudit.engine.manager import load_engines
@@ -151,7 +151,7 @@ def _collect(server: PostgresServer, log: AuditLog) -> float:
         declaration = _declaration(
             host=server.host,
             port=server.port,
-            audit_options=AuditOptions(engine=options, retention_days=36_500),
+            audit_options=AuditOptions(engine=options, retention_days=36_500, scope=Scope.SERVER),
         )
         database = state.databases.create(declaration, {"password": Secret(_PASSWORD)})
         here, there = _context.Pipe()

@@ -1,6 +1,6 @@
 """How many events a second the agent takes from a log of PostgreSQL that lies there, read in local mode."""
 
-from dbaudit.core.database import AuditOptions, SslMode
+from dbaudit.core.database import AuditOptions, Scope, SslMode
 from dbaudit.state.databases import Declaration
 
 from tests.benchmarks import cores
@@ -45,6 +45,6 @@ def _backlog(server: PostgresServer, log: AuditLog, log_format: str) -> Backlog:
         database="postgres",
         username=_ROLE,
         ssl_mode=SslMode.DISABLE,
-        audit_options=AuditOptions(engine=options, retention_days=RETENTION_DAYS),
+        audit_options=AuditOptions(engine=options, retention_days=RETENTION_DAYS, scope=Scope.SERVER),
     )
     return Backlog(log_format, declaration, _PASSWORD, log.events, masked="Müller")

@@ -14,7 +14,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from dbaudit.core.database import AuditOptions, SslMode
+from dbaudit.core.database import AuditOptions, Scope, SslMode
 from dbaudit.state.databases import Declaration
 
 from tests.benchmarks import cores
@@ -61,7 +61,7 @@ def main(records: int, rounds: int) -> None:
             database="admin",
             username=_USER,
             ssl_mode=SslMode.DISABLE,
-            audit_options=AuditOptions(engine=options, retention_days=RETENTION_DAYS),
+            audit_options=AuditOptions(engine=options, retention_days=RETENTION_DAYS, scope=Scope.SERVER),
         )
         backlog = Backlog("mongodb_json", declaration, _PASSWORD, events, masked="Müller")
         figure("ingest_mongodb_json_peak_rss_mb", measure(backlog, rounds), "MB")

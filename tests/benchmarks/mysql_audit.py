@@ -14,7 +14,7 @@ from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
-from dbaudit.core.database import AuditOptions, SslMode
+from dbaudit.core.database import AuditOptions, Scope, SslMode
 from dbaudit.state.databases import Declaration
 
 from tests.benchmarks import cores, statements
@@ -89,7 +89,7 @@ def _backlog(name: str, server: MySQLServer, options: dict[str, str], events: in
         database="information_schema",
         username=_USER,
         ssl_mode=SslMode.DISABLE,
-        audit_options=AuditOptions(engine=options, retention_days=RETENTION_DAYS),
+        audit_options=AuditOptions(engine=options, retention_days=RETENTION_DAYS, scope=Scope.SERVER),
     )
     return Backlog(name, declaration, _PASSWORD, events, masked="Müller")
 

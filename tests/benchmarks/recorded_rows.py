@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dbaudit.agent import Agent, AgentSettings
-from dbaudit.core.database import AuditOptions, SslMode
+from dbaudit.core.database import AuditOptions, Scope, SslMode
 from dbaudit.core.secret import Secret
 from dbaudit.engine import Engine
 from dbaudit.engine.manager import EngineRegistry, InstalledEngine
@@ -39,7 +39,7 @@ def ingest(engine: Engine, events: int, **options: Any) -> float:
             database="benchmark",
             username="dbaudit",
             ssl_mode=SslMode.DISABLE,
-            audit_options=AuditOptions(engine=options, retention_days=RETENTION_DAYS),
+            audit_options=AuditOptions(engine=options, retention_days=RETENTION_DAYS, scope=Scope.SERVER),
         )
         database = state.databases.create(declaration, {"password": Secret("only for this benchmark")})
         registry = EngineRegistry({engine.type: InstalledEngine(engine, "benchmark", "0")}, [])

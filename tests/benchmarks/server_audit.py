@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
 
-from dbaudit.core.database import AuditOptions, SslMode
+from dbaudit.core.database import AuditOptions, Scope, SslMode
 from dbaudit.state.databases import Declaration
 
 from tests.benchmarks import cores, statements
@@ -56,7 +56,7 @@ def main(records: int, rounds: int) -> None:
             database="information_schema",
             username=_USER,
             ssl_mode=SslMode.DISABLE,
-            audit_options=AuditOptions(engine=options, retention_days=RETENTION_DAYS),
+            audit_options=AuditOptions(engine=options, retention_days=RETENTION_DAYS, scope=Scope.SERVER),
         )
         backlog = Backlog("server_audit", declaration, _PASSWORD, events, masked="Müller")
         figure("ingest_server_audit_peak_rss_mb", measure(backlog, rounds), "MB")

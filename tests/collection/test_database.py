@@ -98,6 +98,13 @@ def test_only_what_differs_is_changed_and_shown(database: Database) -> None:
     assert before["port"], after["port"] == (5432, 5433)
 
 
+def test_a_task_that_does_not_mention_the_scope_leaves_it(database: Database) -> None:
+    assert database()["database"]["audit_options"]["scope"] == "database"
+    assert database(audit_options={"scope": "server"})["changed"]
+    assert not database(audit_options={"capture_queries": True})["changed"]
+    assert database(port=5433)["database"]["audit_options"]["scope"] == "server"
+
+
 @pytest.mark.parametrize(
     "same",
     [

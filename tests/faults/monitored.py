@@ -12,7 +12,7 @@ from typing import Any
 import psycopg
 import pymongo.errors
 import pymysql
-from dbaudit.core.database import AuditOptions, SslMode
+from dbaudit.core.database import AuditOptions, Scope, SslMode
 from dbaudit.state.databases import Declaration
 
 from tests.servers.mariadb import MariaDBServer
@@ -45,7 +45,9 @@ def logged(server: Any) -> Iterator[str]:
     raise NotImplementedError(type(server).__name__)
 
 
-def _declaration(kind: str, host: str, port: int, database: str, **options: Any) -> Declaration:
+def _declaration(
+    kind: str, host: str, port: int, database: str, *, scope: Scope = Scope.SERVER, **options: Any
+) -> Declaration:
     return Declaration(
         name="monitored",
         type=kind,
@@ -54,13 +56,13 @@ def _declaration(kind: str, host: str, port: int, database: str, **options: Any)
         database=database,
         username=COLLECTOR[0],
         ssl_mode=SslMode.DISABLE,
-        audit_options=AuditOptions(mask_sensitive_data=False, engine=options),
+        audit_options=AuditOptions(mask_sensitive_data=False, scope=scope, engine=options),
     )
 
 
 @declared.register
 def declared_postgresql(server: PostgresServer) -> Declaration:
-    return _declaration("postgresql", server.host, server.port, "postgres")
+    return _declaration("postgresql", server.host, server.port, "postgres", scope=Scope.DATABASE)
 
 
 @client.register

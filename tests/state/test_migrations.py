@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from dbaudit.core.database import AuditOptions, Scope
 from dbaudit.core.errors import ConfigurationError, ErrorCode
 from dbaudit.state import migrations, open_state
 from dbaudit.state.backend import Backend
@@ -77,6 +79,44 @@ def test_every_earlier_schema_is_brought_to_the_present_one(empty_url: str, revi
             )
             assert context.get_current_revision() == SCRIPTS.get_current_head()
             assert compare_metadata(context, metadata) == []
+
+
+@pytest.mark.parametrize("revision", ["0001", "0002", "0003"])
+def test_databases_that_were_declared_before_there_was_a_scope_keep_the_whole_server(
+    empty_url: str, revision: str, keyring: Keyring
+) -> None:
+    options = {"capture_queries": False, "retention_days": 7, "engine": {"mode": "ü"}}
+    row = {
+        **dict.fromkeys(("id", "name", "database", "username"), "shop"),
+        "type": "postgresql",
+        "host": "db.example.com",
+        "port": 5432,
+        "ssl_mode": "require",
+        "tags": "[]",
+        "audit_options": json.dumps(options),
+        "status": "pending",
+        "audit_status": "active",
+        "connection_version": 1,
+        "created_at_us": 1,
+        "updated_at_us": 1,
+    }
+    columns = ", ".join(f'"{name}"' for name in row)
+    values = ", ".join(f":{name}" for name in row)
+    with backend(empty_url) as opened:
+        migrate(opened, revision)
+        with opened.writing() as connection:
+            connection.execute(text(f"INSERT INTO databases ({columns}) VALUES ({values})"), row)
+    state = open_state(empty_url, keyring)
+    try:
+        kept = state.databases.get("shop").audit_options
+        assert kept == AuditOptions(
+            capture_queries=False, retention_days=7, scope=Scope.SERVER, engine={"mode": "ü"}
+        )
+        with state.backend.reading() as connection:
+            servers = connection.execute(text("SELECT type, host, port, database_no FROM database_servers"))
+            assert [tuple(found) for found in servers] == [("postgresql", "db.example.com", 5432, 1)]
+    finally:
+        state.close()
 
 
 def test_the_revisions_are_one_line_of_descent() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from dbaudit.agent.backoff import Backoff
 from dbaudit.agent.calls import EngineCalls
@@ -18,12 +18,13 @@ from dbaudit.agent.failures import shown, unusable
 from dbaudit.agent.marks import Marks
 from dbaudit.agent.mending import mend
 from dbaudit.agent.pace import Pace
-from dbaudit.agent.protection import protect
+from dbaudit.agent.protection import protect, strictest
 from dbaudit.agent.rate import Rate
+from dbaudit.agent.routing import Router
 from dbaudit.agent.settings import AgentSettings
 from dbaudit.agent.turns import Turns
 from dbaudit.core.clock import now_us
-from dbaudit.core.database import AuditStatus, ConnectionStatus, Database, Target
+from dbaudit.core.database import AuditOptions, AuditStatus, ConnectionStatus, Database, Target
 from dbaudit.core.errors import (
     ConfigurationError,
     DbauditError,
@@ -86,6 +87,8 @@ class Collector(threading.Thread):
         self._running_since: float | None = None
         self._database: Database | None = None
         self._calls: EngineCalls | None = None
+        self._router: Router | None = None
+        self._shared_options: AuditOptions | None = None
 
     def stop(self) -> None:
         """Ask it to end after the chunk that it is working on."""
@@ -172,6 +175,7 @@ class Collector(threading.Thread):
             calls.call("acknowledge", object, session.acknowledge, cursor.cursor)
         next_health = time.monotonic() + self._settings.health_interval_seconds
         self._running_since = last_new = time.monotonic()
+        self._shared_options = None
         shown_running = False
         while not self._stopping.is_set():
             before = cursor
@@ -191,6 +195,7 @@ class Collector(threading.Thread):
                 if _needs_new_session(database, changed):
                     break
                 self._database = database = changed
+                self._shared_options = None
             now = time.monotonic()
             if cursor is not before:
                 last_new = now
@@ -206,7 +211,10 @@ class Collector(threading.Thread):
         """Read and store what follows ``cursor``; returns the cursor then, and whether more is waiting."""
         chunk: Chunk = calls.call("read", Chunk, session.read, cursor.cursor, self._settings.chunk_bytes)
         if chunk.records or chunk.gaps or chunk.cursor != cursor.cursor:
-            stored = self._store(database, engine, calls, cursor, chunk)
+            router = self._router
+            if router is None or not router.is_for(database, session):
+                self._router = router = Router(engine, session, database)
+            stored = self._store(database, engine, calls, router, cursor, chunk)
             if stored is None:
                 return self._state.events.cursor(self.lease.database_no), True
             cursor = StoredCursor(chunk.cursor, stored.revision)
@@ -216,15 +224,30 @@ class Collector(threading.Thread):
         return cursor, chunk.more
 
     def _store(
-        self, database: Database, engine: Engine, calls: EngineCalls, cursor: StoredCursor, chunk: Chunk
+        self,
+        database: Database,
+        engine: Engine,
+        calls: EngineCalls,
+        router: Router,
+        cursor: StoredCursor,
+        chunk: Chunk,
     ) -> Appended | None:
         """Store the chunk with its cursor; None when the stored cursor turns out to be another one."""
+        routed = router.chunk()
+        shared_options = database.audit_options if router.takes_all else self._options_of_server(database)
 
-        def protected(events: Sequence[AuditEvent]) -> None:
-            protect(events, database.audit_options, self._fingerprints, engine.dialect)
+        def prepared(events: list[AuditEvent]) -> list[AuditEvent]:
+            kept = routed.take(events)
+            own, of_server = routed.parted(kept)
+            protect(own, database.audit_options, self._fingerprints, engine.dialect)
+            if of_server:
+                protect(of_server, shared_options, self._fingerprints, engine.dialect)
+            return kept
 
-        decoded = decode(engine, calls, chunk.records, protected, cursor.cursor)
+        decoded = decode(engine, calls, chunk.records, prepared, cursor.cursor)
+        routed.add_gaps(chunk.gaps)
         events, rejected = [*chunk.gaps, *decoded.events], decoded.rejected
+        of_server = routed.places(events)
         for gap in chunk.gaps:
             _log.warning(
                 "%s: records were lost at the source: %s", database.id, (gap.detail or {}).get("reason")
@@ -232,7 +255,9 @@ class Collector(threading.Thread):
         mended = False
         while True:
             try:
-                done = self._state.events.append(self.lease, cursor, chunk.cursor, events, rejected)
+                done = self._state.events.append(
+                    self.lease, cursor, chunk.cursor, events, rejected, of_server
+                )
                 break
             except DbauditError as error:
                 if error.code is ErrorCode.STATE_CHANGED_ELSEWHERE:
@@ -250,13 +275,25 @@ class Collector(threading.Thread):
                     raise
                 mended = True
                 _log.warning("%s: the state refuses a value: %s", database.id, type(error).__name__)
-                events, rejected = mend(events, rejected, chunk_name(cursor.cursor))
+                good, rejected = mend(events, rejected, chunk_name(cursor.cursor))
+                events = list(good.values())
+                of_server = None if of_server is None else of_server.moved(good)
         self._state_backoff.reset()
         if rejected:
             _log.warning("%s: %d records were put aside", database.id, len(rejected))
         if done.stored:
             self._quietly(lambda: self._state.wakeup.notify(Topic.EVENTS))
         return done
+
+    def _options_of_server(self, database: Database) -> AuditOptions:
+        """What is stored of the server's events: what all its declarations allow, as far as is known."""
+        if self._shared_options is None:
+            try:
+                declared = self._state.databases.on_server_of(database)
+            except TransientError:
+                return strictest([database.audit_options])
+            self._shared_options = strictest([database.audit_options, *(d.audit_options for d in declared)])
+        return self._shared_options
 
     def _measure_health(self, calls: EngineCalls, session: Session) -> None:
         """Whatever health() does wrong: it is the reading that decides whether collecting goes on."""

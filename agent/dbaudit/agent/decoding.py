@@ -1,4 +1,4 @@
-"""From native records to protected events: what an engine cannot decode is put aside, record by record."""
+"""From native records to prepared events: what an engine cannot decode is put aside, record by record."""
 
 from __future__ import annotations
 
@@ -12,19 +12,20 @@ from dbaudit.agent.calls import EngineCalls
 from dbaudit.core.event import AuditEvent, Rejected
 from dbaudit.engine import Decoded, Engine
 
-Protect = Callable[[Sequence[AuditEvent]], None]
+Prepare = Callable[[list[AuditEvent]], list[AuditEvent]]
+"""Leaves out events that are not wanted, protects the others, and returns them."""
 
 
 def decode(
     engine: Engine,
     calls: EngineCalls,
     records: Sequence[Any],
-    protect: Protect,
+    prepare: Prepare,
     cursor: Mapping[str, Any] | None,
 ) -> Decoded:
-    """The protected events of ``records``, and the records that could not be decoded.
+    """The prepared events of ``records``, and the records that could not be decoded.
 
-    Where the engine or the protection fails, each record is tried by itself, so that only those at fault are
+    Where the engine or the preparation fails, each record is tried by itself, so that only those at fault are
     put aside. ``cursor`` is where the records were read: with the place in the chunk it names a record for
     ever.
     """
@@ -32,10 +33,10 @@ def decode(
         return Decoded([])
     with calls.watched("decode"):
         try:
-            return _protected(engine, records, protect)
+            return _prepared(engine, records, prepare)
         except BaseException as error:  # noqa: BLE001  # a plugin's code: it fails for itself
             calls.log_failure("decode", error)
-        return _one_by_one(engine, records, protect, chunk_name(cursor))
+        return _one_by_one(engine, records, prepare, chunk_name(cursor))
 
 
 def chunk_name(cursor: Mapping[str, Any] | None) -> str:
@@ -43,12 +44,12 @@ def chunk_name(cursor: Mapping[str, Any] | None) -> str:
     return hashlib.sha256(msgspec.json.encode(cursor, order="sorted")).hexdigest()[:16]
 
 
-def _one_by_one(engine: Engine, records: Sequence[Any], protect: Protect, chunk: str) -> Decoded:
+def _one_by_one(engine: Engine, records: Sequence[Any], prepare: Prepare, chunk: str) -> Decoded:
     events: list[AuditEvent] = []
     rejected: list[Rejected] = []
     for place, record in enumerate(records):
         try:
-            decoded = _protected(engine, [record], protect)
+            decoded = _prepared(engine, [record], prepare)
         except BaseException as error:  # noqa: BLE001  # a plugin's code: the record is put aside
             reason = f"the decoder failed: {type(error).__name__}"
             rejected.append(Rejected(f"undecoded:{chunk}:{place}", _bytes_of(record), reason))
@@ -58,10 +59,10 @@ def _one_by_one(engine: Engine, records: Sequence[Any], protect: Protect, chunk:
     return Decoded(events, rejected)
 
 
-def _protected(engine: Engine, records: Sequence[Any], protect: Protect) -> Decoded:
+def _prepared(engine: Engine, records: Sequence[Any], prepare: Prepare) -> Decoded:
     decoded = engine.decode(records)
-    protect(decoded.events)
-    return decoded
+    events = prepare(decoded.events)
+    return decoded if events is decoded.events else Decoded(events, decoded.rejected)
 
 
 def _bytes_of(record: Any) -> bytes:

@@ -15,13 +15,13 @@ _REPLACEMENT = "\ufffd"
 
 def mend(
     events: Sequence[AuditEvent], rejected: Sequence[Rejected], chunk: str
-) -> tuple[list[AuditEvent], list[Rejected]]:
-    """The events and rejected records of a chunk in a form that every state can store.
+) -> tuple[dict[int, AuditEvent], list[Rejected]]:
+    """The events, by their place, and the rejected records of a chunk in a form that every state can store.
 
     Characters that no state takes (NUL, halves of surrogate pairs) become U+FFFD; an event with a value of
     another type than promised is put aside as ``unstorable:CHUNK:PLACE``.
     """
-    good: list[AuditEvent] = []
+    good: dict[int, AuditEvent] = {}
     aside = [_mended_record(record) for record in rejected]
     for place, event in enumerate(events):
         try:
@@ -32,7 +32,7 @@ def mend(
             reason = f"the event cannot be stored: {type(error).__name__}"
             aside.append(Rejected(f"unstorable:{chunk}:{place}", raw, reason))
         else:
-            good.append(mended)
+            good[place] = mended
     return good, aside
 
 

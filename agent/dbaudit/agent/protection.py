@@ -9,6 +9,15 @@ from dbaudit.core.event import AuditEvent
 from dbaudit.core.statements import MASK, Dialect, Fingerprints, mask_all, remove_passwords
 
 
+def strictest(options: Sequence[AuditOptions]) -> AuditOptions:
+    """What all of ``options`` allow, for events that are stored once for several declarations."""
+    return AuditOptions(
+        capture_queries=all(one.capture_queries for one in options),
+        capture_results=all(one.capture_results for one in options),
+        mask_sensitive_data=any(one.mask_sensitive_data for one in options),
+    )
+
+
 def protect(
     events: Sequence[AuditEvent],
     options: AuditOptions,

@@ -55,7 +55,7 @@ def wanted_new(body: Body, engines: Engines) -> Wanted:
             host=normal_host(given["host"]),
             ssl_mode=SslMode(given.get("ssl_mode", SslMode.REQUIRE)),
             tags=tuple(given.get("tags", ())),
-            audit_options=AuditOptions(**given.get("audit_options", {})),
+            audit_options=_changed_options(AuditOptions(), given.get("audit_options", {})),
             db_conns_auditing=given.get("db_conns_auditing"),
         ),
         secrets=secrets,
@@ -86,7 +86,7 @@ def wanted_change(
             host=normal_host(given["host"]) if "host" in given else current.host,
             ssl_mode=SslMode(given.get("ssl_mode", current.ssl_mode)),
             tags=tuple(given.get("tags", current.tags)),
-            audit_options=msgspec.structs.replace(current.audit_options, **options),
+            audit_options=_changed_options(current.audit_options, options),
             db_conns_auditing=given.get("db_conns_auditing"),
         ),
         secrets={f: None if given[f] is None else Secret(given[f]) for f in SECRET_FIELDS if f in given},
@@ -101,6 +101,11 @@ def fields_after(wanted: Wanted, present: AuditStatus, switched_on: bool) -> Map
         "audit_status": present if wanted.audit_status is None else wanted.audit_status,
         "db_conns_auditing": switched_on,
     }
+
+
+def _changed_options(options: AuditOptions, given: Mapping[str, Any]) -> AuditOptions:
+    """``options`` with those that are given, which are valid by the schema."""
+    return msgspec.convert({**msgspec.structs.asdict(options), **given}, AuditOptions)
 
 
 def _audit_status(wanted: str | None, current: Database) -> AuditStatus | None:

@@ -53,6 +53,15 @@ class AuditStatus(StrEnum):
     PAUSED = "paused"
 
 
+class Scope(StrEnum):
+    """Whose events a declaration gets."""
+
+    DATABASE = "database"
+    """Those of its database; what belongs to no database is stored once for the server."""
+    SERVER = "server"
+    """Everything that the server's source has."""
+
+
 class AuditOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What is collected and kept.
 
@@ -63,6 +72,7 @@ class AuditOptions(msgspec.Struct, frozen=True, kw_only=True):
     capture_results: bool = False
     mask_sensitive_data: bool = True
     retention_days: int = 90
+    scope: Scope = Scope.DATABASE
     engine: dict[str, Any] = {}
 
 

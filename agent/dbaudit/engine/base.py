@@ -109,6 +109,13 @@ class Session(ABC):
         """
         return False
 
+    def is_declared(self, name: str, declared: str) -> bool:
+        """Whether ``name``, as an event's ``database`` gives it, is the database ``declared``.
+
+        An engine whose server does not tell names apart by their case says so here.
+        """
+        return name == declared
+
     @abstractmethod
     def close(self) -> None:
         """Close the connection. Never raises, and may be called twice."""
@@ -144,6 +151,11 @@ class Engine(ABC):
     }
     """JSON Schema of the engine's own audit options (`audit_options.engine`)."""
 
+    source_is_database: ClassVar[bool] = False
+    """Whether the source holds the declared database alone, so that all its events are that database's own.
+    Otherwise an event belongs to the database that it names.
+    """
+
     @abstractmethod
     def driver_status(self) -> DriverStatus:
         """Whether the driver is installed. Must not raise, and must be the only place that imports it at
@@ -163,3 +175,9 @@ class Engine(ABC):
         """Turn native records, as ``Session.read`` gave them, into events. Pure: no input, no output, no
         clock.
         """
+
+    def is_of_server(self, event: AuditEvent) -> bool:
+        """Whether an event belongs to the server although it names a database: a log-in to a database that
+        does not exist, work in a database of the server's own.
+        """
+        return False

@@ -17,6 +17,7 @@ class AuditOptions(msgspec.Struct, frozen=True, kw_only=True):
     capture_results: bool = False
     mask_sensitive_data: bool = True
     retention_days: int = 90
+    scope: str = "database"
     engine: dict[str, Any] = {}
 
     def __post_init__(self) -> None:

@@ -44,6 +44,7 @@ from dbaudit.state.identifiers import new_id
 from dbaudit.state.nodes import Lease
 from dbaudit.state.schema import collectors, database_tags, databases, leases
 from dbaudit.state.secrets import SecretStore
+from dbaudit.state.servers import remember_server
 from dbaudit.state.wakeup import Topic, Wakeup
 
 _ROW = (*(c for c in databases.c if c.name != "deleted_at_us"), collectors.c.last_event_time_us)
@@ -165,6 +166,21 @@ class DatabaseStore:
             ).one_or_none()
         return None if row is None else _database(row)
 
+    def on_server_of(self, database: Database) -> list[Database]:
+        """The declarations of the server that ``database`` is on, in the order of their creation."""
+        with self._backend.reading() as connection:
+            rows = connection.execute(
+                _rows()
+                .where(
+                    _LIVE,
+                    databases.c.type == database.type,
+                    databases.c.host == database.host,
+                    databases.c.port == database.port,
+                )
+                .order_by(databases.c.no)
+            ).all()
+        return [_database(row) for row in rows]
+
     def create(
         self,
         declaration: Declaration,
@@ -237,6 +253,7 @@ class DatabaseStore:
             .returning(databases.c.no)
         ).scalar_one()
         _write_tags(connection, number, declaration.tags)
+        remember_server(connection, number, declaration.type, declaration.host, declaration.port)
         connection.execute(insert(collectors).values(database_no=number, state="waiting", since_us=now))
         if switched_on:
             self._deliveries.begin(connection, number, last_event)
@@ -316,6 +333,8 @@ class DatabaseStore:
             .where(databases.c.no == row.no)
             .values(updated_at_us=max(now_us(), before.updated_at_us + 1), **values)
         )
+        if not {"host", "port"}.isdisjoint(values):
+            remember_server(connection, row.no, row.type, declaration.host, declaration.port)
         if "tags" in values:
             connection.execute(delete(database_tags).where(database_tags.c.database_no == row.no))
             _write_tags(connection, row.no, declaration.tags)

@@ -11,7 +11,19 @@ from typing import Any
 
 import msgspec
 from msgspec.structs import astuple
-from sqlalchemy import Connection, Row, and_, delete, func, insert, select, text, tuple_, update
+from sqlalchemy import (
+    Connection,
+    Row,
+    Select,
+    and_,
+    delete,
+    func,
+    insert,
+    select,
+    text,
+    tuple_,
+    update,
+)
 
 from dbaudit.core.clock import now_us
 from dbaudit.core.db_conns import CONNECTION_EVENTS
@@ -26,10 +38,12 @@ from dbaudit.state.events import (
     EventPage,
     EventQuery,
     NumberedEvent,
+    OfServer,
     StoredCursor,
     StoredEvent,
 )
 from dbaudit.state.nodes import Lease
+from dbaudit.state.replays import not_stored_yet, placed_events
 from dbaudit.state.schema import (
     OF_CONNECTIONS,
     collectors,
@@ -42,6 +56,7 @@ from dbaudit.state.schema import (
     rejected_records,
 )
 from dbaudit.state.secrets import SecretStore
+from dbaudit.state.servers import server_of
 from dbaudit.state.sqlite import CONTAINS
 
 _HOUR_US = 3600 * 1_000_000
@@ -98,20 +113,35 @@ class RowEventStore:
         cursor: Mapping[str, Any],
         events: Sequence[AuditEvent],
         rejected: Sequence[Rejected],
+        of_server: OfServer | None = None,
     ) -> Appended:
         with self._backend.writing() as connection:
             # Numbers are given in the order of committing, so that following by number misses nothing.
             self._backend.serialize(connection, "events")
             revision = _advance_cursor(connection, lease, after, cursor)
-            new = _not_stored_yet(connection, lease.database_no, events)
-            if new:
-                _check_words(new)
-                self._insert(connection, lease.database_no, new)
-                _add_hours(connection, lease.database_no, new)
-            put_aside = sum(self._put_aside(connection, lease, record) for record in rejected)
-            if new or put_aside:
-                _count(connection, lease.database_no, new, put_aside)
-        return Appended(len(new), len(events) - len(new), revision)
+            if of_server is None:
+                new = not_stored_yet(connection, lease.database_no, events)
+                placed: Mapping[int, Sequence[AuditEvent]] = {lease.database_no: new}
+                aside = self._put_aside(connection, lease.database_no, lease.database_id, rejected)
+                put_aside = {lease.database_no: aside}
+            else:
+                server = server_of(connection, lease.database_no)
+                placed = placed_events(connection, lease.database_no, server, events, of_server)
+                aside = self._put_aside(
+                    connection, server.keeper_no, server.keeper_id, rejected, everywhere=server.ever
+                )
+                put_aside = {server.keeper_no: aside}
+            # In one order, as everybody who changes the rows of several collectors.
+            for number in sorted({*placed, *put_aside}):
+                new = placed.get(number, ())
+                if new:
+                    _check_words(new)
+                    self._insert(connection, number, new)
+                    _add_hours(connection, number, new)
+                if new or put_aside.get(number):
+                    _count(connection, number, new, put_aside.get(number, 0))
+        stored = sum(map(len, placed.values()))
+        return Appended(stored, len(events) - stored, revision)
 
     def _insert(self, connection: Connection, database_no: int, new: Sequence[AuditEvent]) -> None:
         rows = [row if row[_JSON] == _NO_JSON else _with_json(row) for row in map(astuple, new)]
@@ -127,27 +157,39 @@ class RowEventStore:
             columns = tuple(list(column) for column in zip(*rows, strict=True))
             connection.exec_driver_sql(_INSERT_POSTGRESQL, (database_no, *columns))
 
-    def _put_aside(self, connection: Connection, lease: Lease, record: Rejected) -> int:
-        known = connection.execute(
-            select(rejected_records.c.no).where(
-                rejected_records.c.database_no == lease.database_no,
-                rejected_records.c.position == record.position,
+    def _put_aside(
+        self,
+        connection: Connection,
+        database_no: int,
+        database_id: str,
+        rejected: Sequence[Rejected],
+        *,
+        everywhere: Select[tuple[int]] | None = None,
+    ) -> int:
+        """Store the records that are not put aside already; returns how many.
+
+        ``everywhere`` selects the numbers under which they may be already, where it is not only their own.
+        """
+        of = rejected_records.c.database_no
+        there = of == database_no if everywhere is None else of.in_(everywhere)
+        stored = 0
+        for record in rejected:
+            known = select(rejected_records.c.no).where(there, rejected_records.c.position == record.position)
+            if connection.execute(known).first() is not None:
+                continue
+            secret_id = f"rejected/{database_id}/{record.position}"
+            self._secrets.put(connection, secret_id, record.raw)
+            connection.execute(
+                insert(rejected_records).values(
+                    database_no=database_no,
+                    position=record.position,
+                    reason=record.reason,
+                    secret_id=secret_id,
+                    created_at_us=now_us(),
+                )
             )
-        ).first()
-        if known is not None:
-            return 0
-        secret_id = f"rejected/{lease.database_id}/{record.position}"
-        self._secrets.put(connection, secret_id, record.raw)
-        connection.execute(
-            insert(rejected_records).values(
-                database_no=lease.database_no,
-                position=record.position,
-                reason=record.reason,
-                secret_id=secret_id,
-                created_at_us=now_us(),
-            )
-        )
-        return 1
+            stored += 1
+        return stored
 
     def cursor(self, database_no: int) -> StoredCursor:
         with self._backend.reading() as connection:
@@ -372,39 +414,6 @@ def _advance_cursor(
         if done.rowcount == 1:
             return after.revision + 1
     raise TransientError(ErrorCode.STATE_CHANGED_ELSEWHERE, "The cursor was moved by somebody else.")
-
-
-def _not_stored_yet(
-    connection: Connection, database_no: int, new: Sequence[AuditEvent]
-) -> Sequence[AuditEvent]:
-    """Leave out what is stored already: the same key at the same time.
-
-    Nobody else appends meanwhile. What is read next is as a rule later than all that is stored, so one look
-    at the index answers for the whole chunk; only a real replay has to be compared key by key.
-    """
-    if not new:
-        return new
-    times = [event.time_us for event in new]
-    of_database = select(events.c.time_us, events.c.key).where(events.c.database_no == database_no)
-    between = of_database.where(events.c.time_us.between(min(times), max(times)))
-    rows = connection.execute(between.limit(2 * len(new) + 1)).all()
-    if len(rows) > 2 * len(new):
-        distinct = sorted(set(times))
-        rows = []
-        for start in range(0, len(distinct), _LOOKUP_BATCH):
-            some = distinct[start : start + _LOOKUP_BATCH]
-            rows.extend(connection.execute(of_database.where(events.c.time_us.in_(some))).all())
-    keys = {event.key for event in new}
-    if len(keys) == len(new) and keys.isdisjoint([row.key for row in rows]):
-        return new
-    known = {tuple(row) for row in rows}
-    fresh = []
-    for event in new:
-        name = (event.time_us, event.key)
-        if name not in known:
-            known.add(name)
-            fresh.append(event)
-    return fresh
 
 
 def _check_words(new: Sequence[AuditEvent]) -> None:

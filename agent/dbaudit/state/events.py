@@ -4,7 +4,7 @@ dropping by retention. ``event_rows`` keeps one row an event.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any, Protocol
 
@@ -73,6 +73,26 @@ class Appended(msgspec.Struct, frozen=True):
     revision: int
 
 
+class OfServer(msgspec.Struct, frozen=True):
+    """What of a chunk is not the declared database's own.
+
+    The events in ``places`` of the chunk, and all its rejected records, are stored once for the server,
+    whichever of its declarations reads them first (see ``dbaudit.state.servers``). Those in ``claimed`` are
+    the database's own, unless another reader has stored them for the server already.
+    """
+
+    places: frozenset[int]
+    claimed: frozenset[int] = frozenset()
+
+    def moved(self, places: Iterable[int]) -> OfServer:
+        """The same where of the chunk's events only those at ``places`` are left."""
+        new = {old: place for place, old in enumerate(places)}
+        return OfServer(
+            frozenset(new[old] for old in self.places if old in new),
+            frozenset(new[old] for old in self.claimed if old in new),
+        )
+
+
 class NumberedEvent(msgspec.Struct, frozen=True, gc=False):
     """An event with its number in the order of storing."""
 
@@ -104,8 +124,11 @@ class EventStore(Protocol):
         cursor: Mapping[str, Any],
         events: Sequence[AuditEvent],
         rejected: Sequence[Rejected],
+        of_server: OfServer | None = None,
     ) -> Appended:
         """Store a chunk's events, its rejected records and its cursor: all of them or nothing.
+
+        ``of_server`` says what is stored for the server; with None everything is the declaration's own.
 
         Raises TransientError: `lease_lost` when another node holds the database by now, or
         `state_changed_elsewhere` when the cursor is not ``after`` any more. Nothing is stored then, and

@@ -92,6 +92,22 @@ database_tags = Table(
     Column("database_no", _Number, ForeignKey(databases.c.no, ondelete="CASCADE"), primary_key=True),
 )
 
+# Every server that a declaration was on, also before it was changed or removed: there lie its events.
+database_servers = Table(
+    "database_servers",
+    metadata,
+    Column("type", Text, primary_key=True),
+    Column("host", Text, primary_key=True),
+    Column("port", Integer, primary_key=True, autoincrement=False),
+    Column(
+        "database_no",
+        _Number,
+        ForeignKey(databases.c.no, ondelete="CASCADE"),
+        primary_key=True,
+        autoincrement=False,
+    ),
+)
+
 creations = Table(
     "creations",
     metadata,

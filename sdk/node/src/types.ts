@@ -12,6 +12,8 @@ export interface AuditOptions {
   readonly captureResults: boolean;
   readonly maskSensitiveData: boolean;
   readonly retentionDays: number;
+  /** Whose events are stored: those of this database, or all that the server records. */
+  readonly scope: 'database' | 'server';
   readonly engine: Readonly<Record<string, unknown>>;
 }
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from dbaudit.core.database import Target
+from dbaudit.core.event import AuditEvent
 from dbaudit.core.statements import Dialect
 from dbaudit.engine.base import Capability, Decoded, DriverStatus, Engine, Session
 from dbaudit.engine.drivers import require_driver
@@ -54,3 +55,8 @@ class MariaDBEngine(Engine):
         if records and isinstance(records[0], general_rows.GeneralLogBlock):
             return general_rows.decode(records)
         return decoding.decode(records)
+
+    def is_of_server(self, event: AuditEvent) -> bool:
+        from dbaudit.engines.mysql_protocol import schemas
+
+        return schemas.is_of_server(event)

@@ -13,6 +13,7 @@ from dbaudit.engines.mariadb.options import Options
 from dbaudit.engines.mariadb.reading import AuditReader
 from dbaudit.engines.mariadb.settings import version_of
 from dbaudit.engines.mariadb.sources import ChosenSource
+from dbaudit.engines.mysql_protocol import schemas
 from dbaudit.engines.mysql_protocol.connection import ServerConnection, connect
 from dbaudit.engines.mysql_protocol.network import endpoint
 
@@ -54,6 +55,9 @@ class MariaDBSession(Session):
     def acknowledge(self, cursor: Cursor) -> None:
         if self._reader is not None:
             self._reader.acknowledge(cursor)
+
+    def is_declared(self, name: str, declared: str) -> bool:
+        return schemas.is_declared(self._connection, name, declared)
 
     def close(self) -> None:
         if self._reader is not None:

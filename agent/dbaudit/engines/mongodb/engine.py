@@ -6,10 +6,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from dbaudit.core.database import Target
+from dbaudit.core.event import AuditEvent, EventType
 from dbaudit.core.statements import Dialect
 from dbaudit.engine.base import Capability, Decoded, DriverStatus, Engine, Session
 from dbaudit.engine.drivers import require_driver
 from dbaudit.engines.mongodb.options import OPTIONS_SCHEMA
+
+_OF_SESSIONS = frozenset(
+    {EventType.CONNECTION, EventType.DISCONNECT, EventType.LOGIN_SUCCESS, EventType.LOGIN_FAILED}
+)
+_OF_THE_SERVER = frozenset({"admin", "config", "local"})
 
 
 class MongoDBEngine(Engine):
@@ -52,3 +58,7 @@ class MongoDBEngine(Engine):
         from dbaudit.engines.mongodb.decoding import decode
 
         return decode(records)
+
+    def is_of_server(self, event: AuditEvent) -> bool:
+        # A log-in names the database that keeps the user, which is not the one that is worked in.
+        return event.type in _OF_SESSIONS or event.database in _OF_THE_SERVER

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from dbaudit.core.database import Target
+from dbaudit.core.event import AuditEvent
 from dbaudit.core.statements import Dialect
 from dbaudit.engine.base import Capability, Decoded, DriverStatus, Engine, Session
 from dbaudit.engine.drivers import require_driver
@@ -52,3 +53,8 @@ class MySQLEngine(Engine):
         from dbaudit.engines.mysql.decoding import decode
 
         return decode(records)
+
+    def is_of_server(self, event: AuditEvent) -> bool:
+        from dbaudit.engines.mysql_protocol import schemas
+
+        return schemas.is_of_server(event)

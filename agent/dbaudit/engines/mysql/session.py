@@ -17,6 +17,7 @@ from dbaudit.engines.mysql.audit_log import AuditLogReader
 from dbaudit.engines.mysql.error_log import ErrorLogReader
 from dbaudit.engines.mysql.options import Options, Source
 from dbaudit.engines.mysql.server import Server, ask
+from dbaudit.engines.mysql_protocol import schemas
 from dbaudit.engines.mysql_protocol.connection import ServerConnection, connect
 from dbaudit.engines.mysql_protocol.general_log import GeneralLogReader
 
@@ -70,6 +71,9 @@ class MySQLSession(Session):
 
     def acknowledge(self, cursor: Cursor) -> None:
         self._opened().acknowledge(cursor)
+
+    def is_declared(self, name: str, declared: str) -> bool:
+        return schemas.is_declared(self._connection, name, declared)
 
     def close(self) -> None:
         if self._reader is not None:

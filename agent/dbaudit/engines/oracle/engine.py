@@ -29,6 +29,7 @@ class OracleEngine(Engine):
         }
     )
     dialect = Dialect.ORACLE
+    source_is_database = True
     options_schema = OPTIONS_SCHEMA
 
     def driver_status(self) -> DriverStatus:

@@ -6,10 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from dbaudit.core.database import Target
+from dbaudit.core.event import AuditEvent
 from dbaudit.core.statements import Dialect
 from dbaudit.engine.base import Capability, Decoded, DriverStatus, Engine, Session
 from dbaudit.engine.drivers import require_driver
 from dbaudit.engines.postgresql.options import OPTIONS_SCHEMA
+
+_NO_SUCH_DATABASE = "3D000"
 
 
 class PostgreSQLEngine(Engine):
@@ -52,3 +55,6 @@ class PostgreSQLEngine(Engine):
         from dbaudit.engines.postgresql.bulk_decoding import decode
 
         return decode(records)
+
+    def is_of_server(self, event: AuditEvent) -> bool:
+        return event.error_code == _NO_SUCH_DATABASE

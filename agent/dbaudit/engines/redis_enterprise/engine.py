@@ -31,6 +31,7 @@ class RedisEnterpriseEngine(Engine):
         }
     )
     dialect = Dialect.POSTGRESQL
+    source_is_database = True
     """Never used: a notification names a command and its keys and holds no statement."""
     options_schema = OPTIONS_SCHEMA
 

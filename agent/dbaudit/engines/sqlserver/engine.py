@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from dbaudit.core.database import Target
+from dbaudit.core.event import AuditEvent
 from dbaudit.core.statements import Dialect
 from dbaudit.engine.base import Capability, Decoded, DriverStatus, Engine, Session
 from dbaudit.engine.drivers import require_driver
@@ -15,6 +16,8 @@ DRIVER_REMEDY = (
     "pip install 'dbaudit[sqlserver]' and, on the agent's host, apt-get install unixodbc tdsodbc "
     "(or Microsoft's package msodbcsql18)"
 )
+
+_OF_THE_SERVER = frozenset({"master", "model", "msdb", "tempdb"})
 
 
 class SQLServerEngine(Engine):
@@ -55,3 +58,6 @@ class SQLServerEngine(Engine):
         from dbaudit.engines.sqlserver.decoding import decode
 
         return decode(records)
+
+    def is_of_server(self, event: AuditEvent) -> bool:
+        return event.database is not None and event.database.lower() in _OF_THE_SERVER

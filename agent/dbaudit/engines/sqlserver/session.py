@@ -49,6 +49,10 @@ class SQLServerSession(Session):
     def read(self, cursor: Cursor | None, limit_bytes: int) -> Chunk:
         return self._reader.read(cursor, limit_bytes)
 
+    def is_declared(self, name: str, declared: str) -> bool:
+        # Whether case tells names apart is the server's affair: it was asked for its name of the database.
+        return name in (declared, self._facts.database)
+
     def _list_trails(self, kind: Kind) -> list[Trail]:
         return trails_of(self._connection, read_rights(self._connection), self._options, kind)
 

@@ -1,0 +1,27 @@
+"""Whose an event is by the schema that it names."""
+
+from __future__ import annotations
+
+from dbaudit.core.errors import DbauditError
+from dbaudit.core.event import AuditEvent, EventType
+from dbaudit.engines.mysql_protocol.connection import ServerConnection
+
+_OF_THE_SERVER = frozenset({"mysql", "performance_schema", "information_schema", "sys"})
+_NO_SUCH_DATABASE = "1049"
+
+
+def is_of_server(event: AuditEvent) -> bool:
+    """Whether an event is the server's: work in its own schemas, a log-in to a schema that is not there."""
+    if event.type is EventType.LOGIN_FAILED and event.error_code == _NO_SUCH_DATABASE:
+        return True
+    return event.database is not None and event.database.lower() in _OF_THE_SERVER
+
+
+def is_declared(connection: ServerConnection, name: str, declared: str) -> bool:
+    """Whether a record's schema is the declared one: the server says whether case tells names apart."""
+    if name == declared or name.lower() != declared.lower():
+        return name == declared
+    try:
+        return bool(connection.value("SELECT @@lower_case_table_names <> 0"))
+    except DbauditError:
+        return True  # the connection is lost: one event too many, rather than one that is missing

@@ -1,0 +1,144 @@
+"""Whose events a declaration gets when the server has several databases."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from dbaudit.core.database import AuditOptions, AuditStatus, Scope
+from dbaudit.core.event import AuditEvent, EventType
+
+from tests.agent.conftest import Installation
+
+PLACE = {"host": "server.example.com", "port": 1}
+PLAIN = AuditOptions(mask_sensitive_data=False)
+WHOLE = AuditOptions(mask_sensitive_data=False, scope=Scope.SERVER)
+
+
+def ran(database: str | None, text: str, **fields: Any) -> AuditEvent:
+    return AuditEvent("", EventType.QUERY, 0, database=database, query=text, **fields)
+
+
+def session(session_id: str, kind: EventType, database: str | None = None) -> AuditEvent:
+    return AuditEvent("", kind, 0, database=database, session_id=session_id)
+
+
+def test_a_declaration_gets_its_databases_events_and_the_oldest_the_servers(dbaudit: Installation) -> None:
+    shop, hr = (dbaudit.declare(database=name, audit_options=PLAIN, **PLACE) for name in ("shop", "hr"))
+    dbaudit.unruly.source = [
+        ran("shop", "in shop"),
+        ran("hr", "in hr"),
+        ran("other", "in an undeclared one"),
+        ran(None, "in none"),
+        ran("hr", "at last"),
+    ]
+    dbaudit.start()
+    dbaudit.wait_until(lambda: dbaudit.queries(hr) == ["in hr", "at last"], "the events of hr")
+    dbaudit.wait_until(lambda: dbaudit.queries(shop) == ["in shop", "in none"], "the events of shop")
+
+
+def test_the_whole_server_is_for_whoever_asks_for_it(dbaudit: Installation) -> None:
+    shop = dbaudit.declare(database="shop", audit_options=PLAIN, **PLACE)
+    whole = dbaudit.declare(database="hr", audit_options=WHOLE, **PLACE)
+    dbaudit.unruly.source = [ran("shop", "in shop"), ran("hr", "in hr"), ran(None, "in none")]
+    dbaudit.start()
+    dbaudit.wait_until(lambda: len(dbaudit.queries(whole)) == 3, "everything")
+    dbaudit.wait_until(lambda: dbaudit.queries(shop) == ["in shop"], "the events of shop")
+    assert dbaudit.queries(whole) == ["in shop", "in hr", "in none"]
+
+
+def test_a_change_of_the_scope_holds_from_the_next_events_on(dbaudit: Installation) -> None:
+    shop = dbaudit.declare(database="shop", audit_options=PLAIN, **PLACE)
+    dbaudit.unruly.source = [ran("hr", "before"), ran("shop", "in shop")]
+    dbaudit.start()
+    dbaudit.wait_until(lambda: dbaudit.queries(shop) == ["in shop"], "the first events")
+    reads = dbaudit.unruly.reads
+    dbaudit.change(shop, scope=Scope.SERVER)
+    dbaudit.wait_until(lambda: dbaudit.unruly.reads > reads + 3, "seeing the change")
+    dbaudit.unruly.source += [ran("hr", "after")]
+    dbaudit.wait_until(lambda: dbaudit.queries(shop) == ["in shop", "after"], "the whole server")
+    assert len(dbaudit.unruly.targets) == 1, "the connection was made anew"
+
+
+def test_a_connection_goes_with_the_log_in_that_it_was_opened_for(dbaudit: Installation) -> None:
+    shop, hr = (dbaudit.declare(database=name, **PLACE) for name in ("shop", "hr"))
+    dbaudit.unruly.source = [
+        session("1", EventType.CONNECTION),
+        session("2", EventType.CONNECTION),
+        session("1", EventType.LOGIN_SUCCESS, "hr"),
+        session("3", EventType.CONNECTION),
+        session("3", EventType.LOGIN_SUCCESS, "other"),
+        session("2", EventType.LOGIN_FAILED),
+    ]
+
+    def sessions(database: Any) -> list[tuple[str | None, str]]:
+        return [(found.event.session_id, found.event.type) for found in dbaudit.events(database)]
+
+    dbaudit.start()
+    expected = [("1", EventType.CONNECTION), ("1", EventType.LOGIN_SUCCESS)]
+    dbaudit.wait_until(lambda: sessions(hr) == expected, "the session of hr")
+    expected = [("2", EventType.CONNECTION), ("2", EventType.LOGIN_FAILED)]
+    dbaudit.wait_until(lambda: sessions(shop) == expected, "the session that has no database")
+    assert [found.event.database for found in dbaudit.events(hr)] == [None, "hr"]
+
+
+@pytest.mark.parametrize(
+    ("stricter", "expected"),
+    [(AuditOptions(), "in ?"), (AuditOptions(capture_queries=False, mask_sensitive_data=False), None)],
+)
+def test_the_servers_events_are_protected_as_the_strictest_declaration_asks(
+    dbaudit: Installation, stricter: AuditOptions, expected: str | None
+) -> None:
+    shop = dbaudit.declare(database="shop", audit_options=PLAIN, **PLACE)
+    dbaudit.declare(database="hr", audit_options=stricter, **PLACE)
+    dbaudit.unruly.source = [ran(None, "in 4711"), ran("shop", "in 4712")]
+    dbaudit.start()
+    dbaudit.wait_until(lambda: len(dbaudit.events(shop)) == 2, "both events")
+    assert [found.event.query for found in dbaudit.events(shop)] == [expected, "in 4712"]
+
+
+def test_records_that_cannot_be_decoded_are_put_aside_once(dbaudit: Installation) -> None:
+    declared = [dbaudit.declare(database=name, audit_options=PLAIN, **PLACE) for name in ("shop", "hr")]
+    dbaudit.unruly.source = [ran("shop", "in shop"), "poison", ran("hr", "in hr")]
+    dbaudit.start()
+    dbaudit.wait_until(lambda: [len(dbaudit.events(d)) for d in declared] == [1, 1], "both events")
+    assert [dbaudit.collector(d).rejected_total for d in declared] == [1, 0]
+
+
+def test_an_event_that_the_state_refuses_does_not_change_whose_the_others_are(dbaudit: Installation) -> None:
+    shop, hr = (dbaudit.declare(database=name, audit_options=PLAIN, **PLACE) for name in ("shop", "hr"))
+    dbaudit.unruly.source = [
+        ran(None, "too big", source_port=1 << 70),
+        ran(None, "a\0b"),
+        ran("hr", "in hr"),
+        ran(None, "last"),
+    ]
+    dbaudit.start()
+    dbaudit.wait_until(lambda: dbaudit.queries(hr) == ["in hr"], "the event of hr")
+    dbaudit.wait_until(lambda: dbaudit.queries(shop) == ["a\ufffdb", "last"], "the server's events")
+
+
+def test_an_engine_says_which_names_are_the_declared_databases(
+    dbaudit: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    same: Callable[[Any, str, str], bool] = lambda _, name, declared: name.lower() == declared  # noqa: E731
+    monkeypatch.setattr("tests.agent.unruly.UnrulySession.is_declared", same)
+    shop = dbaudit.declare(database="shop", audit_options=PLAIN, **PLACE)
+    dbaudit.unruly.source = [ran("Shop", "one"), ran("hr", "other"), ran("SHOP", "two")]
+    dbaudit.start()
+    dbaudit.wait_until(lambda: dbaudit.queries(shop) == ["one", "two"], "the events of shop")
+
+
+def test_a_paused_keepers_server_events_go_to_the_next_and_come_once(dbaudit: Installation) -> None:
+    shop, hr = (dbaudit.declare(database=name, audit_options=PLAIN, **PLACE) for name in ("shop", "hr"))
+    dbaudit.unruly.source = [ran(None, "first")]
+    dbaudit.start()
+    dbaudit.wait_until(lambda: dbaudit.queries(shop) == ["first"], "the first")
+    dbaudit.wait_for_active(hr)
+    dbaudit.change(shop, audit_status=AuditStatus.PAUSED)
+    dbaudit.unruly.source += [ran(None, "second")]
+    dbaudit.wait_until(lambda: "second" in dbaudit.queries(hr) + dbaudit.queries(shop), "the second")
+    dbaudit.change(shop, audit_status=AuditStatus.ACTIVE)
+    dbaudit.unruly.source += [ran("shop", "in shop"), ran(None, "third")]
+    dbaudit.wait_until(lambda: "third" in dbaudit.queries(shop), "the third")
+    stored = dbaudit.queries(shop) + dbaudit.queries(hr)
+    assert sorted(map(str, stored)) == ["first", "in shop", "second", "third"]
