@@ -23,6 +23,7 @@ from dbaudit.agent.rate import Rate
 from dbaudit.agent.routing import Router
 from dbaudit.agent.settings import AgentSettings
 from dbaudit.agent.turns import Turns
+from dbaudit.agent.undeclared import databases_of, is_of_interest, with_undeclared
 from dbaudit.core.clock import now_us
 from dbaudit.core.database import AuditOptions, AuditStatus, ConnectionStatus, Database, Target
 from dbaudit.core.errors import (
@@ -88,6 +89,7 @@ class Collector(threading.Thread):
         self._database: Database | None = None
         self._calls: EngineCalls | None = None
         self._router: Router | None = None
+        self._existing: frozenset[str] | None = None
         self._shared_options: AuditOptions | None = None
 
     def stop(self) -> None:
@@ -155,6 +157,12 @@ class Collector(threading.Thread):
         try:
             report = calls.test(session)
             self._lived()
+            if report.success:
+                self._list_databases(database, engine, calls, session)
+                if self._existing is not None:
+                    report = with_undeclared(
+                        report, self._state, engine, calls, session, target, self._existing
+                    )
             self._quietly(lambda: self._state.collectors.set_report(self.lease, report))
             if not report.success:
                 raise unusable(report)
@@ -188,6 +196,7 @@ class Collector(threading.Thread):
             if look:
                 next_health = time.monotonic() + self._settings.health_interval_seconds
                 self._measure_health(calls, session)
+                self._list_databases(database, engine, calls, session)
             notices = self._state.wakeup.count(Topic.DATABASES)
             if look or notices != declared:
                 declared = notices
@@ -214,6 +223,7 @@ class Collector(threading.Thread):
             router = self._router
             if router is None or not router.is_for(database, session):
                 self._router = router = Router(engine, session, database)
+            router.existing = self._existing
             stored = self._store(database, engine, calls, router, cursor, chunk)
             if stored is None:
                 return self._state.events.cursor(self.lease.database_no), True
@@ -289,11 +299,17 @@ class Collector(threading.Thread):
         """What is stored of the server's events: what all its declarations allow, as far as is known."""
         if self._shared_options is None:
             try:
-                declared = self._state.databases.on_server_of(database)
+                declared = self._state.databases.on_server(database.type, database.host, database.port)
             except TransientError:
                 return strictest([database.audit_options])
             self._shared_options = strictest([database.audit_options, *(d.audit_options for d in declared)])
         return self._shared_options
+
+    def _list_databases(
+        self, database: Database, engine: Engine, calls: EngineCalls, session: Session
+    ) -> None:
+        of_interest = is_of_interest(engine, database.audit_options.scope)
+        self._existing = databases_of(calls, session) if of_interest else None
 
     def _measure_health(self, calls: EngineCalls, session: Session) -> None:
         """Whatever health() does wrong: it is the reading that decides whether collecting goes on."""

@@ -10,6 +10,7 @@ import msgspec
 
 from dbaudit.agent.calls import EngineCalls
 from dbaudit.agent.marks import Marks
+from dbaudit.agent.undeclared import databases_of, is_of_interest, with_undeclared
 from dbaudit.core.clock import now_us
 from dbaudit.core.errors import DbauditError, ErrorCode
 from dbaudit.core.report import Diagnosis, DiagnosisStatus, TestReport
@@ -117,6 +118,12 @@ class ConnectionTests(threading.Thread):
             session: Session = calls.call("open", Session, engine.open, task.target)
             try:
                 report = calls.test(session)
+                if report.success and is_of_interest(engine, task.scope):
+                    names = databases_of(calls, session)
+                    if names is not None:
+                        report = with_undeclared(
+                            report, self._state, engine, calls, session, task.target, names
+                        )
             finally:
                 self._close(calls, session)
         except DbauditError as error:

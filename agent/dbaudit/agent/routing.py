@@ -29,6 +29,8 @@ class Router:
         self._declared = database.database
         self._own = {database.database}
         self._others: set[str] = set()
+        self.existing: frozenset[str] | None = None
+        """The server's databases; None where they are not known."""
         self.takes_all = database.audit_options.scope is Scope.SERVER or engine.source_is_database
 
     def is_for(self, database: Database, session: Session) -> bool:
@@ -56,7 +58,11 @@ class Router:
         return self._own.issuperset({event.database for event in events})
 
     def is_of_server(self, event: AuditEvent) -> bool:
-        """Whether an event that names another database is the server's nevertheless."""
+        """Whether an event that names another database is the server's: the engine says so, or it is a
+        refused log-in to a database that is not there.
+        """
+        if event.type is EventType.LOGIN_FAILED and self.existing is not None:
+            return event.database not in self.existing or self._engine.is_of_server(event)
         return self._engine.is_of_server(event)
 
 

@@ -109,6 +109,13 @@ class Session(ABC):
         """
         return False
 
+    def databases(self) -> Sequence[str] | None:
+        """The names of the server's databases, without the server's own; None where that cannot be known.
+
+        Asked at a connection test, to name those that nobody has declared.
+        """
+        return None
+
     def is_declared(self, name: str, declared: str) -> bool:
         """Whether ``name``, as an event's ``database`` gives it, is the database ``declared``.
 

@@ -166,16 +166,16 @@ class DatabaseStore:
             ).one_or_none()
         return None if row is None else _database(row)
 
-    def on_server_of(self, database: Database) -> list[Database]:
-        """The declarations of the server that ``database`` is on, in the order of their creation."""
+    def on_server(self, engine_type: str, host: str, port: int) -> list[Database]:
+        """The declarations of a server, in the order of their creation."""
         with self._backend.reading() as connection:
             rows = connection.execute(
                 _rows()
                 .where(
                     _LIVE,
-                    databases.c.type == database.type,
-                    databases.c.host == database.host,
-                    databases.c.port == database.port,
+                    databases.c.type == engine_type,
+                    databases.c.host == host,
+                    databases.c.port == port,
                 )
                 .order_by(databases.c.no)
             ).all()

@@ -9,7 +9,7 @@ import msgspec
 from sqlalchemy import Connection, and_, delete, insert, or_, select, update
 
 from dbaudit.core.clock import now_us
-from dbaudit.core.database import SECRET_FIELDS, AuditOptions, SslMode, Target
+from dbaudit.core.database import SECRET_FIELDS, AuditOptions, Scope, SslMode, Target
 from dbaudit.core.report import TestReport
 from dbaudit.core.secret import Secret
 from dbaudit.state.backend import Backend
@@ -35,6 +35,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     engine_type: str
     database_id: str | None
     target: Target
+    scope: Scope = Scope.DATABASE
 
 
 class _Stored(msgspec.Struct, frozen=True, kw_only=True):
@@ -153,6 +154,7 @@ class TaskStore:
             engine_type=stored.type,
             database_id=stored.database_id,
             target=target_of(stored.database_id or row.id, declaration, secrets),
+            scope=stored.audit_options.scope,
         )
 
     def release(self, node_id: str) -> None:

@@ -56,6 +56,9 @@ class MariaDBSession(Session):
         if self._reader is not None:
             self._reader.acknowledge(cursor)
 
+    def databases(self) -> list[str]:
+        return schemas.names(self._connection)
+
     def is_declared(self, name: str, declared: str) -> bool:
         return schemas.is_declared(self._connection, name, declared)
 

@@ -14,6 +14,8 @@ from dbaudit.core.statements import Dialect
 
 _READ_OR_WRITE = frozenset({"aggregate", "mapReduce", "mapreduce"})
 
+DATABASES_OF_THE_SERVER = frozenset({"admin", "config", "local"})
+
 OF_THE_CONNECTION = frozenset(
     {"hello", "ismaster", "isMaster", "saslStart", "saslContinue", "authenticate", "ping", "endSessions"}
 )

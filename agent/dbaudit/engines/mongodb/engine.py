@@ -10,12 +10,12 @@ from dbaudit.core.event import AuditEvent, EventType
 from dbaudit.core.statements import Dialect
 from dbaudit.engine.base import Capability, Decoded, DriverStatus, Engine, Session
 from dbaudit.engine.drivers import require_driver
+from dbaudit.engines.mongodb.commands import DATABASES_OF_THE_SERVER
 from dbaudit.engines.mongodb.options import OPTIONS_SCHEMA
 
 _OF_SESSIONS = frozenset(
     {EventType.CONNECTION, EventType.DISCONNECT, EventType.LOGIN_SUCCESS, EventType.LOGIN_FAILED}
 )
-_OF_THE_SERVER = frozenset({"admin", "config", "local"})
 
 
 class MongoDBEngine(Engine):
@@ -61,4 +61,4 @@ class MongoDBEngine(Engine):
 
     def is_of_server(self, event: AuditEvent) -> bool:
         # A log-in names the database that keeps the user, which is not the one that is worked in.
-        return event.type in _OF_SESSIONS or event.database in _OF_THE_SERVER
+        return event.type in _OF_SESSIONS or event.database in DATABASES_OF_THE_SERVER

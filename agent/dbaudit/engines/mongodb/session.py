@@ -8,6 +8,7 @@ from dbaudit.core.database import Target
 from dbaudit.core.report import Health, TestReport
 from dbaudit.engine.base import Chunk, Cursor, Session
 from dbaudit.engines.mongodb import diagnosis, health
+from dbaudit.engines.mongodb.commands import DATABASES_OF_THE_SERVER
 from dbaudit.engines.mongodb.deployment import DeploymentReader
 from dbaudit.engines.mongodb.members import Member
 from dbaudit.engines.mongodb.options import Options
@@ -36,6 +37,11 @@ class MongoDBSession(Session):
 
     def read(self, cursor: Cursor | None, limit_bytes: int) -> Chunk:
         return self._reader.read(cursor, limit_bytes)
+
+    def databases(self) -> list[str]:
+        found = self._declared.connection().command({"listDatabases": 1, "nameOnly": True})
+        names = [str(one["name"]) for one in found.get("databases", ())]
+        return [name for name in names if name not in DATABASES_OF_THE_SERVER]
 
     def close(self) -> None:
         self._reader.close()

@@ -72,6 +72,9 @@ class MySQLSession(Session):
     def acknowledge(self, cursor: Cursor) -> None:
         self._opened().acknowledge(cursor)
 
+    def databases(self) -> list[str]:
+        return schemas.names(self._connection)
+
     def is_declared(self, name: str, declared: str) -> bool:
         return schemas.is_declared(self._connection, name, declared)
 

@@ -17,6 +17,12 @@ def is_of_server(event: AuditEvent) -> bool:
     return event.database is not None and event.database.lower() in _OF_THE_SERVER
 
 
+def names(connection: ServerConnection) -> list[str]:
+    """The schemas that the agent's account sees, without those of the server."""
+    rows = connection.rows("SELECT schema_name FROM information_schema.schemata")
+    return [str(name) for (name,) in rows if str(name).lower() not in _OF_THE_SERVER]
+
+
 def is_declared(connection: ServerConnection, name: str, declared: str) -> bool:
     """Whether a record's schema is the declared one: the server says whether case tells names apart."""
     if name == declared or name.lower() != declared.lower():

@@ -42,5 +42,9 @@ class PostgreSQLSession(Session):
     def _settings(self) -> LogSettings:
         return read_settings(self._connection, read_rights(self._connection), self._options)
 
+    def databases(self) -> list[str]:
+        query = "SELECT datname FROM pg_database WHERE datallowconn AND NOT datistemplate"
+        return [str(name) for (name,) in self._connection.rows(query)]
+
     def close(self) -> None:
         self._connection.close()

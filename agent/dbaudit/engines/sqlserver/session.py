@@ -49,6 +49,10 @@ class SQLServerSession(Session):
     def read(self, cursor: Cursor | None, limit_bytes: int) -> Chunk:
         return self._reader.read(cursor, limit_bytes)
 
+    def databases(self) -> list[str]:
+        rows = self._connection.rows("SELECT name FROM sys.databases WHERE database_id > 4")
+        return [str(name) for (name,) in rows]
+
     def is_declared(self, name: str, declared: str) -> bool:
         # Whether case tells names apart is the server's affair: it was asked for its name of the database.
         return name in (declared, self._facts.database)
