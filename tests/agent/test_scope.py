@@ -8,6 +8,7 @@ from dbaudit.core.database import AuditOptions, AuditStatus, Scope
 from dbaudit.core.event import AuditEvent, EventType
 
 from tests.agent.conftest import Installation
+from tests.agent.unruly import raising
 
 PLACE = {"host": "server.example.com", "port": 1}
 PLAIN = AuditOptions(mask_sensitive_data=False)
@@ -139,6 +140,68 @@ def test_a_paused_keepers_server_events_go_to_the_next_and_come_once(dbaudit: In
     dbaudit.wait_until(lambda: "second" in dbaudit.queries(hr) + dbaudit.queries(shop), "the second")
     dbaudit.change(shop, audit_status=AuditStatus.ACTIVE)
     dbaudit.unruly.source += [ran("shop", "in shop"), ran(None, "third")]
-    dbaudit.wait_until(lambda: "third" in dbaudit.queries(shop), "the third")
-    stored = dbaudit.queries(shop) + dbaudit.queries(hr)
-    assert sorted(map(str, stored)) == ["first", "in shop", "second", "third"]
+    expected = {"first", "in shop", "second", "third"}
+
+    def stored() -> list[str | None]:
+        return dbaudit.queries(shop) + dbaudit.queries(hr)
+
+    dbaudit.wait_until(lambda: expected <= set(stored()), "the others")
+    assert len(stored()) == len(expected)
+
+
+def undeclared(dbaudit: Installation, database: Any) -> tuple[str, str] | None:
+    """Status and detail of the step of the report that names them; None where there is no such step."""
+    report = dbaudit.collector(database).report
+    steps = () if report is None else report.diagnoses
+    return next(((d.status, d.detail) for d in steps if d.code == "undeclared_databases"), None)
+
+
+def test_the_report_names_the_databases_that_nobody_has_declared(dbaudit: Installation) -> None:
+    dbaudit.unruly.instead["databases"] = lambda: ["shop", "hr", "old", "new"]
+    hr = dbaudit.declare(database="hr", **PLACE)
+    shop = dbaudit.declare(database="shop", **PLACE)
+    dbaudit.start()
+    dbaudit.wait_for_active(shop)
+    dbaudit.wait_for_active(hr)
+    found = undeclared(dbaudit, shop)
+    assert found is not None
+    assert found[0] == "warning"
+    assert found[1].endswith(": new, old.")
+
+
+def test_nothing_is_undeclared_where_the_whole_server_is_stored_or_nothing_is_known(
+    dbaudit: Installation,
+) -> None:
+    dbaudit.unruly.instead["databases"] = lambda: ["shop", "old"]
+    dbaudit.orderly.instead["databases"] = lambda: ["shop"]
+    shop = dbaudit.declare(database="shop", **PLACE)
+    whole = dbaudit.declare(database="hr", audit_options=WHOLE, **PLACE)
+    alone = dbaudit.declare("orderly", database="shop")
+    dbaudit.start()
+    for database in (shop, whole, alone):
+        dbaudit.wait_for_active(database)
+    assert undeclared(dbaudit, shop) is undeclared(dbaudit, whole) is None
+    assert undeclared(dbaudit, alone) == ("ok", "Every database of the server is declared.")
+
+
+def test_databases_that_cannot_be_listed_hinder_nothing(dbaudit: Installation) -> None:
+    dbaudit.unruly.instead["databases"] = raising(ValueError("what"))
+    shop = dbaudit.declare(database="shop", audit_options=PLAIN, **PLACE)
+    dbaudit.unruly.source = [ran("shop", "in shop")]
+    dbaudit.start()
+    dbaudit.wait_until(lambda: dbaudit.queries(shop) == ["in shop"], "the event")
+    assert undeclared(dbaudit, shop) is None
+
+
+def test_a_refused_log_in_to_a_database_that_is_not_there_is_the_servers(dbaudit: Installation) -> None:
+    dbaudit.unruly.instead["databases"] = lambda: ["shop", "hr"]
+    shop = dbaudit.declare(database="shop", **PLACE)
+    dbaudit.unruly.source = [
+        session("1", EventType.LOGIN_FAILED, "hr"),
+        session("2", EventType.LOGIN_FAILED, "nowhere"),
+        session("3", EventType.LOGIN_SUCCESS, "new"),
+        session("4", EventType.LOGIN_FAILED, "shop"),
+    ]
+    dbaudit.start()
+    dbaudit.wait_until(lambda: len(dbaudit.events(shop)) == 2, "the refused log-ins")
+    assert [found.event.session_id for found in dbaudit.events(shop)] == ["2", "4"]

@@ -101,6 +101,10 @@ class UnrulySession(Session):
         more = end < len(self._engine.source)
         return Chunk(records=records, cursor={"v": 1, "position": end}, more=more)
 
+    def databases(self) -> list[str] | None:
+        found: list[str] | None = self._engine.happens("databases")
+        return found
+
     def acknowledge(self, cursor: Cursor) -> None:
         self._engine.happens("acknowledge")
         self._engine.acknowledged.append(cursor)
