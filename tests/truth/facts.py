@@ -91,25 +91,23 @@ def differences(
     for user in sorted(users):
         done = [fact for fact in facts if fact.user == user]
         seen = [event for event in told if owner_of(event) == user]
-        parts = {fact.text for fact in done if fact.part}
-        found += _compared([f for f in done if f.part], [e for e in seen if e.query in parts], in_order=False)
+        texts = {text for fact in done if fact.part for text in (fact.text, fact.whole) if text is not None}
+        parts = [event for event in seen if event.query in texts]
+        found += _compared([fact for fact in done if fact.part], parts, in_order=False)
         # The end of a session may be recorded after the beginning of the next: only statements are in order.
         for kind in sorted(kinds):
             found += _compared(
                 [fact for fact in done if fact.kind is kind and not fact.part],
-                [event for event in seen if event.type is kind and event.query not in parts],
+                [event for event in seen if event.type is kind and event.query not in texts],
                 in_order=kind is EventType.QUERY,
             )
     return _pinned(found)
 
 
 def _compared(facts: list[Fact], events: list[AuditEvent], *, in_order: bool) -> list[Difference]:
-    if not in_order:
-        facts = sorted(facts, key=lambda fact: (fact.text or "", fact.error_code or ""))
-        events = sorted(events, key=lambda event: (event.query or "", event.error_code or ""))
     found: list[Difference] = []
     done = {fact.text for fact in facts} | {fact.whole for fact in facts}
-    for fact, event in _aligned(facts, events):
+    for fact, event in _aligned(facts, events) if in_order else _matched(facts, events):
         if fact is None:
             assert event is not None
             found.append(Difference(Wrong.TWICE if event.query in done else Wrong.UNKNOWN, None, event))
@@ -119,6 +117,26 @@ def _compared(facts: list[Fact], events: list[AuditEvent], *, in_order: bool) ->
         else:
             found += [Difference(wrong, fact, event) for wrong in _wrong(fact, event)]
     return found
+
+
+def _matched(
+    facts: Sequence[Fact], events: Sequence[AuditEvent]
+) -> list[tuple[Fact | None, AuditEvent | None]]:
+    """Each fact beside the event that is most like it, whatever their order; None beside what has no pair."""
+    left, pairs = list(events), []
+    for wanted in (_is_it, _same_text):
+        for sure in (True, False):
+            for fact in [fact for fact in facts if fact.sure is sure]:
+                event = next((event for event in left if wanted(fact, event)), None)
+                if event is not None:
+                    left.remove(event)
+                    pairs.append((fact, event))
+            facts = [fact for fact in facts if all(fact is not paired for paired, _event in pairs)]
+    return [*pairs, *((fact, None) for fact in facts), *((None, event) for event in left)]
+
+
+def _is_it(fact: Fact, event: AuditEvent) -> bool:
+    return _same_text(fact, event) and _ended_alike(fact, event)
 
 
 def _wrong(fact: Fact, event: AuditEvent) -> Iterable[Wrong]:

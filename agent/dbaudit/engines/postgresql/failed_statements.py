@@ -22,7 +22,7 @@ from dbaudit.engines.postgresql.records import LogRecord
 from dbaudit.engines.postgresql.statement_parts import bare, parts
 from dbaudit.engines.postgresql.statements import BIND, FUNCTION, PARSE
 
-_QUERIES = frozenset({"SELECT", "INSERT", "UPDATE", "DELETE", "MERGE", "???"})
+_QUERIES = frozenset({"SELECT", "INSERT", "UPDATE", "DELETE", "MERGE", "COPY", "???"})
 """Commands that pgaudit records when they start; it calls those `???` that it does not know."""
 _STARTING = frozenset({"DO", "EXECUTE"})
 _SELECTS = frozenset({"VALUES", "TABLE"})

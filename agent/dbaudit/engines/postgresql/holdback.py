@@ -62,9 +62,11 @@ def tail(blocks: Sequence[LogBlock], *, more: bool) -> Tail:
         within_us = max(within_us, OWN_LOG_IN_WITHIN_US)
     while True:
         examined = _Examined(blocks, size)
-        if examined.covers_us > within_us or size >= largest:
+        # What belongs together may lie on both sides of a record that waits.
+        needed_us = within_us + examined.waiting_us
+        if examined.covers_us > needed_us or size >= largest:
             return examined.tail()
-        size = max(2 * size, min(16 * size, size * within_us // max(1, examined.covers_us) * 5 // 4))
+        size = max(2 * size, min(16 * size, size * needed_us // max(1, examined.covers_us) * 5 // 4))
 
 
 class _Examined:
@@ -79,6 +81,11 @@ class _Examined:
         times = [time_us for row in self._rows if (time_us := self._decoder.time_us(row)) is not None]
         self._newest_us = max(times, default=0)
         self.covers_us = self._newest_us - min(times, default=0)
+        self._waiting = [
+            exchange
+            for exchange in self._decoder.open_exchanges()
+            if exchange.row is not None and exchange.until_us >= self._newest_us
+        ]
 
     def _take(self, number: int, block: LogBlock, begin: int) -> None:
         if begin:
@@ -106,11 +113,15 @@ class _Examined:
             starts += [start] * len(parsed[:1])
         return rows
 
+    @property
+    def waiting_us(self) -> int:
+        """How long the record has waited that waits for the longest time."""
+        return self._newest_us - min((one.start_us for one in self._waiting), default=self._newest_us)
+
     def tail(self) -> Tail:
         waiting = [
             Waiting(self._places[id(exchange.row)], (exchange.until_us - exchange.start_us) / 1e6)
-            for exchange in self._decoder.open_exchanges()
-            if exchange.row is not None and exchange.until_us >= self._newest_us
+            for exchange in self._waiting
         ]
         # Latest first; what is older than any wait does not delay what follows it.
         oldest_us = self._newest_us - _TOGETHER_WITHIN_US

@@ -37,8 +37,9 @@ class Exchange(msgspec.Struct, gc=False):
     """What one session did last; a read waits until ``until_us`` for records that explain it.
 
     ``row`` is its first record. ``opening`` says that it is a log-in, whose event is ``event``. ``logged`` is
-    the event of log_statement, ``untold`` are the parts of its text that pgaudit did not record yet, and
-    ``recorded`` is what pgaudit recorded, with the ids of the latest record.
+    the event of log_statement, ``untold`` are the parts of its text that pgaudit did not record yet,
+    ``readings`` are other texts that it may have, and ``recorded`` is what pgaudit recorded, with the ids of
+    the latest record.
     """
 
     row: LogRecord | None
@@ -49,6 +50,7 @@ class Exchange(msgspec.Struct, gc=False):
     opening: bool = False
     logged: AuditEvent | None = None
     untold: list[str] = []
+    readings: list[str] = []
     recorded: list[Recorded] = []
     statement_id: str = ""
     substatement_id: str = ""

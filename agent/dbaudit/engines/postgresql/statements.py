@@ -125,7 +125,8 @@ def _add(
     logged = exchange.logged
     if logged is None or not exchange.untold:
         return
-    left = _untold_without(exchange.untold, event.query, logged.query)
+    whole = [logged.query or "", *exchange.readings]
+    left = _untold_without(exchange.untold, event.query, whole)
     if left == exchange.untold:
         return
     if event.query is None:
@@ -138,12 +139,12 @@ def _add(
         exchange.until_us = event.time_us + JOINED_WITHIN_US
 
 
-def _untold_without(untold: list[str], recorded: str | None, logged: str | None) -> list[str]:
-    """The parts of a message that are left when pgaudit recorded one, or all of it."""
+def _untold_without(untold: list[str], recorded: str | None, whole: list[str]) -> list[str]:
+    """The parts of a message that are left when pgaudit recorded one, or all of it in one of its readings."""
     if recorded is None:
         return []
     text = bare(recorded)
-    if logged is not None and text == bare(logged):
+    if any(text == bare(reading) for reading in whole):
         return []
     before, redacted, _rest = text.partition(pgaudit.REDACTED)
     for number, part in enumerate(untold):
@@ -218,6 +219,7 @@ def executed(ledger: Ledger, row: LogRecord, text: str) -> AuditEvent | None:
                 one.event.parameters = one.event.parameters or _parameters(row.detail)
                 return None
     event = logged(ledger, row, found[0])
+    ledger.exchanges[row.session_id].readings = found[1:]
     _say_what_is_ambiguous(event, found)
     return event
 
