@@ -126,7 +126,10 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         unknown = set(filters) - set(FILTERS)
         if unknown:
             raise AnsibleParserError("filters: %s is not known; known are %s." % (", ".join(sorted(unknown)), ", ".join(FILTERS)))
-        if filters.get("tags"):
+        for name, value in filters.items():
+            if value in (None, "", []):
+                raise AnsibleParserError("filters: %s is empty. Give a value, or leave the filter out." % name)
+        if "tags" in filters:
             tags = filters["tags"]
             filters["tags"] = tags if isinstance(tags, str) else ",".join(tags)
         try:

@@ -62,7 +62,7 @@ class LookupModule(LookupBase):
         self.set_options(var_options=variables, direct=kwargs)
         try:
             databases = Resource(Client.of({name: self.get_option(name) for name in CONNECTION}), *DATABASES)
-            return [_found(databases, str(term)) for term in terms]
+            return [_found(databases, "" if term is None else str(term)) for term in terms]
         except ClientError as error:
             raise AnsibleLookupError(str(error)) from error
 

@@ -8,9 +8,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict
+from typing import Any, Dict, Iterable, Tuple
 
-from ansible.module_utils.basic import env_fallback
+from ansible.module_utils.basic import AnsibleModule, _load_params, env_fallback
 
 
 def argument_spec(**own: Any) -> Dict[str, Any]:
@@ -24,6 +24,27 @@ def argument_spec(**own: Any) -> Dict[str, Any]:
         timeout={"type": "int", "default": 30},
         retries={"type": "int", "default": 3},
     )
+
+
+def refuse_empty(module: AnsibleModule, names: Iterable[str]) -> None:
+    """Fails where one of these options was given and is null or empty.
+
+    They say what a module touches: one that was rendered to nothing would address more than its author meant. Ansible
+    itself takes a null for an option that was left out; what was really given is in what the module was called with.
+    """
+    _refuse(module, names, (None, "", []))
+
+
+def refuse_null(module: AnsibleModule, names: Iterable[str]) -> None:
+    """As ``refuse_empty``, for lists that mean something when they are empty."""
+    _refuse(module, names, (None, ""))
+
+
+def _refuse(module: AnsibleModule, names: Iterable[str], nothing: Tuple[Any, ...]) -> None:
+    given = _load_params()
+    for name in names:
+        if name in given and given[name] in nothing:
+            module.fail_json(msg="%s is empty. Give a value; to leave the option out where a variable has none, use default(omit)." % name)
 
 
 # What a module with ``cluster_argument_spec`` tells AnsibleModule beside it.

@@ -104,7 +104,7 @@ class Client:
         A request that may have been carried out is sent again only if carrying it out twice is the same as once.
 
         :param path: below the base address, such as ``/v1/databases``.
-        :param query: parameters of the query; those that are None are left out.
+        :param query: parameters of the query; none of them may be empty.
         :param body: sent as JSON.
         :raises ApiError: the API refused.
         :raises ClientError: no usable answer came.
@@ -116,7 +116,10 @@ class Client:
             raise self._stranger(method, path) from error
 
     def _request(self, method: str, path: str, query: Optional[Mapping[str, Any]], body: Optional[Mapping[str, Any]]) -> bytes:
-        given = {name: value for name, value in (query or {}).items() if value is not None}
+        given = dict(query or {})
+        empty = [name for name, value in given.items() if value is None or value == ""]
+        if empty:
+            raise ClientError("%s is empty; without it, %s would be asked for more than was meant." % (empty[0], path))
         harmless = method == "GET" or "dry_run" in given
         repeatable = harmless or method != "POST"
         tests = "verify" in given or path.endswith("/test")
@@ -193,9 +196,13 @@ def _authorization(params: Mapping[str, Any]) -> str:
     username = params.get("api_username")
     if username is None:
         key = params["api_key"]
+        if not key:
+            raise ClientError("api_key is empty. Give a key of the API; dbaudit keys create makes one.")
         if not key.isascii() or not key.isprintable():
             raise ClientError("api_key holds characters that no key has, such as a line break. Give the key alone.")
         return "Bearer " + key
+    if not username or not params["api_password"]:
+        raise ClientError("api_username or api_password is empty.")
     if ":" in username:
         raise ClientError("api_username holds a colon, which HTTP Basic authentication cannot send.")
     if not (username + params["api_password"]).isprintable():

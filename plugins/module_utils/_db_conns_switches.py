@@ -118,7 +118,7 @@ def _without_bdbs(client: Client) -> bool:
     try:
         client.request("GET", BDBS, BDB_FIELDS)
     except ApiError as error:
-        if error.code == "not_found" and error.facts["request_id"]:
+        if error.code in ("not_found", "path_not_found") and error.facts["request_id"]:
             return True
         raise
     return False

@@ -53,6 +53,11 @@ class ApiError(ClientError):
         self.status = status
         self.code = facts["error_code"]
 
+    @property
+    def is_gone(self) -> bool:
+        """Whether the API itself says that the resource is not there; the 404 of a proxy or of another path says nothing of it."""
+        return self.status == 404 and self.code == "not_found" and self.facts["request_id"] is not None
+
     def advised(self, advice: str) -> ClientError:
         """The same error, with ``advice`` at its end."""
         return ClientError("%s %s" % (self, advice), **self.facts)

@@ -48,15 +48,17 @@ class Resource:
         try:
             return self._client.request("GET", self.path_of(identifier))
         except ApiError as error:
-            if error.status == 404:
+            if error.is_gone:
                 return None
             raise
 
     def named(self, name: str) -> Optional[Dict[str, Any]]:
         """The resource with exactly this name, or None.
 
-        :raises ClientError: several have it.
+        :raises ClientError: several have it, or the name is empty, which would address all of them.
         """
+        if not name:
+            raise ClientError("The name is empty.")
         found = self.matching({"name": name})
         if len(found) > 1:
             ids = ", ".join(item["id"] for item in found)
@@ -93,7 +95,7 @@ class Resource:
             if not check_mode:
                 self._client.request("DELETE", path)
         except ApiError as error:
-            if error.status != 404:
+            if not error.is_gone:
                 raise
         return Outcome(changed, diff, None)
 

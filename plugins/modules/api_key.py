@@ -116,7 +116,7 @@ from typing import Any, Dict, List, Mapping
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.dbaudit.dbaudit.plugins.module_utils._argspec import argument_spec
+from ansible_collections.dbaudit.dbaudit.plugins.module_utils._argspec import argument_spec, refuse_empty
 from ansible_collections.dbaudit.dbaudit.plugins.module_utils._client import Client
 from ansible_collections.dbaudit.dbaudit.plugins.module_utils._errors import ClientError
 
@@ -179,6 +179,7 @@ def main() -> None:
         required_if=[("state", "present", ["scopes"])],
         supports_check_mode=True,
     )
+    refuse_empty(module, ("name",))
     try:
         module.exit_json(**ensure(Client.of(module.params), module.params, module.check_mode))
     except ClientError as error:

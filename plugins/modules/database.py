@@ -171,7 +171,7 @@ request_id:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.dbaudit.dbaudit.plugins.module_utils._argspec import argument_spec
+from ansible_collections.dbaudit.dbaudit.plugins.module_utils._argspec import argument_spec, refuse_empty
 from ansible_collections.dbaudit.dbaudit.plugins.module_utils._client import Client
 from ansible_collections.dbaudit.dbaudit.plugins.module_utils._database import DATABASES, FIELDS, HOW, ensure
 from ansible_collections.dbaudit.dbaudit.plugins.module_utils._errors import ClientError
@@ -190,6 +190,7 @@ def main() -> None:
         required_one_of=[("name", "id")],
         supports_check_mode=True,
     )
+    refuse_empty(module, ("id", "name"))
     try:
         databases = Resource(Client.of(module.params), *DATABASES)
         module.exit_json(**ensure(databases, module.params, module.check_mode))

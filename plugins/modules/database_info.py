@@ -194,7 +194,7 @@ from typing import Any, Dict, List, Mapping
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.dbaudit.dbaudit.plugins.module_utils._argspec import argument_spec
+from ansible_collections.dbaudit.dbaudit.plugins.module_utils._argspec import argument_spec, refuse_empty
 from ansible_collections.dbaudit.dbaudit.plugins.module_utils._client import Client
 from ansible_collections.dbaudit.dbaudit.plugins.module_utils._database import DATABASES
 from ansible_collections.dbaudit.dbaudit.plugins.module_utils._errors import ClientError
@@ -217,7 +217,10 @@ def gather(databases: Resource, params: Mapping[str, Any]) -> List[Dict[str, Any
         tags = params["tags"]
         if any("," in tag for tag in tags or ()):
             raise ClientError("tags: no tag has a comma; give a list.")
-        found = databases.matching(dict({name: params[name] for name in FILTERS}, tags=",".join(tags) if tags else None))
+        filters = {name: params[name] for name in FILTERS if params[name] is not None}
+        if tags is not None:
+            filters["tags"] = ",".join(tags)
+        found = databases.matching(filters)
     if params["gather_status"]:
         found = [dict(database, current_status=databases.detail(database["id"], "status")) for database in found]
     return found
@@ -229,6 +232,7 @@ def main() -> None:
         mutually_exclusive=[("id", name) for name in FILTERS],
         supports_check_mode=True,
     )
+    refuse_empty(module, ("id", *FILTERS))
     try:
         databases = Resource(Client.of(module.params), *DATABASES)
         module.exit_json(changed=False, databases=gather(databases, module.params))

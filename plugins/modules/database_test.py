@@ -114,7 +114,7 @@ request_id:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.dbaudit.dbaudit.plugins.module_utils._argspec import argument_spec
+from ansible_collections.dbaudit.dbaudit.plugins.module_utils._argspec import argument_spec, refuse_empty
 from ansible_collections.dbaudit.dbaudit.plugins.module_utils._client import Client
 from ansible_collections.dbaudit.dbaudit.plugins.module_utils._database import DATABASES
 from ansible_collections.dbaudit.dbaudit.plugins.module_utils._errors import ClientError
@@ -130,6 +130,7 @@ def main() -> None:
         mutually_exclusive=[("name", "id")],
         supports_check_mode=True,
     )
+    refuse_empty(module, ("id", "name"))
     params = module.params
     try:
         databases = Resource(Client.of(params), *DATABASES)

@@ -156,7 +156,7 @@ from typing import Any, Dict
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.dbaudit.dbaudit.plugins.module_utils._argspec import argument_spec
+from ansible_collections.dbaudit.dbaudit.plugins.module_utils._argspec import argument_spec, refuse_null
 from ansible_collections.dbaudit.dbaudit.plugins.module_utils._client import Client
 from ansible_collections.dbaudit.dbaudit.plugins.module_utils._databases import ENTRY, ensure_all, wrong_entry
 from ansible_collections.dbaudit.dbaudit.plugins.module_utils._errors import ClientError
@@ -195,6 +195,7 @@ def main() -> None:
         ),
         supports_check_mode=True,
     )
+    refuse_null(module, ("prune_tags",))
     try:
         module.exit_json(**ensure_all(Client.of(module.params), module.params, module.check_mode))
     except ClientError as error:

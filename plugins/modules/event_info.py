@@ -122,7 +122,7 @@ from typing import Any, Dict, List, Mapping, Tuple
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.dbaudit.dbaudit.plugins.module_utils._argspec import argument_spec
+from ansible_collections.dbaudit.dbaudit.plugins.module_utils._argspec import argument_spec, refuse_empty
 from ansible_collections.dbaudit.dbaudit.plugins.module_utils._client import Client
 from ansible_collections.dbaudit.dbaudit.plugins.module_utils._errors import ClientError
 
@@ -142,20 +142,20 @@ FILTERS = {
 
 def read(client: Client, params: Mapping[str, Any]) -> Tuple[List[Dict[str, Any]], bool]:
     """The events that fit, no more than asked for, and whether there are more."""
-    wanted = {name: params[name] for name in FILTERS}
-    if params["type"]:
-        wanted["type"] = ",".join(params["type"])
+    wanted = {name: params[name] for name in FILTERS if params[name] is not None}
+    if "type" in wanted:
+        wanted["type"] = ",".join(wanted["type"])
     most = params["max_events"]
     if most < 1:
         raise ClientError("max_events must be at least 1.")
     events: List[Dict[str, Any]] = []
-    cursor = None
     while True:
-        page = client.request("GET", PATH, dict(wanted, cursor=cursor, limit=min(PAGE, most - len(events))))
+        page = client.request("GET", PATH, dict(wanted, limit=min(PAGE, most - len(events))))
         events.extend(page["data"])
         cursor = page["pagination"]["next_cursor"]
         if cursor is None or len(events) >= most:
             return events, cursor is not None
+        wanted["cursor"] = cursor
 
 
 def main() -> None:
@@ -163,6 +163,7 @@ def main() -> None:
         argument_spec=argument_spec(max_events={"type": "int", "default": 1000}, **FILTERS),
         supports_check_mode=True,
     )
+    refuse_empty(module, FILTERS)
     try:
         events, truncated = read(Client.of(module.params), module.params)
         module.exit_json(changed=False, events=events, truncated=truncated)

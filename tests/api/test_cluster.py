@@ -165,7 +165,7 @@ def test_errors_that_every_path_has_come_in_the_form_of_the_cluster(api: Api) ->
     assert "update_cluster" in refused(api.put(SETTINGS, json=TCP, key=reader), 403, "forbidden")
     refused(api.delete(SETTINGS, key=reader), 403, "forbidden")
     refused(api.put(POLICY, json=ON, key=reader), 403, "forbidden")
-    refused(api.get("/v1/cluster/nothing"), 404, "not_found")
+    refused(api.get("/v1/cluster/nothing"), 404, "path_not_found")
     answer = api.post(SETTINGS, json=TCP)
     refused(answer, 405, "method_not_allowed")
     assert answer.headers["Allow"] == "DELETE, GET, HEAD, PUT"

@@ -61,7 +61,7 @@ def test_metrics_count_requests_and_read_the_state(api_on_both: Api) -> None:
 def test_an_unknown_path_is_404_in_the_form_of_all_errors(api: Api, path: str) -> None:
     answer = api.get(path)
     assert answer.status_code == 404
-    assert answer.json["error"]["code"] == "not_found"
+    assert answer.json["error"]["code"] == "path_not_found"
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,6 @@ def test_filters_have_to_fit_all(service: Service) -> None:
     assert names(read(service, type="postgresql", status="pending")) == ["a", "b", "c"]
     assert read(service, status="connected") == []
     assert read(service, name="A") == []
-    assert names(read(service, tags=[])) == ["a", "b", "c"]
 
 
 def test_one_database_is_read_by_its_id(service: Service) -> None:

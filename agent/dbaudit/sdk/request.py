@@ -85,7 +85,11 @@ def understood_as_text(reply: Reply) -> str:
 
 
 def segment(identifier: str) -> str:
-    """``identifier`` as one part of a path, whatever is in it."""
+    """``identifier`` as one part of a path, whatever is in it. Raises ValueError where it is empty: the path
+    would be that of the whole list.
+    """
+    if not identifier:
+        raise ValueError("An id is needed; this one is empty.")
     return quote(identifier, safe="")
 
 

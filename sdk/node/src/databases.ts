@@ -1,4 +1,4 @@
-import { fromApi } from './naming.js';
+import { fromApi, segment } from './naming.js';
 import { Listing } from './pages.js';
 import type { Fetch } from './pages.js';
 import type { CallOptions, Request, Transport } from './transport.js';
@@ -154,7 +154,7 @@ export class Databases {
 }
 
 function pathOf(id: string): string {
-  return `${PATH}/${encodeURIComponent(id)}`;
+  return `${PATH}/${segment(id)}`;
 }
 
 function verification(verify: boolean | undefined): Pick<Request, 'query' | 'timeoutSeconds'> {

@@ -9,6 +9,7 @@ export const ERROR_CODES = [
   'unauthorized',
   'forbidden',
   'not_found',
+  'path_not_found',
   'method_not_allowed',
   'not_acceptable',
   'database_exists',

@@ -1,3 +1,4 @@
+import { segment } from './naming.js';
 import { DBauditError, RateLimitedError, UnavailableError, UnreachableError } from './errors.js';
 import { Pages } from './pages.js';
 import type { Fetch } from './pages.js';
@@ -59,7 +60,7 @@ export class Events {
 
   /** One event. */
   get(id: string, options: CallOptions = {}): Promise<Event> {
-    return this.#transport.send({ method: 'GET', path: `${PATH}/${encodeURIComponent(id)}` }, options);
+    return this.#transport.send({ method: 'GET', path: `${PATH}/${segment(id)}` }, options);
   }
 
   /** The events that are stored from now on, or behind a cursor, each once, for ever; abort `signal` to end it. */

@@ -1,4 +1,4 @@
-import { fromApi } from './naming.js';
+import { fromApi, segment } from './naming.js';
 import type { CallOptions, Transport } from './transport.js';
 import type { Key, KeyCreate, NewKey } from './types.js';
 
@@ -35,7 +35,7 @@ export class Keys {
 }
 
 function pathOf(id: string): string {
-  return `${PATH}/${encodeURIComponent(id)}`;
+  return `${PATH}/${segment(id)}`;
 }
 
 /** The key itself is not enumerable, so that neither a log nor JSON shows it. */

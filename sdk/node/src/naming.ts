@@ -1,3 +1,9 @@
+/** An id as one part of a path. Without it the path would be that of the whole list. */
+export function segment(id: string): string {
+  if (typeof id !== 'string' || id === '') throw new TypeError('An id is needed; this one is empty.');
+  return encodeURIComponent(id);
+}
+
 // The API names fields like ssl_mode, JavaScript like sslMode.
 
 // What is below these fields has names of its own: options of an engine, rights, what only one engine tells.
