@@ -140,8 +140,15 @@ def test_a_password_can_be_set_on_creation_only(database: Database) -> None:
     assert database(update_password="on_create")["changed"]
     assert not database(password=SECOND_PASSWORD, update_password="on_create")["changed"]
     assert not database()["changed"], "the password was overwritten"
-    assert database(port=5433, password=SECOND_PASSWORD, update_password="on_create")["changed"]
-    assert not database(port=5433)["changed"], "the password was overwritten"
+    assert database(tags=["x"], password=SECOND_PASSWORD, update_password="on_create")["changed"]
+    assert not database(tags=["x"])["changed"], "the password was overwritten"
+
+
+def test_a_password_that_is_kept_back_does_not_follow_to_another_port(database: Database) -> None:
+    database()
+    refused = database(port=5433, update_password="on_create")
+    assert "update_password: always" in refused["msg"]
+    assert [one["port"] for one in database.stored()] == [5432]
 
 
 def test_a_client_certificate_comes_and_goes(
@@ -248,7 +255,7 @@ def test_of_two_databases_with_one_name_none_is_chosen(database: Database) -> No
     assert failed["failed"]
     assert first["id"] in failed["msg"]
     assert second["id"] in failed["msg"]
-    assert database.alone(id=second["id"], port=5433)["changed"]
+    assert database.alone(id=second["id"], port=5433, password=PASSWORD)["changed"]
 
 
 def test_a_second_declaration_of_the_same_database_is_refused(database: Database) -> None:

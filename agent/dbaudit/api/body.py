@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 from jsonschema.protocols import Validator
 
-from dbaudit.api.validation import field_errors, invalid, pointer_of
+from dbaudit.api.validation import MOST_DETAILS, field_errors, invalid, pointer_of
 from dbaudit.core.database import SECRET_FIELDS
 from dbaudit.core.errors import ErrorCode, FieldError, RequestError
 from dbaudit.core.secret import Secret
@@ -26,7 +27,7 @@ class Body:
     def __init__(self, raw: bytes, validator: Validator) -> None:
         self._fields = parse_object(raw)
         self._details = field_errors(validator, self._fields)
-        self.sound: Mapping[str, Any] = _sound(self._fields, "", [detail.pointer for detail in self._details])
+        self.sound: Mapping[str, Any] = _sound(self._fields, _wrong(self._details))
 
     @classmethod
     def of_entry(cls, fields: Mapping[str, Any]) -> Self:
@@ -54,14 +55,25 @@ class Body:
         return self._fields
 
 
-def _sound(fields: Mapping[str, Any], base: str, wrong: Sequence[str]) -> dict[str, Any]:
+def _wrong(details: Sequence[FieldError]) -> dict[str, Any]:
+    """The pointers of ``details`` as a tree of their parts; a part without any below it is wrong itself."""
+    tree: dict[str, Any] = {}
+    for detail in details:
+        branch = tree
+        for part in detail.pointer.split("/")[1:]:
+            branch = branch.setdefault(part, {})
+    return tree
+
+
+def _sound(fields: Mapping[str, Any], wrong: Mapping[str, Any]) -> dict[str, Any]:
+    if not wrong:
+        return dict(fields)
     kept = {}
     for name, value in fields.items():
-        pointer = base + pointer_of([name])
-        below = [other for other in wrong if other.startswith(f"{pointer}/")]
+        below = wrong.get(pointer_of([name])[1:])
         if below and isinstance(value, dict):
-            value = _sound(value, pointer, below)
-        elif below or pointer in wrong:
+            value = _sound(value, below)
+        elif below is not None:
             continue
         kept[name] = value
     return kept
@@ -106,8 +118,8 @@ def _refuse_constant(name: str) -> None:
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = _Object(pairs)
     if len(value) != len(pairs):
-        names = [name for name, ignored in pairs]
-        value.repeated = tuple({name for name in names if names.count(name) > 1})
+        counts = Counter(name for name, ignored in pairs)
+        value.repeated = tuple(name for name, count in counts.items() if count > 1)
     return value
 
 
@@ -128,13 +140,16 @@ def _problems(value: dict[str, Any]) -> list[FieldError]:
                 continue
             if isinstance(item, _Object):
                 found.extend(
-                    FieldError(pointer_of((*path, name)), "is given twice") for name in item.repeated
+                    FieldError(pointer_of((*path, name)), "is given twice")
+                    for name in item.repeated[:MOST_DETAILS]
                 )
             for name, entry in item.items():
                 if _text_problem(name):
                     found.append(FieldError(pointer_of(path), "has a field whose name is not valid text"))
                 else:
                     waiting.append((entry, (*path, name)))
+        if len(found) >= MOST_DETAILS:
+            break
     return sorted(found, key=lambda detail: detail.pointer)
 
 

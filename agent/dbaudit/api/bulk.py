@@ -15,7 +15,7 @@ from dbaudit.api.database_objects import plan_object
 from dbaudit.api.declarations import Wanted, fields_after, wanted_change, wanted_new
 from dbaudit.api.engines import Engines
 from dbaudit.api.gate import Call, Gate
-from dbaudit.api.validation import invalid
+from dbaudit.api.validation import MOST_DETAILS, invalid
 from dbaudit.core.database import SECRET_FIELDS, AuditStatus, Database
 from dbaudit.core.errors import ErrorCode, FieldError, RequestError
 from dbaudit.core.secret import Secret
@@ -23,7 +23,6 @@ from dbaudit.state import State
 from dbaudit.state.databases import Change
 
 _ATTEMPTS = 5
-_MOST_DETAILS = 100
 _REQUIRED_FOR_NEW = ("name", "type", "host", "port", "database", "username", "password")
 _NO_FIELDS = ("id", "state", "update_password")
 
@@ -269,10 +268,10 @@ def _check_addresses(steps: Sequence[_Step], pruned: Sequence[_Step], present: S
         taken.setdefault(step.address, f"entry {place} of the list")
     if details:
         raise RequestError(
-            ErrorCode.DATABASE_EXISTS, "Some addresses are declared twice.", details=details[:_MOST_DETAILS]
+            ErrorCode.DATABASE_EXISTS, "Some addresses are declared twice.", details=details[:MOST_DETAILS]
         )
 
 
 def _refuse(details: Sequence[FieldError]) -> None:
     if details:
-        raise invalid(details[:_MOST_DETAILS])
+        raise invalid(details)

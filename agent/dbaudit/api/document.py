@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from importlib import resources
 from typing import Any
@@ -11,6 +11,7 @@ from urllib.parse import quote
 import msgspec
 import yaml
 from jsonschema import Draft202012Validator
+from jsonschema.exceptions import ValidationError
 from jsonschema.protocols import Validator
 from jsonschema.validators import extend
 from referencing import Registry, Resource
@@ -25,8 +26,27 @@ def _is_integer(checker: object, value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
+def _short_enough(instance: Any, schema: Mapping[str, Any]) -> bool:
+    return not isinstance(instance, list) or len(instance) <= schema.get("maxItems", len(instance))
+
+
+def _unless_too_long(keyword: str) -> Callable[..., Iterator[ValidationError]]:
+    """The keyword of a list, which is not looked at in a list that is refused for its length already."""
+    check = Draft202012Validator.VALIDATORS[keyword]
+
+    def checked(
+        validator: Any, wanted: Any, instance: Any, schema: Mapping[str, Any]
+    ) -> Iterator[ValidationError]:
+        if _short_enough(instance, schema):
+            yield from check(validator, wanted, instance, schema) or ()
+
+    return checked
+
+
 StrictValidator: Any = extend(  # type: ignore[no-untyped-call]
-    Draft202012Validator, type_checker=Draft202012Validator.TYPE_CHECKER.redefine("integer", _is_integer)
+    Draft202012Validator,
+    validators={keyword: _unless_too_long(keyword) for keyword in ("items", "uniqueItems", "prefixItems")},
+    type_checker=Draft202012Validator.TYPE_CHECKER.redefine("integer", _is_integer),
 )
 
 

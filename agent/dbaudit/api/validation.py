@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
+import msgspec
 from jsonschema.exceptions import ValidationError
 from jsonschema.protocols import Validator
 
@@ -21,26 +23,31 @@ _TYPE_NAMES = {
     "null": "null",
 }
 _SHOWN_NAME_CHARACTERS = 80
+MOST_DETAILS = 100
+"""So many wrong fields are named at most: the time for one error stays in proportion to its request."""
 
 
 def invalid(details: Sequence[FieldError]) -> RequestError:
     """The error of a request whose fields are wrong."""
     count = len(details)
     message = "One field is not valid." if count == 1 else f"{count} fields are not valid."
-    return RequestError(ErrorCode.VALIDATION_FAILED, message, details=details)
+    if count >= MOST_DETAILS:
+        message = f"Many fields are not valid; the first {MOST_DETAILS} are named."
+    return RequestError(ErrorCode.VALIDATION_FAILED, message, details=details[:MOST_DETAILS])
 
 
 def field_errors(validator: Validator, value: Any, base: str = "") -> list[FieldError]:
-    """Everything that ``validator`` has against ``value``, in the order of the fields.
+    """What ``validator`` has against ``value``, in the order of the fields; at most MOST_DETAILS of them.
 
     ``base`` is the JSON pointer of the value within the request.
     """
     found: dict[str, FieldError] = {}
     # Of what is wrong with one field the first is told; that it is empty comes before its form.
-    for error in sorted(validator.iter_errors(value), key=lambda error: error.validator == "pattern"):
-        for detail in _details(error, base + pointer_of(error.absolute_path)):
+    errors = islice(validator.iter_errors(value), MOST_DETAILS)
+    for error in sorted(errors, key=lambda error: error.validator == "pattern"):
+        for detail in islice(_details(error, base + pointer_of(error.absolute_path)), MOST_DETAILS):
             found.setdefault(detail.pointer, detail)
-    return sorted(found.values(), key=lambda detail: detail.pointer)
+    return sorted(found.values(), key=lambda detail: detail.pointer)[:MOST_DETAILS]
 
 
 def pointer_of(path: Any) -> str:
@@ -60,16 +67,17 @@ def _details(error: ValidationError, pointer: str) -> Iterator[FieldError]:
                 if name not in instance:
                     yield FieldError(f"{pointer}/{name}", "is missing; it is required")
         case "additionalProperties" | "unevaluatedProperties":
-            known = list(schema.get("properties", ()))
+            known = schema.get("properties", {})
             for name in instance:
                 if name not in known:
-                    yield FieldError(pointer + pointer_of([name]), _unknown(name, known))
+                    yield FieldError(pointer + pointer_of([name]), _unknown(name, list(known)))
         case "uniqueItems":
-            seen: list[Any] = []
+            seen: set[bytes] = set()
             for position, item in enumerate(instance):
-                if item in seen:
+                written = msgspec.json.encode(item, order="sorted")
+                if written in seen:
                     yield FieldError(f"{pointer}/{position}", "stands in the list twice")
-                seen.append(item)
+                seen.add(written)
         case _:
             yield FieldError(pointer, _message(error, wanted, schema))
 
