@@ -115,7 +115,9 @@ def _settings(wanted: Wanted, present: Mapping[str, Mapping[str, str]], major: i
     if wanted.source == "local":
         settings["log_file_mode"] = "0640"
     if wanted.statements == "pgaudit":
-        settings.update({"pgaudit.log": "all, -misc", "pgaudit.log_catalog": "off", "log_statement": "none"})
+        # Up to 11 SET ROLE has no class of its own.
+        classes = "all, -misc, misc_set" if major >= 12 else "all"
+        settings.update({"pgaudit.log": classes, "pgaudit.log_catalog": "off", "log_statement": "none"})
     elif wanted.statements == "log_statement":
         settings["log_statement"] = "all"
     settings.update(wanted.settings)

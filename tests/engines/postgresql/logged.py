@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
+import msgspec
 from dbaudit.core.event import AuditEvent, Rejected
 from dbaudit.engines.postgresql.bulk_decoding import decode
 from dbaudit.engines.postgresql.records import LogBlock, LogContext, LogFileFormat
@@ -81,3 +82,34 @@ def decoded(
 ) -> tuple[list[AuditEvent], list[Rejected]]:
     result = decode([block(log_format, data, context)])
     return result.events, result.rejected
+
+
+def events_of(log_format: LogFileFormat, *records: dict[str, Any], **context: Any) -> list[AuditEvent]:
+    """The events of records none of which is put aside; ``context`` is what else is known of the server."""
+    events, rejected = decoded(
+        log_format, written(log_format, records), msgspec.structs.replace(CONTEXT, **context)
+    )
+    assert rejected == []
+    return events
+
+
+def audit(
+    statement: str,
+    number: int = 1,
+    part: int = 1,
+    *,
+    kind: str = "READ,SELECT",
+    rows: int | None = None,
+    **changes: Any,
+) -> dict[str, Any]:
+    """A record of pgaudit."""
+    text = '"{}"'.format(statement.replace('"', '""')) if {",", '"', "\n"} & set(statement) else statement
+    counted = "" if rows is None else f",{rows}"
+    changes.setdefault("ps", kind.rpartition(",")[2])
+    return record(f"AUDIT: SESSION,{number},{part},{kind},,,{text},<not logged>{counted}", **changes)
+
+
+def failing(statement: str | None, code: str = "23505", **changes: Any) -> dict[str, Any]:
+    """The row of an error of a statement."""
+    changes = {"error_severity": "ERROR", "state_code": code, "statement": statement, **changes}
+    return record(changes.pop("message", "it failed"), **changes)

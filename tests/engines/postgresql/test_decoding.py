@@ -3,23 +3,23 @@
 import json
 import random
 import re
-from typing import Any
 
 import msgspec
 import pytest
-from dbaudit.core.event import AuditEvent, EventType, Outcome
+from dbaudit.core.event import EventType, Outcome
 from dbaudit.engines.postgresql.bulk_decoding import decode
 from dbaudit.engines.postgresql.records import LogFileFormat
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.engines.postgresql.logged import (
-    CONTEXT,
     CSVLOG,
     JSONLOG,
     block,
     csv,
     decoded,
+    events_of,
+    failing,
     jsonl,
     record,
     written,
@@ -27,19 +27,6 @@ from tests.engines.postgresql.logged import (
 
 BOTH = pytest.mark.parametrize("log_format", [CSVLOG, JSONLOG])
 AUDIT = "AUDIT: SESSION,1,1,READ,SELECT,,,{},<not logged>"
-
-
-def events_of(log_format: LogFileFormat, *records: dict[str, Any], **changes: Any) -> list[AuditEvent]:
-    events, rejected = decoded(
-        log_format, written(log_format, records), msgspec.structs.replace(CONTEXT, **changes)
-    )
-    assert rejected == []
-    return events
-
-
-def failing(statement: str, **changes: Any) -> dict[str, Any]:
-    changes = {"error_severity": "ERROR", "state_code": "23505", "statement": statement, **changes}
-    return record("duplicate key", **changes)
 
 
 # -- one thing that several records tell of
@@ -406,7 +393,7 @@ def test_texts_in_another_encoding_are_kept_as_far_as_they_can_be_read() -> None
     for log_format in (CSVLOG, JSONLOG):
         data = written(log_format, [record("statement: select 'x'"), record("statement: select 2", line=2)])
         events, rejected = decoded(log_format, data.replace(b"'x'", "'ü'".encode("latin-1")))
-        assert [e.query for e in events] == ["select '\ufffd'", "select 2"]
+        assert [e.query for e in events] == [r"select '\xfc'", "select 2"]
         assert not rejected
 
 

@@ -262,6 +262,7 @@ def test_log_directory_that_the_functions_may_not_read_is_found_by_reading(
         ({"pgaudit__log": "''"}, "pgaudit_classes", WARNING),
         ({"pgaudit__log": "'ddl, role'"}, "pgaudit_classes", WARNING),
         ({"pgaudit__log": "'all, -read'"}, "pgaudit_classes", WARNING),
+        ({"pgaudit__log": "'all, -misc'"}, "pgaudit_classes", WARNING),
         ({"pgaudit__log_statement": "off"}, "pgaudit_statement_text", WARNING),
         ({"log_statement": "'all'"}, "log_statement", WARNING),
     ],
@@ -287,8 +288,8 @@ def test_setting_that_loses_records_is_told_and_its_remedy_mends_it(
         ({"log_min_messages": "error"}, "log_min_messages"),
         ({"log_timezone": "'Etc/UTC'"}, "log_timezone"),
         ({"log_timezone": "'Europe/Berlin'"}, "log_timezone"),
-        ({"pgaudit__log": "'read, write, function, role, ddl'"}, "pgaudit_classes"),
-        ({"pgaudit__log": "'ddl, role, function'", "pgaudit__role": "'auditor'"}, "pgaudit_classes"),
+        ({"pgaudit__log": "'read, write, function, role, ddl, misc_set'"}, "pgaudit_classes"),
+        ({"pgaudit__log": "'ddl, role, function, misc'", "pgaudit__role": "'auditor'"}, "pgaudit_classes"),
     ],
 )
 def test_setting_that_loses_nothing_is_no_complaint(

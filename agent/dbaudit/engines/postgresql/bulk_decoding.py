@@ -8,6 +8,7 @@ doubt, goes the way of all records (records.py, decoding.py), with the same resu
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any
@@ -34,7 +35,7 @@ from dbaudit.engines.postgresql.records import (
     parse,
     pieces,
 )
-from dbaudit.engines.postgresql.statements import FOREIGN_KEY_CHECK
+from dbaudit.engines.postgresql.statements import FOREIGN_KEY_CHECK, WRITES_IN_WITH
 from dbaudit.engines.postgresql.workers import PARALLEL_WORKER
 
 # Quotes inside a field come in pairs, so these stand nowhere but where a message begins and ends; where a
@@ -49,6 +50,8 @@ _QUERY, _INFO = EventType.QUERY, Severity.INFO
 _QUOTE = b'""'
 _QUOTE_MARK, _COMMA = b'",'
 _QUOTE_INSIDE = b'""""'
+_SELECT, _BEGINS_WITH_SELECT = b"SELECT", b"select"
+_WRITES_IN_WITH = re.compile(WRITES_IN_WITH.encode(), re.IGNORECASE | re.DOTALL)
 _FOREIGN_KEY_CHECK = FOREIGN_KEY_CHECK.encode()
 _IN_DOUBT = (ValueError, OverflowError, csv.Error, RecordError)
 
@@ -143,8 +146,11 @@ class _BulkDecoder(Decoder):
                 text = _unquoted(text)
         elif _QUOTE_MARK in text or _COMMA in text:
             return None
-        if text.startswith(_FOREIGN_KEY_CHECK):
-            return None
+        if command == _SELECT:
+            if text.startswith(_FOREIGN_KEY_CHECK):
+                return None
+            if text[:6].lower() != _BEGINS_WITH_SELECT and _WRITES_IN_WITH.search(text):
+                return None
         time_us = ledger.time_us(stamp.decode())
         statement_name = _name(statement_id)
         latest = self._latest.get(session_id)
@@ -156,7 +162,7 @@ class _BulkDecoder(Decoder):
             if exchange.untold or exchange.statement_id == statement_name:
                 return None
             del ledger.exchanges[session_id]
-        query = text.decode("utf-8", "replace")
+        query = text.decode("utf-8", "backslashreplace")
         event = AuditEvent(
             f"{session_id}:{number.decode()}",
             _QUERY,

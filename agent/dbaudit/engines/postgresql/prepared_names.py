@@ -10,7 +10,7 @@ import re
 
 _BEGINNING = re.compile(
     r"""
-      (?:\s|--[^\n]*\n|/\*.*?\*/|[(;])*
+      (?>\s|--[^\n]*\n|/\*.*?\*/|[(;])*+
       (?:abort|alter|analy[sz]e|begin|call|checkpoint|close|cluster|comment|commit|copy|create|deallocate|declare
         |delete|discard|do|drop|end|execute|explain|fetch|grant|import|insert|listen|load|lock|merge|move|notify
         |prepare|reassign|refresh|reindex|release|reset|revoke|rollback|savepoint|security|select|set|show|start
@@ -18,13 +18,20 @@ _BEGINNING = re.compile(
     """,
     re.VERBOSE | re.DOTALL | re.IGNORECASE,
 )
-_WHOLE = re.compile(
-    r"""(?: [eE]'(?:[^'\\]|''|\\.)*+' | '(?:[^']|'')*+' | "(?:[^"]|"")++" | --[^\n]*+
-          | (?<![\w$])\$(?P<tag>[^\W\d]\w*|)\$.*?\$(?P=tag)\$ | /\*.*?\*/ | [^'"] )*+\Z""",
-    re.VERBOSE | re.DOTALL,
-)
 _AFTER_NAME = ": "
-_MOST_READINGS = 100
+_MOST_READINGS = 20
+_LONGEST_LOOKED_THROUGH = 100_000
+
+_OPENING = re.compile(
+    r"""(?P<escaped>\b[eE]') | (?P<text>') | (?P<name>") | (?P<line>--) | (?P<comment>/\*)
+      | (?<![\w$])(?P<dollar>\$(?:[^\W\d]\w*|)\$)""",
+    re.VERBOSE,
+)
+_ENDS = {
+    "escaped": re.compile(r"(?:[^'\\]|''|\\.)*+'", re.DOTALL),
+    "text": re.compile(r"(?:[^']|'')*+'"),
+    "name": re.compile(r'(?:[^"]|"")*+"'),
+}
 
 
 def readings(text: str) -> list[str]:
@@ -36,16 +43,38 @@ def readings(text: str) -> list[str]:
     found: list[str] = []
     first = None
     position = text.find(_AFTER_NAME)
-    for _number in range(_MOST_READINGS):
-        if position < 0:
-            break
-        statement = text[position + len(_AFTER_NAME) :]
-        first = statement if first is None else first
-        if _BEGINNING.match(statement):
-            found.append(statement)
+    while position >= 0 and len(found) < _MOST_READINGS:
+        begin = position + len(_AFTER_NAME)
+        first = text[begin:] if first is None else first
+        if _BEGINNING.match(text, begin):
+            found.append(text[begin:])
         position = text.find(_AFTER_NAME, position + 1)
-    if len(found) > 1:
-        found = [statement for statement in found if _WHOLE.match(statement)] or found[:1]
+    if len(found) > 1 and len(text) <= _LONGEST_LOOKED_THROUGH:
+        found = [statement for statement in found if _is_whole(statement)] or found[:1]
     if found:
         return found
     return [] if first is None else [first]
+
+
+def _is_whole(statement: str) -> bool:
+    """Whether each literal, name and comment that a text opens is closed in it."""
+    position = 0
+    while (opening := _OPENING.search(statement, position)) is not None:
+        kind = opening.lastgroup or ""
+        if kind == "line":
+            end = statement.find("\n", opening.end())
+            if end < 0:
+                return True
+        elif kind == "comment":
+            end = statement.find("*/", opening.end()) + 1
+        elif kind == "dollar":
+            end = statement.find(opening[0], opening.end()) + len(opening[0]) - 1
+            if end < opening.end():
+                return False
+        else:
+            closed = _ENDS[kind].match(statement, opening.end())
+            end = closed.end() - 1 if closed else 0
+        if end <= 0:
+            return False
+        position = end + 1
+    return True

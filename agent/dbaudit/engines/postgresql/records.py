@@ -6,6 +6,7 @@ has 23 columns up to 12, 24 in 13 (backend_type) and 26 since 14 (leader_pid, qu
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import re
@@ -102,6 +103,20 @@ COLUMNS = frozenset({23, 24, 26})
 _decode_lines = msgspec.json.Decoder(LogRecord).decode_lines
 _decode_line = msgspec.json.Decoder(LogRecord).decode
 
+_ESCAPED_IN_JSON = "dbaudit.escaped_in_json"
+"""Bytes that are not UTF-8 stay apart: a server writes the names of a LATIN1 or SQL_ASCII database as they
+are. They show as in `\\xe9`, whose backslash is doubled in JSON.
+"""
+
+
+def _escaped_in_json(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeDecodeError):
+        raise error
+    return "".join(f"\\\\x{byte:02x}" for byte in error.object[error.start : error.end]), error.end
+
+
+codecs.register_error(_ESCAPED_IN_JSON, _escaped_in_json)
+
 _JSON_START = b'{"timestamp":"'
 """Quotes inside a text are escaped in JSON, so this stands nowhere but where a record starts."""
 
@@ -154,7 +169,7 @@ BROKEN = (msgspec.MsgspecError, ValueError, csv.Error, RecursionError)
 
 
 def _parse_csv(data: bytes) -> list[LogRecord]:
-    rows = csv.reader(io.StringIO(data.decode("utf-8", "replace"), newline=""), strict=True)
+    rows = csv.reader(io.StringIO(data.decode("utf-8", "backslashreplace"), newline=""), strict=True)
     return [_record(row) for row in rows]
 
 
@@ -165,7 +180,7 @@ def csv_record(row: bytes) -> LogRecord:
 
 def csv_columns(row: bytes) -> list[str]:
     """The columns of one row, or of a part of it."""
-    (columns,) = csv.reader([row.decode("utf-8", "replace")], strict=True)
+    (columns,) = csv.reader([row.decode("utf-8", "backslashreplace")], strict=True)
     return columns
 
 
@@ -216,7 +231,7 @@ def _parse_one_by_one(block: LogBlock) -> tuple[list[LogRecord], list[Rejected]]
 def _parse_single(log_format: LogFileFormat, raw: bytes) -> list[LogRecord]:
     if log_format is LogFileFormat.CSVLOG:
         return _parse_csv(raw)
-    return [_decode_line(raw.decode("utf-8", "replace"))]
+    return [_decode_line(raw.decode("utf-8", _ESCAPED_IN_JSON))]
 
 
 def _rejected(block: LogBlock, start: int, end: int, reason: str) -> Rejected:

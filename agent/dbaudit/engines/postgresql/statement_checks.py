@@ -10,10 +10,13 @@ from dbaudit.engines.postgresql.rights import FILE_SETTINGS_GRANTS, Rights
 from dbaudit.engines.postgresql.settings import LogSettings, Override
 
 _CLASSES = frozenset({"read", "write", "function", "role", "ddl", "misc", "misc_set"})
-_WANTED = frozenset({"read", "write", "function", "role", "ddl"})
+_WANTED = frozenset({"read", "write", "function", "role", "ddl", "misc_set"})
+_OF_MISC = frozenset({"misc", "misc_set"})
+_SET_ROLE_SINCE = 12
+"""From here on SET ROLE and SET SESSION AUTHORIZATION have a class of their own, before it they are misc."""
 _BY_OBJECT = frozenset({"read", "write"})
 """Classes that pgaudit.role can record instead, for the objects that role is granted."""
-_RECOMMENDED = "all, -misc"
+_RECOMMENDED = "all, -misc, misc_set"
 
 
 def statement_source(settings: LogSettings) -> str | None:
@@ -76,13 +79,21 @@ def pgaudit_classes(settings: LogSettings, rights: Rights) -> Diagnosis:
         return warning(
             code,
             "pgaudit records nothing: pgaudit.log is empty and pgaudit.role is not set.",
-            set_and_reload("pgaudit.log", _RECOMMENDED),
+            set_and_reload("pgaudit.log", _RECOMMENDED if settings.major >= _SET_ROLE_SINCE else "all"),
         )
-    missing = _WANTED - recorded - (_BY_OBJECT if by_object else frozenset())
+    wanted = _WANTED if settings.major >= _SET_ROLE_SINCE else _WANTED - {"misc_set"} | {"misc"}
+    missing = wanted - recorded - (_BY_OBJECT if by_object else frozenset())
     if missing:
+        roles = (
+            ": SET ROLE and SET SESSION AUTHORIZATION, after which statements run as somebody else, "
+            "leave no trace"
+            if missing & _OF_MISC
+            else ""
+        )
         return warning(
             code,
-            f"pgaudit does not record the classes {', '.join(sorted(missing))} (pgaudit.log is {value!r}).",
+            f"pgaudit does not record the classes {', '.join(sorted(missing))} (pgaudit.log is {value!r})"
+            f"{roles}.",
             set_and_reload("pgaudit.log", ", ".join([*sorted(recorded | missing)])),
         )
     chosen = f", and the objects granted to {settings.server_wide['pgaudit.role']}" if by_object else ""
@@ -188,11 +199,17 @@ def _classes(value: str | None) -> frozenset[str] | None:
         return None
     classes: frozenset[str] = frozenset()
     for word in (part.strip().lower() for part in value.split(",")):
-        named = _CLASSES if word.lstrip("-") == "all" else frozenset({word.lstrip("-")}) & _CLASSES
+        named = _named(word.lstrip("-"))
         classes = classes - named if word.startswith("-") else classes | named
         if word == "none":
             classes = frozenset()
     return classes
+
+
+def _named(word: str) -> frozenset[str]:
+    if word == "all":
+        return _CLASSES
+    return _OF_MISC if word == "misc" else frozenset({word}) & _CLASSES
 
 
 def _records(override: Override) -> bool:

@@ -9,11 +9,12 @@ when pgaudit has recorded a query with rows already.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from dbaudit.core.event import AuditEvent, EventType, Outcome, Severity
 from dbaudit.core.operation_classes import RANKS
-from dbaudit.core.operations import add_operations, classify
+from dbaudit.core.operations import add_operations, class_of, classify
 from dbaudit.core.statements import Dialect
 from dbaudit.engines.postgresql import messages, pgaudit
 from dbaudit.engines.postgresql.ledger import (
@@ -58,6 +59,7 @@ def audited(ledger: Ledger, row: LogRecord) -> AuditEvent | None:
             return None
         if not same and not exchange.untold and not _is_of_the_server(exchange, row, record):
             exchange = None
+    command, command_class = record.command, record.command_class
     address = address_of(row.remote_host)
     detail: dict[str, Any] | None = None
     if record.object_audit or record.substatement_id != "1":
@@ -76,8 +78,8 @@ def audited(ledger: Ledger, row: LogRecord) -> AuditEvent | None:
         address[0],
         port_of(row),
         address[1],
-        record.command,
-        record.command_class,
+        command,
+        command_class,
         record.statement,
         None,
         None,
@@ -87,6 +89,8 @@ def audited(ledger: Ledger, row: LogRecord) -> AuditEvent | None:
         record.parameters,
         detail,
     )
+    if command == _SELECT and record.statement is not None and may_write(record.statement):
+        _add_what_it_writes(event, record.statement)
     if exchange is None:
         ledger.exchanges[session_id] = Exchange(
             row,
@@ -154,11 +158,51 @@ def _untold_without(untold: list[str], recorded: str | None, whole: list[str]) -
 
 
 def _add_objects(event: AuditEvent, record: pgaudit.Audited) -> None:
-    """pgaudit writes a record for each object of one statement."""
+    """pgaudit writes a record for each object of one statement, with what is done to it."""
+    _add_operations(event, [record.command], [record.command_class])
     if record.object_name is not None and record.object_name not in (event.objects or ()):
         event.objects = (*(event.objects or ()), record.object_name)
     if record.object_audit and (event.detail or {}).get("audit") != "object":
-        event.detail = _detail(record)
+        event.detail = (event.detail or {}) | _detail(record)
+
+
+def may_write(statement: str) -> bool:
+    """Whether a query that pgaudit calls SELECT may change rows in a WITH, which it need not record."""
+    return statement[:6].lower() != "select" and _WRITES_IN_WITH.search(statement) is not None
+
+
+WRITES_IN_WITH = r"\bwith\b.*\b(?:insert|update|delete|merge)\b"
+_WRITES_IN_WITH = re.compile(WRITES_IN_WITH, re.IGNORECASE | re.DOTALL)
+
+
+def _add_what_it_writes(event: AuditEvent, statement: str) -> None:
+    found = classify(statement, Dialect.POSTGRESQL)
+    if len(parts(statement)) == 1 and set(found.operations) <= _OF_A_QUERY:
+        _add_operations(event, found.operations, found.command_classes)
+
+
+_OF_A_QUERY = frozenset({"SELECT", "INSERT", "UPDATE", "DELETE", "MERGE", "VALUES", "TABLE"})
+
+
+def _add_operations(event: AuditEvent, operations: Sequence[str], classes: Sequence[str]) -> None:
+    """Add what else a statement does; the most consequential operation is that of the event."""
+    if list(operations) == [event.operation]:
+        return
+    detail = event.detail or {}
+    all_operations = list(dict.fromkeys([*detail.get("operations", [event.operation]), *operations]))
+    all_classes = list(dict.fromkeys([*detail.get("command_classes", [event.command_class]), *classes]))
+    for operation in operations:
+        command_class = classes[0] if len(operations) == 1 else class_of(operation, Dialect.POSTGRESQL)
+        if _rank(command_class) < _rank(event.command_class):
+            event.operation, event.command_class = operation, command_class
+    if len(all_operations) > 1:
+        event.detail = detail | {"operations": all_operations}
+        if len(all_classes) > 1:
+            event.detail["command_classes"] = all_classes
+
+
+def _rank(command_class: str | None) -> int:
+    return next((rank for name, rank in RANKS.items() if name == command_class), len(RANKS))
 
 
 def _detail(record: pgaudit.Audited) -> dict[str, Any]:
@@ -294,12 +338,17 @@ def _note_bare(ledger: Ledger, row: LogRecord, duration_ms: float) -> None:
         return
     event = exchange.logged if exchange.untold else _main(exchange)
     first = next(iter(exchange.latest), None)
-    if exchange.logged is None and first is not None:
-        expected = first.event.operation if first.ps == BIND else first.ps
-        if row.ps != expected:
-            event = None
+    if exchange.logged is None and first is not None and not _may_end(row.ps, first):
+        event = None
     ledger.close(row)
     _note(event, duration_ms)
+
+
+def _may_end(ps: str | None, first: Recorded) -> bool:
+    """Whether the step ``ps`` is that in which a statement is executed that was recorded first."""
+    if first.ps != BIND:
+        return ps == first.ps
+    return ps in (first.event.operation, *(first.event.detail or {}).get("operations", ()))
 
 
 def _exchange_of(ledger: Ledger, row: LogRecord) -> Exchange | None:
