@@ -106,6 +106,69 @@ def test_log_in_alone_is_told_though_nothing_follows_it(server: MySQLServer) -> 
         collecting.until(lambda: collecting.of(USER, EventType.LOGIN_SUCCESS), "the log-in")
 
 
+def test_log_in_that_nothing_confirms_has_no_outcome(server: MySQLServer) -> None:
+    """The server writes no refusal for a database that is not there: only later rows tell them apart."""
+    server.execute_admin(f"GRANT ALL ON *.* TO '{USER}'@'127.0.0.1'")
+    with Collecting(server) as collecting:
+        with pytest.raises(pymysql.err.OperationalError, match="1049"):
+            server.connect(USER, PASSWORD, database="nosuch")
+        collecting.until(lambda: collecting.of(USER, EventType.LOGIN_SUCCESS), "the log-in")
+        (log_in,) = collecting.of(USER, EventType.LOGIN_SUCCESS)
+        assert (log_in.database, log_in.outcome) == ("nosuch", None)
+        assert "no later row" in (log_in.detail or {})["unconfirmed"]
+
+
+def test_use_that_was_refused_is_one_failure(server: MySQLServer) -> None:
+    with Collecting(server) as collecting, session(server) as run:
+        for _each in range(2):
+            with contextlib.suppress(pymysql.err.OperationalError):
+                run("use mysql")
+        run("use shop")
+        run("select 'end'")
+        collecting.until_query("select 'end'")
+        found = [
+            (e.query, e.error_code) for e in collecting.of(USER, EventType.QUERY) if e.operation == "USE"
+        ]
+        assert found == [("use mysql", "1044"), ("use mysql", "1044"), ("use shop", None)]
+
+
+def test_names_that_read_as_the_rest_of_a_row_are_told_as_names(server: MySQLServer) -> None:
+    names = ("Access denied", "u on b using TCP", "a@1.2.3.4 on db")  # 5.6 takes 16 characters
+    databases = ("a on b using c", "x'@'10.9.9.9", "on x using SSL/TLS")
+    for name in names:
+        server.create_user(name, PASSWORD, "ALL ON `on x using SSL/TLS`.*")
+    server.execute_admin("CREATE DATABASE `on x using SSL/TLS`")
+    try:
+        with Collecting(server) as collecting:
+            for name in names:
+                for password, database in (
+                    (PASSWORD, None),
+                    ("wrong", None),
+                    *((PASSWORD, d) for d in databases),
+                ):
+                    with contextlib.suppress(pymysql.err.OperationalError):
+                        server.connect(name, password, database=database).close()
+            with session(server) as run:
+                run("select 'end'")
+            collecting.until_query("select 'end'")
+        for name in names:
+            found = [
+                (e.type, e.error_code, e.database, e.source_ip)
+                for e in collecting.of(name, EventType.LOGIN_SUCCESS, EventType.LOGIN_FAILED)
+            ]
+            assert found == [
+                (EventType.LOGIN_SUCCESS, None, None, "127.0.0.1"),
+                (EventType.LOGIN_FAILED, "1045", None, "127.0.0.1"),
+                (EventType.LOGIN_FAILED, "1044", databases[0], "127.0.0.1"),
+                (EventType.LOGIN_FAILED, "1044", databases[1], "127.0.0.1"),
+                (EventType.LOGIN_SUCCESS, None, databases[2], "127.0.0.1"),
+            ]
+    finally:
+        for name in names:
+            server.drop_user(name)
+        server.execute_admin("DROP DATABASE `on x using SSL/TLS`")
+
+
 def test_time_of_a_session_with_a_zone_of_its_own_is_right(server: MySQLServer) -> None:
     with Collecting(server) as collecting, session(server) as run:
         for zone in ("+05:30", "-11:00", "SYSTEM"):
@@ -307,7 +370,6 @@ def test_refusal_far_from_the_end_of_what_is_read_is_no_success(
         return next(opening, len(rows))
 
     monkeypatch.setattr(general_log, "_within", behind_log_in)
-    monkeypatch.setattr(general_log, "_NEARBY_ROWS", 2)
     with Collecting(server) as collecting, session(server) as run:
         for _each in range(5):
             with contextlib.suppress(pymysql.err.OperationalError):

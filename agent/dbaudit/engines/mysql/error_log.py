@@ -17,12 +17,22 @@ from dbaudit.core.event import AuditEvent, EventType, Outcome, Rejected, Severit
 from dbaudit.engine import cursors
 from dbaudit.engine.base import Chunk, Cursor, Decoded
 from dbaudit.engines.mysql_protocol.connection import ServerConnection
+from dbaudit.engines.mysql_protocol.log_ins import (
+    DENIED,
+    Refusal,
+    refused_database,
+    refused_log_in,
+    source_of,
+)
 from dbaudit.engines.mysql_protocol.times import micros_of
 
 SOURCE = "error_log"
 _CURSOR_VERSION = 1
 _PAUSE_SECONDS = 1.0
-_DENIED = re.compile(rb"Access denied for user '(.*)'@'([^']*)'", re.DOTALL)
+_REFUSED = re.compile(rb"Access denied for user '|Unknown database '|Password for the account '")
+_UNKNOWN_DATABASE = re.compile(r"Unknown database '(.*)'\Z", re.DOTALL)
+_EXPIRED = re.compile(r"Password for the account '(.*)'@'([^']*)' has expired\b", re.DOTALL)
+_WITH_PASSWORD, _WITHOUT, _ABORTED = "MY-010926", "MY-010927", "MY-010914"
 _ROW_BYTES = 200
 
 
@@ -78,7 +88,7 @@ class ErrorLogReader:
             self._quiet, self._quiet_until = place, self._clock() + _PAUSE_SECONDS
             return Chunk(records=[], cursor=cursor)
         after = Place(logged=str(rows[-1][0]) if rows else "")
-        told = tuple((str(r[0]), int(r[1]), str(r[2]), bytes(r[3])) for r in rows if _DENIED.match(r[3]))
+        told = tuple((str(r[0]), int(r[1]), str(r[2]), bytes(r[3])) for r in rows if _REFUSED.match(r[3]))
         blocks = [ErrorLogBlock(told)] if told else []
         return Chunk(records=blocks, cursor=after.cursor(), gaps=gaps, more=len(rows) >= limit)
 
@@ -99,8 +109,9 @@ def decode(records: Sequence[ErrorLogBlock]) -> Decoded:
     """The failed log-ins of some rows. Pure."""
     decoded = Decoded([], [])
     for block in records:
-        for logged, thread, _code, data in block.rows:
-            found = _DENIED.match(data)
+        for logged, thread, code, data in block.rows:
+            text = data.decode(errors="backslashreplace")
+            found = _refusal(code, text)
             try:
                 time_us = micros_of(logged.encode())
             except ValueError:
@@ -110,18 +121,35 @@ def decode(records: Sequence[ErrorLogBlock]) -> Decoded:
                 continue
             event = AuditEvent(f"error_log:{logged}", EventType.LOGIN_FAILED, time_us)
             event.severity, event.outcome = Severity.WARNING, Outcome.FAILURE
-            event.user = found[1].decode(errors="backslashreplace") or None
-            host = found[2].decode(errors="backslashreplace")
-            event.source_ip, event.source_host = (host, None) if _is_address(host) else (None, host)
-            event.error_code = "1044" if b"' to database '" in data else "1045"
+            event.user, event.database = found.user or None, found.database
+            event.source_ip, event.source_host = source_of(found.host)
+            event.error_code = found.error_code
             event.session_id = str(thread) if thread else None
-            event.detail = {"message": data.decode(errors="backslashreplace")}
+            event.detail = {"message": text}
             decoded.events.append(event)
     return decoded
 
 
-def _is_address(host: str) -> bool:
-    return bool(re.fullmatch(r"[0-9.]+|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*", host))
+def _refusal(code: str, text: str) -> Refusal | None:
+    """What a row says. Its number says which sentence it is: the names in it may read as any other."""
+    if code == _ABORTED:
+        unknown = _UNKNOWN_DATABASE.match(text)
+        if unknown is not None:
+            return Refusal("1049", database=unknown[1])
+        return refused_database(text)
+    expired = _EXPIRED.match(text)
+    if expired is not None:
+        return Refusal("1862", expired[1], expired[2])
+    found = refused_log_in(text)
+    if code == _WITHOUT and found.error_code is None and text.endswith("'"):
+        user, _at, host = text[len(DENIED) : -1].rpartition("'@'")
+        return Refusal("1698", user, host)
+    if code not in (_WITH_PASSWORD, _WITHOUT):
+        database = refused_database(text)
+        if database is not None and found.error_code is not None:
+            return Refusal(None)  # it reads as either
+        found = database or found
+    return found if found.error_code is not None else None
 
 
 def _understood(cursor: Cursor) -> Place:

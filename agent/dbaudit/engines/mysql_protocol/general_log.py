@@ -28,7 +28,9 @@ from dbaudit.engines.mysql_protocol.failures import identifier
 from dbaudit.engines.mysql_protocol.general_rows import (
     COLUMNS,
     CUT_COLUMNS,
+    SET_NAMES,
     GeneralLogBlock,
+    may_open_only,
     opens_only,
     own_sessions,
     parse,
@@ -46,7 +48,6 @@ RETIRED_ROWS = 5000
 _CURSOR_VERSION = 1
 _PAUSE_SECONDS = 1.0
 _UNDECIDED_SECONDS = 2.0
-_NEARBY_ROWS = 256
 _RETIRING_AGAIN_SECONDS = 600.0
 _FETCHED_BYTES = 16 << 20
 _BACKLOG_ROWS = 1000
@@ -142,6 +143,7 @@ class GeneralLogReader:
         self._clock = clock
         self._prefix = retired_prefix(connection.target.database_id)
         self._zone_offset_us = self._ask_zone_offset()
+        self._transport_written = not re.match(r"5\.[0-6]\.(?!.*MariaDB)", connection.version)
         self._quiet: Place | None = None
         self._quiet_until = 0.0
         self._ahead = 0
@@ -286,7 +288,7 @@ class GeneralLogReader:
         if place.table:
             return _chunk(self._finished(place), more=True)
         if place.undecided:
-            decided, undecided = self._split(self._as_block(place, [], 0, asked), 0)
+            decided, undecided = self._split(self._as_block(place, [], 0, asked))
             if not decided.rows:
                 return Chunk(records=[], cursor=cursor)
             after = msgspec.structs.replace(
@@ -377,7 +379,7 @@ class GeneralLogReader:
         head = place.head or _fingerprint((self._row(table, 0) if first else None) or new[0])
         at = msgspec.structs.replace(place, head=head)
         block = self._as_block(at, new, first, asked)
-        decided, undecided = self._split(block, len(place.undecided))
+        decided, undecided = self._split(block)
         after = msgspec.structs.replace(
             at,
             row=first + len(new),
@@ -404,28 +406,25 @@ class GeneralLogReader:
             own_sessions=tuple(dict.fromkeys((*place.own, self._connection.connection_id))),
             window=TimeWindow(place.since_us, asked),
             zone_offset_us=self._zone_offset_us,
+            transport_written=self._transport_written,
         )
 
-    def _split(
-        self, block: GeneralLogBlock, carried: int
-    ) -> tuple[GeneralLogBlock, tuple[tuple[str, str], ...]]:
-        """The rows of which it is known what they mean, and the others: beginnings of sessions at the end.
-
-        The refusal of a log-in stands right behind its beginning, if there is one, and the statement that
-        marks a session of the agent almost so.
+    def _split(self, block: GeneralLogBlock) -> tuple[GeneralLogBlock, tuple[tuple[str, str], ...]]:
+        """The rows of which it is known what they mean, and the others: beginnings of sessions, and USEs,
+        behind which their session has no row yet.
         """
         waiting: dict[int, list[int]] = {}
-        # What goes on with a row from before may stand anywhere; what waits for more is at the end.
-        first = 0 if carried else max(0, len(block.rows) - _NEARBY_ROWS)
-        for place, line in enumerate(block.rows[first:], start=first):
+        for place, line in enumerate(block.rows):
             try:
+                if not (may_open_only(line) or waiting):
+                    continue
                 row = parse(line)
                 if not opens_only(row, block.own_user):
                     waiting.pop(row.thread, None)
-                elif row.command == b"Connect":
-                    waiting[row.thread] = [place]
-                elif row.thread in waiting:
+                elif row.argument == SET_NAMES and row.thread in waiting:
                     waiting[row.thread].append(place)
+                elif row.argument != SET_NAMES:
+                    waiting[row.thread] = [place]
             except ValueError:
                 continue
         now, before = self._clock(), self._undecided_since

@@ -1,8 +1,9 @@
 """Decoding rows of `mysql.general_log`, which both products write alike.
 
-A row is told when a statement arrives, before it is run: how it ended is not known. Two things take more than
-one row. A log-in that is refused has a row as if it worked, and right behind it the refusal. And a session is
-known as the agent's own by its first statement, which says so.
+A row is told when a statement arrives, before it is run: how it ended is not known. Three things take more
+than one row. A log-in that is refused has a row as if it worked, and right behind it mostly the refusal: only
+another row of the session shows that it worked. A USE that is refused has the refusal behind it. And a
+session is known as the agent's own by its first statement, which says so.
 """
 
 from __future__ import annotations
@@ -19,6 +20,14 @@ from dbaudit.core.operations import add_operations, class_of
 from dbaudit.core.statements import Dialect
 from dbaudit.engine.base import Decoded
 from dbaudit.engine.connections import connection_of
+from dbaudit.engines.mysql_protocol.log_ins import (
+    Opening,
+    Refusal,
+    opening,
+    refused_database,
+    refused_log_in,
+    used_database,
+)
 from dbaudit.engines.mysql_protocol.marking import marking_statement
 from dbaudit.engines.mysql_protocol.times import TimeWindow, micros_of
 
@@ -34,14 +43,17 @@ CUT_COLUMNS = (
 )
 """For an argument so long that the whole row is more than max_allowed_packet, which makes COLUMNS NULL."""
 
-_SET_NAMES = b"SET NAMES utf8mb4"
+SET_NAMES = b"SET NAMES utf8mb4"
 _LARGEST_THREAD = 1 << 63
 
 _USER_HOST = re.compile(r"(.*)\] @ ([^\[\]]*) \[([^\[\]]*)\]\Z", re.DOTALL)
-_CONNECTED = re.compile(r" on (?P<database>.*?)(?: using (?P<transport>[A-Za-z/ ]{1,40}))?\Z", re.DOTALL)
-_REFUSED = b"Access denied"
+_USE = re.compile(rb"\s*use\s", re.IGNORECASE)
+_USE_ROW = re.compile(rb"\t\s*use\s", re.IGNORECASE)
+_SHORTEST_CUT = 40
+_UNCONFIRMED = "no later row of the session shows that the log-in worked"
 
 _STATEMENTS = frozenset({b"Query", b"Execute"})
+_LOG_INS = frozenset({b"Connect", b"Change user"})
 _NOT_TOLD = frozenset(
     {
         *(b"Prepare", b"Close stmt", b"Reset stmt", b"Long Data", b"Fetch", b"Set option", b"Field List"),
@@ -57,7 +69,8 @@ class GeneralLogBlock(msgspec.Struct, frozen=True, kw_only=True):
 
     ``keys`` name them for ever. ``own_user`` and ``own_application`` are how the agent logs in;
     ``own_sessions`` are sessions of the agent that the rows go on with. ``window`` says when the rows were
-    written, ``zone_offset_us`` what the server's own time zone adds to UTC.
+    written, ``zone_offset_us`` what the server's own time zone adds to UTC; ``transport_written`` whether the
+    server tells how a session came, as all do from 5.7 on.
     """
 
     rows: tuple[bytes, ...]
@@ -67,6 +80,7 @@ class GeneralLogBlock(msgspec.Struct, frozen=True, kw_only=True):
     own_sessions: tuple[int, ...] = ()
     window: TimeWindow = TimeWindow()
     zone_offset_us: int = 0
+    transport_written: bool = True
 
 
 def decode(records: Sequence[GeneralLogBlock]) -> Decoded:
@@ -99,7 +113,7 @@ def parse(line: bytes) -> Row:
 @lru_cache(maxsize=10_000)
 def parties(who: bytes) -> tuple[str, str, str | None, str | None]:
     """The user who logged in, the account's user (empty while logging in), the client's name and address."""
-    found = _USER_HOST.match(who.decode(errors="replace"))
+    found = _USER_HOST.match(who.decode(errors="backslashreplace"))
     if found is None:
         raise ValueError("the user and the host are not as the server writes them")
     names, host, address = found.groups()
@@ -111,11 +125,27 @@ def parties(who: bytes) -> tuple[str, str, str | None, str | None]:
     return user, account, host or None, address or None
 
 
+def opening_of(row: Row, *, transport_written: bool = True) -> Opening | None:
+    """What a row of a log-in says of the beginning of a session; None where it is a refusal."""
+    user, _account, host, address = parties(row.who)
+    text = row.argument.decode(errors="backslashreplace")
+    return opening(text, user, (host, address), transport_written=transport_written)
+
+
+def may_open_only(line: bytes) -> bool:
+    """Whether ``opens_only`` may hold for this row, told without cutting it into its parts."""
+    return b"\tConnect\t" in line or (b"\tQuery\t" in line and _USE_ROW.search(line) is not None)
+
+
 def opens_only(row: Row, own_user: str) -> bool:
-    """Whether it is not known yet what became of a session, if this row is its last one."""
+    """Whether it is not known yet what became of a session or of a USE, if this row is its last one."""
     if row.command == b"Connect":
-        return not row.argument.startswith(_REFUSED)
-    return row.command == b"Query" and row.argument == _SET_NAMES and parties(row.who)[0] == own_user
+        return opening_of(row) is not None
+    if row.command != b"Query":
+        return False
+    if row.argument == SET_NAMES:
+        return parties(row.who)[0] == own_user
+    return _USE.match(row.argument) is not None
 
 
 class _Sessions:
@@ -129,7 +159,7 @@ class _Sessions:
         for place, row in enumerate(rows):
             if row is None:
                 continue
-            if row.command == b"Connect" and not row.argument.startswith(_REFUSED):
+            if row.command == b"Connect" and opening_of(row) is not None:
                 opened[row.thread] = place
             elif row.argument == self._marking and parties(row.who)[0] == self._own_user:
                 own.add((row.thread, opened.get(row.thread, -1)))
@@ -139,7 +169,7 @@ class _Sessions:
     def is_own(self, place: int, row: Row, user: str) -> bool:
         if user != self._own_user:
             return False
-        if row.command == b"Connect" and not row.argument.startswith(_REFUSED):
+        if row.command == b"Connect" and opening_of(row) is not None:
             self._opened[row.thread] = place
         return (row.thread, self._opened.get(row.thread, -1)) in self._own
 
@@ -173,6 +203,7 @@ def _decode(block: GeneralLogBlock, events: list[AuditEvent], rejected: list[Rej
             rejected.append(Rejected(key, line, "it is no row of mysql.general_log"))
     sessions = _Sessions(block, rows)
     log_ins: dict[int, int] = {}
+    uses: dict[int, AuditEvent] = {}
     told: list[AuditEvent | None] = []
     window, offset = block.window, block.zone_offset_us
     for place, row in enumerate(rows):
@@ -182,6 +213,7 @@ def _decode(block: GeneralLogBlock, events: list[AuditEvent], rejected: list[Rej
         if sessions.is_own(place, row, user):
             continue
         command = row.command
+        opened, use = log_ins.pop(row.thread, None), uses.pop(row.thread, None)
         if command in _NOT_TOLD:
             continue
         try:
@@ -199,63 +231,117 @@ def _decode(block: GeneralLogBlock, events: list[AuditEvent], rejected: list[Rej
             source_ip=address,
             source_host=host,
         )
-        if account and account != user:
+        if account and account != user and command not in _LOG_INS:
             event.detail = {"account": account}
         if command in _STATEMENTS:
             event.query = text
             add_operations(event, Dialect.MYSQL)
-        else:
-            opened = log_ins.get(row.thread)
-            log_in = told[opened] if opened is not None else None
-            _other(event, command, text, log_in)
-            if opened is not None and event.type is EventType.LOGIN_FAILED:
-                told[opened] = None
-        log_ins.pop(row.thread, None)
-        if event.type is EventType.LOGIN_SUCCESS:
+            if event.operation == "USE":
+                uses[row.thread] = event
+            told.append(event)
+            continue
+        log_in = told[opened] if opened is not None else None
+        if command == b"Init DB" and _refuses_use(use, text, (account, user, "")):
+            continue
+        begun = opening_of(row, transport_written=block.transport_written) if command in _LOG_INS else None
+        if begun is not None:
+            _opened(event, begun, command)
             if command == b"Connect":
                 told.append(connection_of(event))
             log_ins[row.thread] = len(told)
+        elif command in _LOG_INS:
+            if _refused(event, text, log_in, (account, user, "")) and opened is not None:
+                told[opened] = None
+        else:
+            _other(event, command, text, log_in, (account, user, ""))
+            if opened is not None and event.type is EventType.LOGIN_FAILED:
+                told[opened] = None
         told.append(event)
+    for opened in log_ins.values():
+        _unconfirmed(told[opened])
     events.extend(event for event in told if event is not None)
 
 
-def _other(event: AuditEvent, command: bytes, text: str, log_in: AuditEvent | None) -> None:
-    refused = text.startswith("Access denied")
-    if command == b"Connect" or command == b"Change user":
-        if refused:
-            _refused(event, text, log_in)
-            return
-        event.type, event.outcome = EventType.LOGIN_SUCCESS, Outcome.SUCCESS
-        found = _CONNECTED.search(text)
-        detail: dict[str, Any] = dict(event.detail or {})
-        if found is not None:
-            event.database = found["database"] or None
-            if found["transport"]:
-                detail["transport"] = found["transport"]
-        if command == b"Change user":
-            detail["command"] = "Change user"
-        event.detail = detail or None
-    elif command == b"Quit":
+def _opened(event: AuditEvent, begun: Opening, command: bytes) -> None:
+    event.type, event.outcome, event.database = EventType.LOGIN_SUCCESS, Outcome.SUCCESS, begun.database
+    detail: dict[str, Any] = {}
+    if begun.transport:
+        detail["transport"] = begun.transport
+    if command == b"Change user":
+        detail["command"] = "Change user"
+    if not begun.known:
+        detail["database"] = "not known: the row is not as the server writes it"
+    event.detail = detail or None
+
+
+def _unconfirmed(event: AuditEvent | None) -> None:
+    """The server writes nothing where it refuses a log-in for an unknown database, a limit, or a lock."""
+    if event is not None:
+        event.outcome = None
+        event.detail = {**(event.detail or {}), "unconfirmed": _UNCONFIRMED}
+
+
+def _refuses_use(use: AuditEvent | None, text: str, accounts: tuple[str, ...]) -> bool:
+    """Whether this is the refusal of a USE right before it in its session, which then failed."""
+    if use is None or use.query is None:
+        return False
+    found = refused_database(text, accounts)
+    asked = used_database(use.query)
+    if found is None or found.database is None or asked is None:
+        return False
+    if found.database.casefold() != asked.casefold():
+        return False
+    use.outcome, use.severity, use.error_code = Outcome.FAILURE, Severity.WARNING, found.error_code
+    use.detail = {**(use.detail or {}), "message": text}
+    return True
+
+
+def _other(
+    event: AuditEvent, command: bytes, text: str, log_in: AuditEvent | None, accounts: tuple[str, ...]
+) -> None:
+    if command == b"Quit":
         event.type, event.outcome = EventType.DISCONNECT, Outcome.SUCCESS
-    elif command == b"Init DB":
-        if refused and log_in is not None:
-            _refused(event, text, log_in)
-        elif refused:
-            event.operation, event.outcome, event.severity = "USE", Outcome.FAILURE, Severity.WARNING
-            event.error_code, event.detail = "1044", {"message": text}
+        return
+    if command == b"Init DB":
+        found = refused_database(text, accounts)
+        if found is not None and log_in is not None:
+            _failed(event, found, text, log_in)
+            return
+        event.operation = "USE"
+        if found is not None:
+            event.outcome, event.severity = Outcome.FAILURE, Severity.WARNING
+            event.error_code, event.detail = found.error_code, {"message": text}
         else:
-            event.operation, event.database = "USE", text or None
+            event.database = text or None
     else:
         name = command.decode(errors="replace")
         event.operation = name.upper()
         event.detail = {"command": name, "argument": text} if text else {"command": name}
-    if event.operation is not None:
-        event.command_class = class_of(event.operation, Dialect.MYSQL)
+    event.command_class = class_of(event.operation, Dialect.MYSQL)
 
 
-def _refused(event: AuditEvent, text: str, log_in: AuditEvent | None) -> None:
+def _refused(event: AuditEvent, text: str, log_in: AuditEvent | None, accounts: tuple[str, ...]) -> bool:
+    """The refusal of a log-in; whether of the one that the session began with, and not of a change of its
+    user.
+    """
+    found = refused_database(text, (*accounts, None)) or refused_log_in(text)
+    user = event.user or ""
+    if found.error_code != "1044" and found.user is not None and not _is_same(found.user, user):
+        _failed(event, found, text, None)
+        event.detail = {**(event.detail or {}), "command": "Change user", "session_user": user}
+        event.user = found.user
+        return False
+    _failed(event, found, text, log_in)
+    return True
+
+
+def _is_same(told: str, user: str) -> bool:
+    """Whether a sentence tells of this user: it has no more than the beginning of a long name."""
+    return told == user or (len(told) >= _SHORTEST_CUT and user.startswith(told))
+
+
+def _failed(event: AuditEvent, found: Refusal, text: str, log_in: AuditEvent | None) -> None:
     event.type, event.outcome, event.severity = EventType.LOGIN_FAILED, Outcome.FAILURE, Severity.WARNING
-    event.error_code = "1044" if "to database" in text else "1045"
-    if log_in is not None:
-        event.database = log_in.database
+    event.error_code = found.error_code
+    event.database = found.database if log_in is None else log_in.database
     event.detail = {**((log_in.detail if log_in else None) or {}), "message": text}
