@@ -1,38 +1,25 @@
-"""Answers to the statements that the engine sends: recognised by their text, answered from the model.
+"""Answers to the statements that the engine sends: run on the objects that Microsoft documents, with the rows
+and the rules of the model.
 
-A statement that is not known, or that names a column which this version has not, is an error, as it would be
-on a server.
+A statement that names an object, a column or a function which this version has not is an error, as it would
+be on a server.
 """
 
 from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
-from tests.engines.sqlserver.model import EventSession, Model, Session, microseconds
+from tests.engines.sqlserver import columns
+from tests.engines.sqlserver.model import EventSession, Model, Session
 from tests.engines.sqlserver.tds_server import SqlError
 from tests.engines.sqlserver.tds_tokens import Column, Login, Result
+from tests.engines.sqlserver.tsql import Functions, Table, run
 
-_BIGINTS = frozenset(
-    {
-        *("time_us", "audit_file_offset", "file_offset", "transaction_id", "duration_milliseconds"),
-        *("affected_rows", "response_rows", "now_seconds", "total_bytes", "available_bytes"),
-    }
-)
-_INTS = frozenset({"session_id", "sequence_number", "engine_edition", "sysadmin", "row_count", "one"})
-_BITS = frozenset({"succeeded", "is_state_enabled"})
-_COLUMN = re.compile(
-    r"CONVERT\(\w+(?:\(\d+\))?, NULL\) AS (?P<missing>\w+)|.* AS (?P<named>\w+)\Z|(?P<plain>\w+)\Z",
-    re.DOTALL,
-)
-_ROWS = re.compile(
-    r"SELECT TOP \((?P<top>\?|0)\) (?P<columns>.*?) FROM sys\.(?P<function>fn_\w+)\((?P<arguments>[^)]*)\)"
-    r"(?: WHERE (?P<where>.*?))?(?: OPTION \(MAXDOP 1\))?\Z",
-    re.DOTALL,
-)
-_END = re.compile(r"SELECT TOP \(2\) .*, \w+, COUNT\(\*\) AS row_count FROM sys\.(?P<function>fn_\w+)\(")
 _PARAMETER = re.compile(r"@P\d+")
 
 ACTIONS = {
@@ -40,6 +27,10 @@ ACTIONS = {
     "LGIF": "LOGIN FAILED",
     "LGO": "LOGOUT",
     "DBL": "DATABASE LOGOUT",
+    "APRL": "ADD MEMBER",
+    "DPRL": "DROP MEMBER",
+    "AL": "ALTER",
+    "DR": "DROP",
     "SL": "SELECT",
     "IN": "INSERT",
     "UP": "UPDATE",
@@ -62,21 +53,6 @@ class Answers:
         """Logins whose statements, whatever they are, are recorded and answered with a row."""
         self.failing: Callable[[str], None] | None = None
         """Called with each statement before it is answered; may raise."""
-        self._known: list[tuple[str, Callable[[Session, str, Sequence[Any]], Result | None]]] = [
-            ("SELECT 1 AS one", lambda session, sql, values: _result(["one"], [[1]])),
-            ("@@SPID", self._facts),
-            ("HAS_PERMS_BY_NAME", self._rights),
-            ("FROM sys.server_file_audits", self._audits),
-            ("FROM sys.dm_server_audit_status", self._status),
-            ("sys.dm_xe_session_targets", self._targets),
-            ("sys.dm_xe_session_events", self._events),
-            ("sys.server_audit_specification_details", self._groups),
-            ("N'BATCH_COMPLETED_GROUP'", self._batch_group),
-            ("FROM sys.dm_audit_actions", self._actions),
-            ("sys.dm_os_volume_stats", self._volumes),
-            ("COUNT(*) AS row_count", self._end),
-            ("SELECT TOP (", self._rows),
-        ]
 
     def log_in(self, login: Login) -> tuple[int, str]:
         model = self.model
@@ -102,42 +78,38 @@ class Answers:
         self.statements.append((text, list(values)))
         if self.failing is not None:
             self.failing(text)
-        if self.model.sessions[number].login in self.visitors:
+        session = self.model.sessions[number]
+        if session.login in self.visitors:
             self.model.record_statement(number, sql)
-            return _result(["one"], [[1]])
-        for mark, handler in self._known:
-            if mark in text:
-                return handler(self.model.sessions[number], text, values)
-        raise SqlError(102, f"Incorrect syntax near '{text[:40]}'.", 15)
+            return Result([Column("one", "int")], [[1]])
+        result = run(sql, values, partial(self._object, session), self._functions(session))
+        if " sys.fn_" in text:
+            result = replace(result, said=self.model.passed_over)
+        return result
 
     # -- the server and the login
 
-    def _facts(self, session: Session, sql: str, values: Sequence[Any]) -> Result:
+    def _functions(self, session: Session) -> Functions:
         model = self.model
-        row = [
-            session.number,
-            session.login,
-            session.application,
-            session.database,
-            ".".join(str(part) for part in (*model.version, 3)),
-            model.edition,
-            model.engine_edition,
-            microseconds(model.next_time()) // 1_000_000,
-        ]
-        return _result(_names(sql), [row])
+        properties = {
+            "ProductVersion": ".".join(str(part) for part in (*model.version, 3)),
+            "Edition": model.edition,
+            "EngineEdition": model.engine_edition,
+        }
 
-    def _rights(self, session: Session, sql: str, values: Sequence[Any]) -> Result:
-        model = self.model
-        asked = re.findall(r"HAS_PERMS_BY_NAME\(NULL, NULL, N'([^']*)'\)", sql)
-        held = [int(model.may(session.login, right)) if model.knows(right) else None for right in asked]
-        row = [session.login, int(session.login in model.sysadmins), *held]
-        kinds = ["nvarchar", *("int" for _ignored in row[1:])]
-        columns = [Column(name, kind) for name, kind in zip(_names(sql), kinds, strict=True)]
-        return Result(columns, [row])
+        def has_permission(_securable: None, _class: None, right: str) -> int | None:
+            return int(model.may(session.login, right)) if model.knows(right) else None
 
-    def _volumes(self, session: Session, sql: str, values: Sequence[Any]) -> Result:
-        self._need(session, "VIEW SERVER PERFORMANCE STATE", "VIEW SERVER STATE")
-        return _result(["volume_mount_point", "total_bytes", "available_bytes"], self.model.volumes)
+        return {
+            "@@SPID": ("smallint", 0, lambda: session.number),
+            "ORIGINAL_LOGIN": ("sysname", 0, lambda: session.login),
+            "APP_NAME": ("nvarchar", 0, lambda: session.application),
+            "DB_NAME": ("nvarchar", 0, lambda: session.database),
+            "SYSUTCDATETIME": ("datetime2", 0, lambda: f"{model.next_time():%Y-%m-%d %H:%M:%S.%f}"),
+            "SERVERPROPERTY": ("sql_variant", 1, properties.get),
+            "IS_SRVROLEMEMBER": ("int", 1, lambda _role: int(session.login in model.sysadmins)),
+            "HAS_PERMS_BY_NAME": ("int", 3, has_permission),
+        }
 
     def _need(self, session: Session, right: str, older: str) -> None:
         wanted = right if self.model.knows(right) else older
@@ -145,102 +117,83 @@ class Answers:
             text = f"{wanted} permission was denied on object 'server', database 'master'."
             raise SqlError(300, text, 14)
 
-    # -- audits and sessions
+    # -- the objects
 
-    def _audits(self, session: Session, sql: str, values: Sequence[Any]) -> Result:
-        names = ["name", "guid", "log_file_path", "is_state_enabled", "queue_delay"]
-        names += ["on_failure_desc", "max_file_size", "max_rollover_files"]
-        kinds = ["nvarchar", "nvarchar", "nvarchar", "bit", "int", "nvarchar", "bigint", "int"]
-        may = any(
-            self.model.may(session.login, right)
+    def _object(self, session: Session, name: str, arguments: list[Any]) -> Table:
+        if name == "fn_get_audit_file":
+            rows = self._read(session, True, *arguments)
+            return Table(
+                self.model.audit_columns(),
+                [{**row, "file_name": path, "audit_file_offset": at} for path, at, row in rows],
+            )
+        if name == "fn_xe_file_target_read_file":
+            pattern, _metadata, first, offset = arguments
+            rows = self._read(session, False, pattern, first, offset)
+            there = columns.EVENT_FILE if self.model.version[0] >= 14 else columns.EVENT_FILE_2016
+            return Table(there, [{**row, "file_name": path, "file_offset": at} for path, at, row in rows])
+        if name not in columns.VIEWS:
+            raise SqlError(208, f"Invalid object name 'sys.{name}'.")
+        return Table(columns.VIEWS[name], list(self._view(session, name)))
+
+    def _view(self, session: Session, name: str) -> Iterator[dict[str, Any]]:
+        model = self.model
+        if name.startswith(("dm_xe", "dm_os")):
+            self._need(session, "VIEW SERVER PERFORMANCE STATE", "VIEW SERVER STATE")
+        elif name == "dm_server_audit_status":
+            self._need(session, "VIEW SERVER SECURITY STATE", "VIEW SERVER STATE")
+        seen = [
+            right
             for right in ("ALTER ANY SERVER AUDIT", "VIEW ANY DEFINITION", "VIEW ANY SECURITY DEFINITION")
-        )
-        rows = [
-            [a.name, a.guid, a.files.folder, a.enabled, a.queue_delay, a.on_failure, 256, a.files.most_files]
-            for a in self.model.audits
-            if may
+            if model.may(session.login, right)
         ]
-        return Result([Column(name, kind) for name, kind in zip(names, kinds, strict=True)], rows)
-
-    def _status(self, session: Session, sql: str, values: Sequence[Any]) -> Result:
-        self._need(session, "VIEW SERVER SECURITY STATE", "VIEW SERVER STATE")
-        rows = [[a.name, a.status, a.files.current] for a in self.model.audits]
-        return _result(["name", "status_desc", "audit_file_path"], rows)
-
-    def _targets(self, session: Session, sql: str, values: Sequence[Any]) -> Result:
-        self._need(session, "VIEW SERVER PERFORMANCE STATE", "VIEW SERVER STATE")
-        rows = [[s.name, _target_data(s)] for s in self.model.event_sessions if s.name == values[0]]
-        return Result([Column("name"), Column("target_data", "max")], rows)
-
-    def _events(self, session: Session, sql: str, values: Sequence[Any]) -> Result:
-        self._need(session, "VIEW SERVER PERFORMANCE STATE", "VIEW SERVER STATE")
-        return _result(
-            ["event_name"], [[e] for s in self.model.event_sessions if s.name == values[0] for e in s.events]
-        )
-
-    def _groups(self, session: Session, sql: str, values: Sequence[Any]) -> Result:
-        return _result(
-            ["name", "audit_action_name"], [[a.name, group] for a in self.model.audits for group in a.groups]
-        )
-
-    def _batch_group(self, session: Session, sql: str, values: Sequence[Any]) -> Result:
-        return _result(["name"], [["BATCH_COMPLETED_GROUP"]] if self.model.version[0] >= 16 else [])
-
-    def _actions(self, session: Session, sql: str, values: Sequence[Any]) -> Result:
-        return _result(["action_id", "name"], list(ACTIONS.items()))
+        for number, audit in enumerate(model.audits, start=65536):
+            known = {"audit_id": number, "name": audit.name}
+            state = {"audit_guid": audit.guid, "is_state_enabled": audit.enabled}
+            match name:
+                case "server_audits" | "server_file_audits" if seen:
+                    yield {
+                        **known,
+                        **state,
+                        "queue_delay": audit.queue_delay,
+                        "on_failure_desc": audit.on_failure,
+                        "max_file_size": 256,
+                        "max_rollover_files": audit.files.most_files,
+                        "log_file_path": audit.files.folder,
+                    }
+                case "server_audit_specifications" if seen:
+                    yield {"server_specification_id": number, **state, "is_state_enabled": True}
+                case "server_audit_specification_details" if seen:
+                    for group in audit.groups:
+                        yield {"server_specification_id": number, "audit_action_name": group}
+                case "dm_server_audit_status":
+                    yield {**known, "status_desc": audit.status, "audit_file_path": audit.files.current}
+        for number, events in enumerate(model.event_sessions):
+            address = number.to_bytes(8, "big")
+            match name:
+                case "dm_xe_sessions":
+                    yield {"address": address, "name": events.name}
+                case "dm_xe_session_targets":
+                    yield {
+                        "event_session_address": address,
+                        "target_name": "event_file",
+                        "target_data": _target_data(events),
+                    }
+                case "dm_xe_session_events":
+                    for event in events.events:
+                        yield {"event_session_address": address, "event_name": event}
+        for number, (mount, total, free) in enumerate(model.volumes, start=1):
+            if name == "master_files":
+                yield {"database_id": number, "file_id": 1}
+            elif name == "dm_os_volume_stats":
+                sizes = {"volume_mount_point": mount, "total_bytes": total, "available_bytes": free}
+                yield {"database_id": number, "file_id": 1, **sizes}
+        if name == "dm_audit_actions":
+            for action, meaning in ACTIONS.items():
+                yield {"action_id": action.ljust(4), "name": meaning}
+            if model.version[0] >= 16:
+                yield {"action_id": "BCMG", "name": "BATCH_COMPLETED_GROUP"}
 
     # -- the reading functions
-
-    def _end(self, session: Session, sql: str, values: Sequence[Any]) -> Result:
-        match = _END.match(sql)
-        assert match, sql
-        audit = match["function"] == "fn_get_audit_file"
-        rows = self._read(session, audit, values[0], None, None)
-        counts: dict[tuple[str, int], int] = {}
-        for path, offset, _row in rows:
-            counts[path, offset] = counts.get((path, offset), 0) + 1
-        latest = sorted(counts, reverse=True)[:2]
-        offset_name = "audit_file_offset" if audit else "file_offset"
-        found = [[path, offset, counts[path, offset]] for path, offset in latest]
-        return _result(["file_name", offset_name, "row_count"], found)
-
-    def _rows(self, session: Session, sql: str, values: Sequence[Any]) -> Result:
-        match = _ROWS.match(sql)
-        assert match, sql
-        audit = match["function"] == "fn_get_audit_file"
-        rest = list(values)
-        top = rest.pop(0) if match["top"] == "?" else 0
-        arguments = [rest.pop(0) if word.strip() == "?" else None for word in match["arguments"].split(",")]
-        if not audit:
-            del arguments[1]  # the metadata file, which is always NULL
-        rows = self._read(session, audit, *arguments)
-        if match["where"] and audit:
-            file, offset = rest
-            rows = [row for row in rows if row[0] != file or row[1] >= offset]
-        elif match["where"]:
-            later, file, offset = rest
-            rows = [row for row in rows if row[0] > later or (row[0] == file and row[1] >= offset)]
-        if match["columns"] == "*":
-            return _result(sorted(self.model.audit_columns()), [])
-        columns = _split(match["columns"])
-        names = [self._column(each, audit=audit) for each in columns]
-        missing = {_COLUMN.match(each)["missing"] for each in columns}  # type: ignore[index]
-        cells = [
-            [None if name in missing else _cell(name, path, offset, row) for name in names]
-            for path, offset, row in rows[:top]
-        ]
-        return Result([Column(name, _kind(name)) for name in names], cells, self.model.passed_over)
-
-    def _column(self, expression: str, *, audit: bool) -> str:
-        match = _COLUMN.match(expression)
-        assert match, expression
-        if match["missing"] or match["named"]:
-            return match["missing"] or match["named"]
-        of_events = {"file_name", "file_offset", "object_name", "event_data"}
-        there = self.model.audit_columns() if audit else of_events
-        if match["plain"] not in there:
-            raise SqlError(207, f"Invalid column name '{match['plain']}'.")
-        return match["plain"]
 
     def _read(
         self, session: Session, audit: bool, pattern: str, first: str | None, offset: int | None
@@ -295,44 +248,3 @@ def _target_data(session: EventSession) -> str:
         f'<EventFileTarget truncated="0"><Buffers logged="9" dropped="{session.dropped}"/>'
         f'<File name="{file}"/></EventFileTarget>'
     )
-
-
-def _cell(name: str, path: str, offset: int, row: dict[str, Any]) -> Any:
-    if name == "file_name":
-        return path
-    if name in ("audit_file_offset", "file_offset"):
-        return offset
-    if name == "time_us":
-        return microseconds(row["event_time"])
-    return row.get(name)
-
-
-def _names(sql: str) -> list[str]:
-    return re.findall(r" AS (\w+)(?:,|$| FROM)", sql)
-
-
-def _split(columns: str) -> list[str]:
-    """At the commas that stand in no brackets."""
-    parts, depth, start = [], 0, 0
-    for place, letter in enumerate(columns):
-        depth += (letter == "(") - (letter == ")")
-        if letter == "," and depth == 0:
-            parts.append(columns[start:place].strip())
-            start = place + 1
-    return [*parts, columns[start:].strip()]
-
-
-def _kind(name: str) -> str:
-    if name in _BIGINTS:
-        return "bigint"
-    if name in _INTS:
-        return "int"
-    if name in _BITS:
-        return "bit"
-    if name == "sequence_group_id":
-        return "varbinary"
-    return "max" if name == "event_data" else "nvarchar"
-
-
-def _result(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> Result:
-    return Result([Column(name, _kind(name)) for name in names], rows)

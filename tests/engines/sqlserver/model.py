@@ -15,21 +15,17 @@ from fnmatch import fnmatchcase
 from typing import Any
 from xml.sax.saxutils import escape
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+from tests.engines.sqlserver import columns
+
+_TEXTS = ("nvarchar", "sysname", "varchar")
+
+_EMPTY = {
+    name: {"varbinary": b"", "uniqueidentifier": ""}.get(kind, "" if kind in _TEXTS else 0)
+    for name, kind in columns.AZURE.items()
+    if name not in columns.NULLABLE_SINCE_2012 and kind != "datetime2"
+}
 STARTED = datetime(2026, 11, 20, 8, tzinfo=UTC)
 
-_SINCE_2016 = frozenset({"sequence_group_id", "transaction_id"})
-_SINCE_2017 = frozenset({"client_ip", "application_name"})
-_SINCE_2022 = frozenset({"host_name", "session_context", "client_tls_version"})
-_ALWAYS = frozenset(
-    {
-        *("event_time", "sequence_number", "action_id", "succeeded", "session_id", "class_type"),
-        *("server_principal_name", "session_server_principal_name", "database_principal_name"),
-        *("target_server_principal_name", "target_database_principal_name", "database_name", "schema_name"),
-        *("object_name", "statement", "additional_information", "file_name", "audit_file_offset"),
-        "user_defined_information",
-    }
-)
 NEW_RIGHTS = frozenset(
     {
         *("VIEW SERVER SECURITY AUDIT", "VIEW ANY SECURITY DEFINITION", "VIEW SERVER SECURITY STATE"),
@@ -187,13 +183,13 @@ class Model:
         self.event_sessions.append(session)
         return session
 
-    def audit_columns(self) -> set[str]:
-        major = self.version[0]
-        columns = set(_ALWAYS)
-        for since, added in ((13, _SINCE_2016), (14, _SINCE_2017), (16, _SINCE_2022)):
-            if major >= since:
-                columns |= added
-        return columns
+    def audit_columns(self) -> columns.Columns:
+        return columns.audit_file(self.version[0], azure=self.azure)
+
+    @property
+    def azure(self) -> bool:
+        """Whether it is one of the services whose audits fill durations and rows."""
+        return self.engine_edition in (5, 8)
 
     def next_time(self) -> datetime:
         """Some events happen at the same moment."""
@@ -201,10 +197,14 @@ class Model:
             return datetime.now(UTC)
         return STARTED + timedelta(microseconds=1500 * (next(self._times) // 2))
 
-    def record(self, audit: Audit, action: str, **columns: Any) -> None:
-        """One audit record: as many rows as its statement has parts of 4000 characters."""
-        statement = columns.pop("statement", None)
+    def record(self, audit: Audit, action: str, **values: Any) -> None:
+        """One audit record: as many rows as its statement has parts of 4000 characters.
+
+        What a record does not have is 0 or an empty text, as in those of live servers.
+        """
+        statement = values.pop("statement", "")
         base = {
+            **_EMPTY,
             "event_time": self.next_time(),
             "action_id": action.ljust(4) if len(action) < 3 else action,
             "succeeded": True,
@@ -217,9 +217,7 @@ class Model:
             "application_name": "shop server",
             "host_name": "web1",
             "sequence_group_id": uuid.uuid4().bytes,
-            "transaction_id": 0,
-            "additional_information": "",
-            **columns,
+            **values,
         }
         size = PART_CHARACTERS
         starts = range(0, len(statement or ""), size) or range(1)
@@ -320,10 +318,6 @@ def action_info(*, error: str, state: int, address: str = "127.0.0.1") -> str:
         f"</pooled_connection><error>{error}</error><state>{state}</state><address>{address}</address>"
         "</action_info>"
     )
-
-
-def microseconds(moment: datetime) -> int:
-    return (moment - _EPOCH) // timedelta(microseconds=1)
 
 
 def _of(session: Session) -> dict[str, Any]:
