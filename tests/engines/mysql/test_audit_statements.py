@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from dbaudit.core.event import AuditEvent, EventType, Outcome
+from dbaudit.engines.mysql import audit_going_on
 from dbaudit.engines.mysql.audit_blocks import AuditBlock, decode
 from dbaudit.engines.mysql.audit_borders import format_of
 
@@ -240,6 +241,22 @@ def test_attributes_of_a_message_do_not_become_the_record() -> None:
         "</MESSAGE_ATTRIBUTES></AUDIT_RECORD>"
     )
     assert events_of(text.encode()) == []
+
+
+def test_source_without_last_records_loses_no_statement_and_tells_each_once(
+    mysql: MySQLServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The filter leaves out `status`: the next record of the session, or patience, ends the waiting."""
+    monkeypatch.setattr(audit_going_on, "_PATIENCE_SECONDS", 0.05)
+    file = tmp_path / "audit.json"
+    log = Log()
+    for number in range(4):
+        log.general("log", f"select {number}", connection=number % 2)
+    file.write_text(log.text)
+    with Collecting(mysql, audit_file=str(file), start_from="beginning") as collecting:
+        collecting.until(lambda: len(collecting.events) >= 4, "the last statements")
+        found = sorted((str(e.query), e.outcome, str(e.detail)) for e in collecting.events)
+    assert found == [(f"select {number}", None, "{'records': ['log']}") for number in range(4)]
 
 
 @pytest.mark.parametrize("limit_bytes", [1, 400, 700, 1000])

@@ -215,8 +215,13 @@ class AuditLogReader:
     def _elements_by_time(
         self, place: Place, limit_bytes: int
     ) -> tuple[list[bytes], tuple[AuditEvent, ...], bool]:
-        """The events from the time of a bookmark on that names nothing any more, and the loss."""
+        """The events from the time of a bookmark on that gave nothing, and the loss: that of its event, where
+        that is not among them.
+        """
         elements, _gaps, more = self._elements(msgspec.structs.replace(place, id=-1), limit_bytes)
+        for number, mark in enumerate(map(_bookmark, elements), start=1):
+            if mark is not None and (mark.timestamp, mark.id) == (place.timestamp, place.id):
+                return elements[number:], (), more
         return elements, (_lost(place),), more
 
     def _parsed(self, answer: str | bytes | None) -> list[bytes]:

@@ -49,6 +49,8 @@ _LARGEST_THREAD = 1 << 63
 _USER_HOST = re.compile(r"(.*)\] @ ([^\[\]]*) \[([^\[\]]*)\]\Z", re.DOTALL)
 _USE = re.compile(rb"\s*use\s", re.IGNORECASE)
 _USE_ROW = re.compile(rb"\t\s*use\s", re.IGNORECASE)
+_STATEMENT_WITHIN_BYTES = 1000
+"""What a statement begins within, in a row: before it stand a time, numbers, and a user and a host."""
 _SHORTEST_CUT = 40
 _UNCONFIRMED = "no later row of the session shows that the log-in worked"
 
