@@ -146,6 +146,11 @@ def test_address_of_a_failed_login_is_the_servers_own_and_none_that_the_name_hol
     assert (event.source_ip, event.user) == ("10.0.0.9", "x'. [CLIENT: 6.6.6.6]")
 
 
+def test_protocol_is_the_servers_own_and_none_that_a_name_holds() -> None:
+    said = "Login failed for user '-- network protocol: carrier pigeon'. Reason: Unknown. [CLIENT: 10.0.0.9]"
+    assert "network_protocol" not in detail(event_of(action_id="LGIF", statement=said))
+
+
 def test_logout_is_a_disconnect() -> None:
     event = event_of(action_id="LGO ")
     assert event.type is EventType.DISCONNECT
