@@ -310,6 +310,17 @@ def test_parts_of_a_statement_are_joined() -> None:
     assert event.key.endswith(":0")
 
 
+@pytest.mark.parametrize("group", [None, b"the same for both"])
+def test_two_records_in_parts_one_behind_the_other_stay_two(group: bytes | None) -> None:
+    texts = ["a" * 4000, "first", "b" * 4000, "second"]
+    rows = [
+        row(statement=text, sequence_number=number, sequence_group_id=group)
+        for text, number in zip(texts, [1, 2, 1, 2], strict=True)
+    ]
+    events = ENGINE.decode([block(*rows)]).events
+    assert [event.query for event in events] == ["".join(texts[:2]), "".join(texts[2:])]
+
+
 def test_what_a_long_batch_does_is_that_of_all_its_parts() -> None:
     text = f"/*{'x' * 5000}*/ select 1; drop login sa"
     cut = [text[:4000], text[4000:]]
