@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import msgspec
 
@@ -17,11 +17,11 @@ from dbaudit.engine.options import StartFrom
 from dbaudit.engines.mariadb.options import Options, Source
 from dbaudit.engines.mariadb.position import Position, understood
 from dbaudit.engines.mariadb.records import LineBlock, LineContext, LineFormat
-from dbaudit.engines.mariadb.remote_file import RemoteFile, RemotePosition
+from dbaudit.engines.mariadb.remote_file import RemoteFile
 from dbaudit.engines.mariadb.rights import read_rights
-from dbaudit.engines.mariadb.settings import AuditSettings, read_settings
-from dbaudit.engines.mariadb.sources import FILE_REMEDY, ChosenSource, local_path, no_source
-from dbaudit.engines.mariadb.times import HoursIn, ServerHours, syslog_hours
+from dbaudit.engines.mariadb.settings import AuditSettings, read_settings, rotations
+from dbaudit.engines.mariadb.sources import FILE_REMEDY, ChosenSource, local_path, no_source, remote_file
+from dbaudit.engines.mariadb.times import HoursIn, ServerHours, beginning_of, syslog_hours
 from dbaudit.engines.mysql_protocol.connection import ServerConnection
 from dbaudit.engines.mysql_protocol.general_log import GeneralLogReader
 
@@ -121,12 +121,19 @@ class AuditReader:
             syslog_info=settings.value("server_audit_syslog_info"),
         )
         if kind is Source.REMOTE_FILE:
-            remote = RemoteFile(self._connection, settings.audit_file, settings.rotations)
+            remote = remote_file(self._connection, settings)
             lines = _Lines(LineFormat.SERVER_AUDIT, ServerHours(self._connection), context)
             return _RemoteLines(remote, lines, beginning=beginning)
-        log = LocalLog(local_path(kind, self._connection, settings, self._options), remedy=FILE_REMEDY)
+        path = local_path(kind, self._connection, settings, self._options)
         if kind is Source.SYSLOG:
+            log = LocalLog(path, remedy=FILE_REMEDY)
             return _LocalLines(log, _Lines(LineFormat.SYSLOG, syslog_hours, context), beginning=beginning)
+        log = LocalLog(
+            path,
+            remedy=FILE_REMEDY,
+            begun=lambda data: beginning_of(data)[0],
+            kept=lambda: rotations(self._connection),
+        )
         lines = _Lines(LineFormat.SERVER_AUDIT, ServerHours(self._connection), context)
         return _LocalLines(log, lines, beginning=beginning)
 
@@ -200,7 +207,7 @@ class _RemoteLines:
         if place is None:
             first = self._file.first_position(beginning=self._beginning)
             return Chunk(records=[], cursor=msgspec.to_builtins(first), more=self._beginning)
-        position = _checked(cursors.converted(place, RemotePosition))
+        position = _checked(cursors.converted(place, FilePosition))
         return self._lines.chunk(self._file.read(position, limit_bytes))
 
     def acknowledge(self, place: dict[str, Any]) -> None:
@@ -210,10 +217,7 @@ class _RemoteLines:
         self._file.close()
 
 
-_Place = TypeVar("_Place", bound=FilePosition)
-
-
-def _checked(position: _Place) -> _Place:
+def _checked(position: FilePosition) -> FilePosition:
     if position.offset < 0 or position.head_bytes < 0:
         raise cursors.not_ours()
     return position

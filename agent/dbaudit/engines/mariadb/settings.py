@@ -97,6 +97,12 @@ class AuditSettings(msgspec.Struct, frozen=True, kw_only=True):
         return int(text) if text.isdecimal() else otherwise
 
 
+def rotations(connection: ServerConnection) -> int:
+    """How many rotated files server_audit keeps at this moment; 0 where it rotates none or is not loaded."""
+    answer = connection.rows("SHOW GLOBAL VARIABLES LIKE 'server\\_audit\\_file\\_rotations'")
+    return next((int(value) for _name, value in answer), 0)
+
+
 def read_settings(connection: ServerConnection) -> AuditSettings:
     """Ask the server; needs no right but to be logged in."""
     return AuditSettings(

@@ -11,7 +11,8 @@ from dbaudit.core.errors import ConfigurationError, ErrorCode
 from dbaudit.engine.rotation import rotated_files
 from dbaudit.engines.mariadb.options import Options, Source
 from dbaudit.engines.mariadb.remote_file import RemoteFile
-from dbaudit.engines.mariadb.settings import AuditSettings
+from dbaudit.engines.mariadb.settings import AuditSettings, rotations
+from dbaudit.engines.mariadb.times import beginning_of
 from dbaudit.engines.mysql_protocol.connection import ServerConnection
 
 FILE_REMEDY = (
@@ -57,12 +58,17 @@ def _readable(connection: ServerConnection, settings: AuditSettings, options: Op
     if settings.to_file:
         if options.audit_file or is_of_this_server(connection, settings, settings.audit_file):
             yield Source.FILE
-        elif RemoteFile(connection, settings.audit_file, settings.rotations).readable():
+        elif remote_file(connection, settings).readable():
             yield Source.REMOTE_FILE
     if settings.to_syslog and (options.syslog_file or syslog_file(connection, settings)):
         yield Source.SYSLOG
     if settings.general_log_in_table:
         yield Source.GENERAL_LOG
+
+
+def remote_file(connection: ServerConnection, settings: AuditSettings) -> RemoteFile:
+    """The file of server_audit through LOAD_FILE."""
+    return RemoteFile(connection, settings.audit_file, lambda: rotations(connection), beginning_of)
 
 
 def local_path(kind: Source, connection: ServerConnection, settings: AuditSettings, options: Options) -> str:
@@ -142,7 +148,7 @@ def unreadable(
             remedy=remedy,
         )
     if source is Source.REMOTE_FILE:
-        remote = RemoteFile(connection, settings.audit_file, settings.rotations)
+        remote = remote_file(connection, settings)
         return None if remote.readable() else remote.unreadable()
     return _unreadable_file(local_path(source, connection, settings, options))
 

@@ -12,10 +12,15 @@ from dbaudit.engines.mysql_protocol.connection import ServerConnection
 
 _REMEMBERED = 20_000
 _ASKED_AT_ONCE = 200
+_WRITTEN = re.compile(rb"^(\d{8} \d\d:\d\d:\d\d),(?:[^,\n]*,){3}-?\d{1,11},(\d{1,19}),", re.MULTILINE)
 _AUDIT_HOUR = re.compile(rb"^(\d{8} \d\d):", re.MULTILINE)
 
 Hours = dict[bytes, int]
 HoursIn = Callable[[bytes], Hours]
+Beginning = Callable[[bytes], tuple[str, int]]
+"""When the first of some records were written, as text that sorts, and the highest number of a statement
+among them; empty and 0 where there is none.
+"""
 
 
 class ServerHours:
@@ -47,6 +52,16 @@ class ServerHours:
         self._known.update(
             (hour, int(answer or 0) * 1_000_000) for hour, answer in zip(hours, answers, strict=True)
         )
+
+
+def beginning_of(data: bytes) -> tuple[str, int]:
+    """Of the first bytes of a file of server_audit.
+
+    A statement has the time at which it began, and may stand in the file long after that: the latest of the
+    first records says it best.
+    """
+    written = [(stamp.decode(), int(query)) for stamp, query in _WRITTEN.findall(data)]
+    return max(written, default=("", 0))
 
 
 def _as_sql(hour: bytes) -> str:
