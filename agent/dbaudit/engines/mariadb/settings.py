@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from dbaudit.engines.mariadb.stamps import SETTING
 from dbaudit.engines.mysql_protocol.connection import ServerConnection
 
 _VARIABLES = """
@@ -72,6 +73,11 @@ class AuditSettings(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def rotations(self) -> int:
         return self.number("server_audit_file_rotations", 9)
+
+    @property
+    def time_stamps(self) -> str | None:
+        """The format of the time stamps; None where the server has no setting for it."""
+        return self.variables.get(SETTING)
 
     @property
     def excluded_users(self) -> frozenset[str]:

@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from dbaudit.core.errors import ConfigurationError, ErrorCode
+from dbaudit.engine.file_kinds import unreadable_kind
 from dbaudit.engine.rotation import rotated_files
 from dbaudit.engines.mariadb.options import Options, Source
 from dbaudit.engines.mariadb.remote_file import RemoteFile
 from dbaudit.engines.mariadb.settings import AuditSettings, rotations
-from dbaudit.engines.mariadb.times import beginning_of
+from dbaudit.engines.mariadb.times import Beginning, beginning_of
 from dbaudit.engines.mysql_protocol.connection import ServerConnection
 
 FILE_REMEDY = (
@@ -27,6 +28,7 @@ GENERAL_LOG_ON = "SET GLOBAL log_output = 'TABLE'; SET GLOBAL general_log = ON;"
 _SYSLOG_FILES = ("/var/log/syslog", "/var/log/messages", "/var/log/user.log")
 _LOOKED_AT_BYTES = 1 << 20
 _FILES_LOOKED_AT = 2
+_BEGINNING_BYTES = 16
 
 
 class ChosenSource:
@@ -66,9 +68,11 @@ def _readable(connection: ServerConnection, settings: AuditSettings, options: Op
         yield Source.GENERAL_LOG
 
 
-def remote_file(connection: ServerConnection, settings: AuditSettings) -> RemoteFile:
+def remote_file(
+    connection: ServerConnection, settings: AuditSettings, beginning: Beginning = beginning_of
+) -> RemoteFile:
     """The file of server_audit through LOAD_FILE."""
-    return RemoteFile(connection, settings.audit_file, lambda: rotations(connection), beginning_of)
+    return RemoteFile(connection, settings.audit_file, lambda: rotations(connection), beginning)
 
 
 def local_path(kind: Source, connection: ServerConnection, settings: AuditSettings, options: Options) -> str:
@@ -156,7 +160,7 @@ def unreadable(
 def _unreadable_file(path: str) -> ConfigurationError | None:
     try:
         with Path(path).open("rb") as file:
-            file.read(1)
+            kind = unreadable_kind(file.read(_BEGINNING_BYTES))
         next(Path(path).parent.iterdir(), None)  # following rotation lists the folder
     except PermissionError as error:
         return ConfigurationError(
@@ -170,5 +174,11 @@ def _unreadable_file(path: str) -> ConfigurationError | None:
             f"{path} cannot be read: {error.strerror}.",
             remedy="Run the agent on the server's host, or set the option audit_file (or syslog_file) to "
             "where the file is here.",
+        )
+    if kind is not None:
+        return ConfigurationError(
+            ErrorCode.AUDIT_SOURCE_MISSING,
+            f"{path} is {kind}: it cannot be read as it is.",
+            remedy="Name the file that server_audit writes itself in the option audit_file (or syslog_file).",
         )
     return None
