@@ -26,7 +26,7 @@ from dbaudit.engines.mariadb.columns import (
     query_columns,
     table_columns,
 )
-from dbaudit.engines.mariadb.fields import address, database_name, is_message, name, session, statement
+from dbaudit.engines.mariadb.fields import addresses, database_name, is_message, name, session, statement
 from dbaudit.engines.mariadb.records import LineBlock, LineFormat
 from dbaudit.engines.mariadb.stamps import stamps_of
 from dbaudit.engines.mariadb.suspects import events_of_nobody, suspicion, threat
@@ -90,7 +90,7 @@ class _Lines:
         self._own_host = context.own_host.encode()
         self._own_host_with_port = self._own_host + b":"
         self._cut_at = context.query_log_limit - 1
-        self._has_port = context.has_port
+        self._address = addresses(context.has_port)
         self._other_stamps = [known for known in map(stamps_of, context.time_stamps or ()) if known]
 
     def decode(self) -> None:
@@ -260,7 +260,7 @@ class _Lines:
         self._connection(time_us, key, *ids, found.database, found.thing, found.code)
         reason = suspicion(found.user)
         if reason is not None:
-            who = (name(found.user), address(found.host, self._has_port))
+            who = (name(found.user), self._address(found.host))
             self._events.append(threat(time_us, key, reason, record, *who))
         return True
 
@@ -287,12 +287,12 @@ class _Lines:
         detail: dict[str, Any] = {"query_id": int(query_id)}
         if len(text) >= self._cut_at:
             detail["truncated"] = True
-        if b"'" in database and is_message(database):
+        if is_message(database):
             detail["database"] = _MESSAGE
         found = classify(query, Dialect.MYSQL)
         if len(found.operations) > 1:
             found.add_all(detail)
-        ip, port, host_name = address(host, self._has_port)
+        ip, port, host_name = self._address(host)
         failed = code != b"0"
         self._events.append(
             AuditEvent(
@@ -341,7 +341,7 @@ class _Lines:
             table_name in _STATISTICS or (action == "WRITE" and table_name in _LOG_TABLES)
         ):
             return
-        ip, port, host_name = address(host, self._has_port)
+        ip, port, host_name = self._address(host)
         whole = f"{schema}.{table_name}"
         detail = {"query_id": int(query_id), "record": "table"}
         if "," in table_name:
@@ -380,7 +380,7 @@ class _Lines:
         own = self._is_own(user, host)
         if own and not failed:
             return
-        ip, port, host_name = address(host, self._has_port)
+        ip, port, host_name = self._address(host)
         detail: dict[str, Any] = {}
         if thing:
             detail["proxy" if operation == b"PROXY_CONNECT" else "tls_protocol"] = name(thing)
@@ -390,6 +390,9 @@ class _Lines:
                 # What follows is memory that the server never set.
                 database = b""
                 detail["user"] = _NEW_USER
+            elif database == b"mysql":
+                # Left by the server's own writing to mysql.general_log, which may be all that is true of it.
+                database = b""
         severity = Severity.INFO
         if failed:
             severity = Severity.WARNING

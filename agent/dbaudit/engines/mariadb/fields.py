@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, partial
 
 _LARGEST_PORT = 65535
 _NO_PORT = ":unavailable"
@@ -45,12 +46,15 @@ def session(connection: bytes) -> str:
     return str(number + (1 << 32) if number < 0 else number)
 
 
-@lru_cache(maxsize=10_000)
-def address(host: bytes, has_port: bool | None) -> Address:
-    """Address, port and name of a client: from MariaDB 12 on the port follows the host, without brackets
-    around an address of IPv6. ``has_port`` says whether the server is one of them, None where that is not
-    known.
+def addresses(has_port: bool | None) -> Callable[[bytes], Address]:
+    """What gives address, port and name of a client: from MariaDB 12 on the port follows the host, without
+    brackets around an address of IPv6. ``has_port`` says whether the server is one of them, None where that
+    is not known.
     """
+    return _ADDRESSES[has_port]
+
+
+def _address(has_port: bool | None, host: bytes) -> Address:
     text = host.decode("utf-8", "backslashreplace").removesuffix(_NO_PORT)
     if not text:
         return None, None, None
@@ -63,6 +67,9 @@ def address(host: bytes, has_port: bool | None) -> Address:
     if _is_address(place.strip("[]")):
         return str(ipaddress.ip_address(place.strip("[]"))), port, None
     return None, port, place
+
+
+_ADDRESSES = {flag: lru_cache(maxsize=10_000)(partial(_address, flag)) for flag in (None, False, True)}
 
 
 def _parted(text: str) -> tuple[str, int | None]:
@@ -82,11 +89,21 @@ def _is_address(text: str) -> bool:
 
 def statement(text: bytes, cut_at: int) -> str:
     """The text of a statement, which the server escapes, and cuts perhaps inside a letter at ``cut_at``."""
+    if len(text) < _SHORT_TEXT_BYTES:
+        return _short_statement(text)
     try:
-        query = name(text) if len(text) < _SHORT_TEXT_BYTES and text.isascii() else text.decode()
+        query = text.decode()
     except UnicodeDecodeError:
         return _of_other_letters(text, is_cut=len(text) >= cut_at)
     return _ESCAPED.sub(_unescaped, query) if "\\" in query else query
+
+
+@lru_cache(maxsize=10_000)
+def _short_statement(text: bytes) -> str:
+    try:
+        return _ESCAPED.sub(_unescaped, text.decode())
+    except UnicodeDecodeError:
+        return _of_other_letters(text, is_cut=False)
 
 
 def _of_other_letters(text: bytes, *, is_cut: bool) -> str:

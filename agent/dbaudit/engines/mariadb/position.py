@@ -24,7 +24,7 @@ class Position(msgspec.Struct, frozen=True, kw_only=True):
     source: Source
     place: dict[str, Any]
     writes_failed: int | None = None
-    time_stamps: tuple[str, ...] = ()
+    time_stamps: list[str] = []
 
     def cursor(self) -> Cursor:
         """As JSON values."""

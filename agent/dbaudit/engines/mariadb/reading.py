@@ -69,7 +69,7 @@ class AuditReader:
         if self._clock() - self._refreshed_at >= _SETTINGS_HOLD_SECONDS:
             self._refresh()
         if position is not None:
-            self._time_stamps = self._time_stamps or position.time_stamps
+            self._time_stamps = self._time_stamps or tuple(position.time_stamps)
         source, kind = self._chosen()
         gaps: list[AuditEvent] = []
         place = None
@@ -87,7 +87,7 @@ class AuditReader:
             source=kind,
             place=dict(chunk.cursor),
             writes_failed=self._settings.writes_failed,
-            time_stamps=self._time_stamps,
+            time_stamps=list(self._time_stamps),
         )
         return Chunk(records=chunk.records, cursor=after.cursor(), gaps=(*gaps, *chunk.gaps), more=chunk.more)
 
