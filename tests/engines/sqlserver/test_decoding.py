@@ -478,6 +478,31 @@ def test_who_failed_to_log_in_is_not_what_a_name_makes_it_look_like(
     assert (event.user, event.source_ip) == (user, address)
 
 
+@pytest.mark.parametrize(
+    ("number", "message", "user"),
+    [
+        (18470, "Login failed for user 'o'n'. Reason: The account is disabled.", "o'n"),
+        (18486, "Login failed for user 'o'n' because the account is currently locked out. Wait.", "o'n"),
+        (18487, "Login failed for user 'eve'. Reason: The password of the account has expired.", "eve"),
+        (18452, "Login failed. The login is from an untrusted domain.", None),
+    ],
+)
+def test_login_that_is_refused_for_another_reason_than_its_password_is_a_failed_login(
+    number: int, message: str, user: str | None
+) -> None:
+    fields = _value("error_number", str(number)) + _value("severity", "14")
+    fields += _value("message", f"{message} [CLIENT: 10.1.1.1]")
+    event = xml("error_reported", fields)
+    assert (event.type, event.error_code) == (EventType.LOGIN_FAILED, str(number))
+    assert (event.user, event.source_ip) == (user, "10.1.1.1")
+
+
+def test_message_that_only_informs_is_no_failure() -> None:
+    fields = _value("error_number", "18454") + _value("severity", "10")
+    event = xml("error_reported", fields + _value("message", "Login succeeded for user 'app'."))
+    assert (event.type, event.outcome, event.severity) == (EventType.QUERY, None, Severity.INFO)
+
+
 def test_message_of_a_refused_login_that_a_statement_raised_is_a_threat_and_no_login() -> None:
     fields = _value("error_number", "18456") + _value(
         "message", "Login failed for user 'victim'. [CLIENT: 6.6.6.6]"
