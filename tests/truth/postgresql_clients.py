@@ -273,6 +273,9 @@ class Client:
             # log_statement records the whole beside its parts, its failure comes before them.
             by_the_whole = failed is not None or self._server.major <= WHOLE_TEXTS_UNTIL
             self._statement(text, failed, whole=whole if by_the_whole else None, part=True)
+            if failed is not None and self._recording.misc:
+                # With the failure on the event of the whole, that of the part does not say how it ended.
+                self._statement(text, failed, silent=True, sure=False, part=True)
 
     @staticmethod
     def _failing(texts: list[str]) -> int:
@@ -305,7 +308,8 @@ class Client:
             # Where log_statement alone records it, a name and its statement can be one text.
             read = f"{name.decode().partition(': ')[2]}: {text}" if b": " in name else None
             self._statement(text, code.decode() if code else None, 0, whole=read)
-        self._simple("deallocate all")
+        for name in names:
+            self._simple('deallocate "{}"'.format(name.decode().replace('"', '""')))
 
     def _copy(self) -> None:
         text = self._chance.choice(["copy t from stdin", "copy u from stdin", "copy secret from stdin"])

@@ -7,6 +7,7 @@ import pytest
 from dbaudit.core.event import AuditEvent, EventType
 from dbaudit.engine import Target
 from dbaudit.engines.postgresql import PostgreSQLEngine
+from dbaudit.engines.postgresql.prefix_checks import RECOMMENDED
 from dbaudit.testing import Monitored
 
 from tests.engines.postgresql.collecting import collector_on
@@ -20,7 +21,7 @@ from tests.truth.postgresql_clients import LAST, Recording, clients, work_at_onc
 StartServer = Callable[..., PostgresServer]
 
 CLIENTS, STEPS = 3, 40
-LOG_ROWS_SINCE = 15
+JSONLOG_SINCE = LOG_ROWS_SINCE = 15
 DOCUMENTED = {"pgaudit.log": "all, -misc", "pgaudit.log_catalog": False}
 RECORDINGS = {
     "pgaudit": Recording(DOCUMENTED, misc=False, parts=True, apart=True),
@@ -52,7 +53,7 @@ class Log(Monitored):
 
 
 def formats(server: PostgresServer) -> list[str]:
-    return ["csvlog", "jsonlog"] if server.major >= 15 else ["csvlog"]
+    return ["csvlog", "jsonlog", "stderr"] if server.major >= JSONLOG_SINCE else ["csvlog", "stderr"]
 
 
 def all_is_true(server: PostgresServer, recording: Recording, seed: int) -> None:
@@ -86,6 +87,9 @@ CASES = [
 def test_events_are_what_the_clients_did(
     postgres_server: StartServer, major: int, recording: str, seed: int
 ) -> None:
-    settings = RECORDINGS[recording].settings
+    settings = RECORDINGS[recording].settings | {
+        "log_destination": "stderr,csvlog,jsonlog" if major >= JSONLOG_SINCE else "stderr,csvlog",
+        "log_line_prefix": RECOMMENDED,
+    }
     server = postgres_server(major, pgaudit="pgaudit.log" in settings, settings=settings)
     all_is_true(server, RECORDINGS[recording], seed)

@@ -12,6 +12,7 @@ import psycopg
 import pytest
 from dbaudit.engine import Secret, SslMode, Target
 from dbaudit.engines.postgresql import PostgreSQLEngine
+from dbaudit.engines.postgresql.prefix_checks import RECOMMENDED
 from dbaudit.testing import Monitored, Visitor
 from dbaudit.testing.monitored import Mutate
 from dbaudit.testing.suite import Conformance, SourceConformance
@@ -131,7 +132,11 @@ class MonitoredLocally(MonitoredPostgreSQL):
 
 @contextlib.contextmanager
 def started(major: int) -> Iterator[PostgresServer]:
-    settings = {"log_statement": "all"}
+    settings = {
+        "log_statement": "all",
+        "log_destination": "stderr,csvlog,jsonlog" if major >= 15 else "stderr,csvlog",
+        "log_line_prefix": RECOMMENDED,
+    }
     hba = [f"hostssl all {CERTIFIED} 127.0.0.1/32 cert"]
     with (
         missing_engine_is_told(),
@@ -167,6 +172,18 @@ class TestCsvlogOfTheOldestVersion(SourceConformance):
     @pytest.fixture
     def monitored(self, oldest: PostgresServer) -> Monitored:
         return MonitoredPostgreSQL(oldest, log_source="remote", log_format="csvlog")
+
+
+class TestTextLogOverTheConnection(SourceConformance):
+    @pytest.fixture
+    def monitored(self, server: PostgresServer) -> Monitored:
+        return MonitoredPostgreSQL(server, log_source="remote", log_format="stderr")
+
+
+class TestTextLogOnTheDisk(SourceConformance):
+    @pytest.fixture
+    def monitored(self, server: PostgresServer) -> Monitored:
+        return MonitoredLocally(server, log_source="local", log_format="stderr")
 
 
 class TestLogOnTheDisk(SourceConformance):

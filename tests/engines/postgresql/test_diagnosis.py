@@ -243,7 +243,7 @@ def test_log_directory_that_the_functions_may_not_read_is_found_by_reading(
 @pytest.mark.parametrize(
     ("settings", "code", "status"),
     [
-        ({"log_destination": "'stderr'"}, "log_destination", FAILED),
+        ({"log_destination": "'stderr'"}, "log_destination", WARNING),
         ({"log_connections": "off"}, "log_connections", WARNING),
         ({"log_disconnections": "off"}, "log_disconnections", WARNING),
         ({"log_min_messages": "fatal"}, "log_min_messages", FAILED),
@@ -277,6 +277,27 @@ def test_setting_that_loses_records_is_told_and_its_remedy_mends_it(
         run(server, wrong.remedy)
         server.reload()
         assert diagnosis(server, code).status is OK
+
+
+@pytest.mark.parametrize(
+    ("prefix", "status", "said"),
+    [
+        ("%m [%p] ", WARNING, "no %u: statements have no user"),
+        ("%m [%p] %c %l %v %e %r %b %P %i %q%u@%d %a ", WARNING, "nothing that separates"),
+        ("%m %u@%d ", FAILED, "no process"),
+        ("[%p] ", FAILED, "no time"),
+    ],
+)
+def test_prefix_that_says_too_little_is_named_and_its_remedy_mends_it(
+    server: PostgresServer, prefix: str, status: DiagnosisStatus, said: str
+) -> None:
+    with changed(server, log_destination="'stderr'", log_line_prefix=f"'{prefix}'"):
+        wrong = diagnosis(server, "log_line_prefix")
+        assert wrong.status is status
+        assert said in wrong.detail
+        run(server, wrong.remedy)
+        server.reload()
+        assert diagnosis(server, "log_line_prefix").status is OK
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ def written(log_format: LogFileFormat) -> bytes:
     return "".join(lines).encode()
 
 
-@pytest.mark.parametrize("log_format", LogFileFormat)
+@pytest.mark.parametrize("log_format", [LogFileFormat.CSVLOG, LogFileFormat.JSONLOG])
 @pytest.mark.parametrize("size", [1, 100, 250, 1000, 5000, 1_000_000])
 def test_pieces_hold_the_same_records_as_the_whole_block(log_format: LogFileFormat, size: int) -> None:
     block = LogBlock(log_format, "log", 1000, written(log_format), CONTEXT)

@@ -77,8 +77,6 @@ COLUMNS = (
     "DP_BOOLEAN_PARAMETERS1",
     "DP_WARNINGS1",
     "DIRECT_PATH_NUM_COLUMNS_LOADED",
-    # Of the traditional trail alone.
-    "SES_ACTIONS",
 )
 NEEDED = frozenset(
     {

@@ -17,6 +17,7 @@ from dbaudit.core.errors import RecordError
 from dbaudit.core.event import AuditEvent, EventType, Rejected, Severity
 from dbaudit.engine.base import Decoded
 from dbaudit.engines.postgresql.decoding import Decoder
+from dbaudit.engines.postgresql.framing import parse, pieces
 from dbaudit.engines.postgresql.ledger import (
     JOINED_WITHIN_US,
     LARGEST_PORT,
@@ -32,10 +33,9 @@ from dbaudit.engines.postgresql.records import (
     LogFileFormat,
     csv_columns,
     csv_record,
-    parse,
-    pieces,
 )
 from dbaudit.engines.postgresql.statements import FOREIGN_KEY_CHECK, WRITES_IN_WITH
+from dbaudit.engines.postgresql.text_log import without_stand_ins
 from dbaudit.engines.postgresql.workers import PARALLEL_WORKER
 
 # Quotes inside a field come in pairs, so these stand nowhere but where a message begins and ends; where a
@@ -66,7 +66,7 @@ def decode(records: Sequence[Any]) -> Decoded:
                 rejected += decoder.take_csv(piece)
             else:
                 rejected += decoder.take_all(piece)
-    return Decoded(decoder.events(), rejected)
+    return Decoded(without_stand_ins(decoder.events()), rejected)
 
 
 class _BulkDecoder(Decoder):

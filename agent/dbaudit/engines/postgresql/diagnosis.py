@@ -10,18 +10,18 @@ from pathlib import Path
 from dbaudit.core.errors import ConfigurationError
 from dbaudit.core.report import Diagnosis, DiagnosisStatus, TestReport
 from dbaudit.engine.findings import encryption, failed, ok, skipped, warning
-from dbaudit.engines.postgresql import log_checks, statement_checks
+from dbaudit.engines.postgresql import log_checks, prefix_checks, statement_checks
 from dbaudit.engines.postgresql.connection import ServerConnection
 from dbaudit.engines.postgresql.failures import endpoint, quoted
+from dbaudit.engines.postgresql.files import FileNames
 from dbaudit.engines.postgresql.health import measure_latency_ms
 from dbaudit.engines.postgresql.options import LogFormat, LogSource, Options
+from dbaudit.engines.postgresql.records import LogFileFormat
 from dbaudit.engines.postgresql.remedies import set_and_reload
 from dbaudit.engines.postgresql.rights import Rights, read_rights
 from dbaudit.engines.postgresql.settings import LogSettings, read_settings
 
 NEWEST_MAJOR = 18
-SUFFIXES = {LogFormat.CSVLOG: ".csv", LogFormat.JSONLOG: ".json"}
-"""What the server appends to the name of a log file, or puts in the place of .log."""
 
 
 def test(connection: ServerConnection, options: Options) -> TestReport:
@@ -60,6 +60,8 @@ def _diagnose(connection: ServerConnection, rights: Rights, settings: LogSetting
     collector = log_checks.logging_collector(settings)
     destination = log_checks.log_destination(settings)
     yield from (collector, destination)
+    if settings.format is LogFormat.STDERR:
+        yield prefix_checks.log_line_prefix(settings)
     if not rights.suffice(settings.source):
         yield skipped("log_files", "a permission is missing")
     elif collector.status is DiagnosisStatus.FAILED:
@@ -145,7 +147,8 @@ def _local_files(settings: LogSettings, log_format: LogFormat) -> Diagnosis:
     code = "log_files"
     directory = Path(settings.local_directory or "")
     try:
-        files = [path for path in directory.iterdir() if path.suffix == SUFFIXES[log_format]]
+        names = FileNames(LogFileFormat(log_format.value), settings.log_filename)
+        files = [path for path in directory.iterdir() if names.fit(path.name)]
         for newest in sorted(files, key=lambda path: path.stat().st_mtime)[-1:]:
             with newest.open("rb") as file:
                 file.read(1)

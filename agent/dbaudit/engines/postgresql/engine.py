@@ -16,7 +16,7 @@ _NO_SUCH_DATABASE = "3D000"
 
 
 class PostgreSQLEngine(Engine):
-    """Servers 11 to 18, read through their csvlog or jsonlog, remotely or from the disk."""
+    """Servers 11 to 18, read through their csvlog, jsonlog or text log, remotely or from the disk."""
 
     type = "postgresql"
     display_name = "PostgreSQL"

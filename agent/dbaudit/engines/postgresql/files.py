@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import posixpath
+import re
 from collections.abc import Callable
 from datetime import datetime
 from itertools import groupby
@@ -19,7 +20,8 @@ from dbaudit.engines.postgresql.connection import ServerConnection
 from dbaudit.engines.postgresql.records import LogFileFormat
 
 HEAD_BYTES = 256
-_SUFFIX = {LogFileFormat.CSVLOG: ".csv", LogFileFormat.JSONLOG: ".json"}
+_SUFFIXES = {LogFileFormat.CSVLOG: ".csv", LogFileFormat.JSONLOG: ".json"}
+_ESCAPE = re.compile(r"%[-_0^#EO]*[A-Za-z%]")
 _STAMP_BYTES = 40
 _GONE = (errno.ENOENT, errno.ESTALE)
 
@@ -52,6 +54,24 @@ Stamps = dict[LogFile, bytes]
 """The time stamps of the first records of files, as far as they were needed: to be kept between listings."""
 
 
+class FileNames:
+    """How the files of one format are named. Those of the text log bear the names of log_filename as they
+    are; None where the role may not see that setting.
+    """
+
+    def __init__(self, log_format: LogFileFormat, log_filename: str | None) -> None:
+        self.format = log_format
+        self._suffix = _SUFFIXES.get(log_format)
+        parts = _ESCAPE.split("%a.log" if log_filename is None else log_filename)
+        self._pattern = re.compile(".*".join(map(re.escape, parts)), re.DOTALL)
+
+    def fit(self, name: str) -> bool:
+        """Whether a file of this name is one of them."""
+        if self._suffix is not None:
+            return name.endswith(self._suffix)
+        return not name.endswith(tuple(_SUFFIXES.values())) and bool(self._pattern.fullmatch(name))
+
+
 class LogFiles(Protocol):
     """Where the log files of one format are. A directory is named as log_directory names it."""
 
@@ -72,20 +92,20 @@ class RemoteLogFiles:
     """
 
     def __init__(
-        self, connection: ServerConnection, directory: str, log_format: LogFileFormat, stamps: Stamps
+        self, connection: ServerConnection, directory: str, names: FileNames, stamps: Stamps
     ) -> None:
         self._connection = connection
         self._directory = directory
-        self._format = log_format
+        self._names = names
         self._stamps = stamps
 
     def listing(self) -> list[LogFile]:
         rows = self._connection.rows("SELECT name, size, modification FROM pg_ls_logdir()")
         files = [LogFile(name, size, to_us(modified)) for name, size, modified in rows]
-        return _in_order(files, self._format, self._stamps, self._stamp)
+        return _in_order(files, self._names, self._stamps, self._stamp)
 
     def current(self) -> str | None:
-        path = self._connection.value("SELECT pg_current_logfile(%s)", [self._format.value])
+        path = self._connection.value("SELECT pg_current_logfile(%s)", [self._names.format.value])
         return None if path is None else posixpath.basename(path)
 
     def read(self, directory: str, name: str, offset: int, length: int) -> Portion | None:
@@ -96,7 +116,7 @@ class RemoteLogFiles:
                 "SELECT pg_current_logfile(%s), pg_read_binary_file(%s, 0, %s, true),"
                 " pg_read_binary_file(%s, %s, %s, true), (pg_stat_file(%s, true)).size,"
                 " (pg_stat_file(%s, true)).modification, pg_conf_load_time()",
-                [self._format.value, path, HEAD_BYTES, path, offset, length, path, path],
+                [self._names.format.value, path, HEAD_BYTES, path, offset, length, path, path],
                 binary=True,
             )
         except ConfigurationError as error:
@@ -134,7 +154,7 @@ class LocalLogFiles:
         self,
         path_of: Callable[[str], str],
         directory: str,
-        log_format: LogFileFormat,
+        names: FileNames,
         stamps: Stamps,
         *,
         written: bool = True,
@@ -142,7 +162,7 @@ class LocalLogFiles:
         self._stamps = stamps
         self._path_of = path_of
         self._directory = Path(path_of(directory))
-        self._format = log_format
+        self._names = names
         self._written = written
 
     def listing(self) -> list[LogFile]:
@@ -158,7 +178,7 @@ class LocalLogFiles:
                         files.append(LogFile(entry.name, status.st_size, status.st_mtime_ns // 1000))
         except OSError as error:
             raise self._unreadable(error) from None
-        return _in_order(files, self._format, self._stamps, self._stamp)
+        return _in_order(files, self._names, self._stamps, self._stamp)
 
     def current(self) -> str | None:
         files = self.listing() if self._written else []
@@ -211,11 +231,10 @@ class LocalLogFiles:
 
 
 def _in_order(
-    files: list[LogFile], log_format: LogFileFormat, stamps: Stamps, stamp: Callable[[str], bytes]
+    files: list[LogFile], names: FileNames, stamps: Stamps, stamp: Callable[[str], bytes]
 ) -> list[LogFile]:
     """By when they were last written; where that is the same second, by their first records."""
-    suffix = _SUFFIX[log_format]
-    files = sorted((f for f in files if f.name.endswith(suffix)), key=_order)
+    files = sorted((f for f in files if names.fit(f.name)), key=_order)
     ordered: list[LogFile] = []
     for _modified_us, group in groupby(files, key=lambda file: file.modified_us):
         same = list(group)

@@ -11,8 +11,9 @@ from collections.abc import Sequence
 import msgspec
 
 from dbaudit.engines.postgresql.decoding import Decoder
+from dbaudit.engines.postgresql.framing import first_record, placed, uncertain_bytes
 from dbaudit.engines.postgresql.ledger import AUDITED_WITHIN_US, JOINED_WITHIN_US, OWN_LOG_IN_WITHIN_US
-from dbaudit.engines.postgresql.records import LogBlock, LogRecord, first_record, parse, record_starts
+from dbaudit.engines.postgresql.records import LogBlock, LogRecord
 
 _FIRST_TAIL_BYTES = 8 * 1024
 _LARGEST_TAIL_BYTES = 4 * 1024 * 1024
@@ -76,6 +77,7 @@ class _Examined:
         self._decoder = Decoder()
         self._places: dict[int, Place] = {}
         self._rows: list[LogRecord] = []
+        self._blocks = blocks
         for number, block in enumerate(blocks):
             self._take(number, block, max(0, len(block.data) - size))
         times = [time_us for row in self._rows if (time_us := self._decoder.time_us(row)) is not None]
@@ -89,29 +91,24 @@ class _Examined:
 
     def _take(self, number: int, block: LogBlock, begin: int) -> None:
         if begin:
-            found = first_record(block.format, block.data[begin:])
+            found = first_record(block.format, block.data[begin:], block.context.line_prefixes)
             begin = len(block.data) if found is None else begin + found
-        data = block.data[begin:]
-        starts = [begin + start for start in record_starts(block.format, data)]
-        rows, _broken = parse(msgspec.structs.replace(block, data=data))
-        if len(rows) != len(starts):
-            rows = self._one_by_one(block, starts)
-        self._places |= {id(row): (number, start) for row, start in zip(rows, starts, strict=True)}
+        found_here = placed(msgspec.structs.replace(block, data=block.data[begin:]))
+        rows = [row for _start, row in found_here]
+        self._places |= {id(row): (number, begin + start) for start, row in found_here}
         self._decoder.take(block, rows)
         self._rows += rows
 
-    @staticmethod
-    def _one_by_one(block: LogBlock, starts: list[int]) -> list[LogRecord]:
-        """The rows of the records that can be parsed; ``starts`` keeps theirs alone."""
-        rows = []
-        ends = [*starts[1:], len(block.data)]
-        begins = list(starts)
-        starts.clear()
-        for start, end in zip(begins, ends, strict=True):
-            parsed, _broken = parse(msgspec.structs.replace(block, data=block.data[start:end]))
-            rows += parsed[:1]
-            starts += [start] * len(parsed[:1])
-        return rows
+    def _unfinished(self) -> list[Waiting]:
+        """The record at the end, which further lines may follow, and those on which these may cast doubt."""
+        uncertain = uncertain_bytes(self._blocks[-1])
+        starts = [place for place in self._places.values() if place[0] == len(self._blocks) - 1]
+        if uncertain is None or not starts:
+            return []
+        last, certain = max(starts), len(self._blocks[-1].data) - uncertain
+        return [
+            Waiting(place, JOINED_WITHIN_US / 1e6) for place in starts if place == last or place[1] >= certain
+        ]
 
     @property
     def waiting_us(self) -> int:
@@ -122,7 +119,7 @@ class _Examined:
         waiting = [
             Waiting(self._places[id(exchange.row)], (exchange.until_us - exchange.start_us) / 1e6)
             for exchange in self._waiting
-        ]
+        ] + self._unfinished()
         # Latest first; what is older than any wait does not delay what follows it.
         oldest_us = self._newest_us - _TOGETHER_WITHIN_US
         together = [

@@ -52,6 +52,14 @@ def logging_collector(settings: LogSettings) -> Diagnosis:
 
 def log_destination(settings: LogSettings) -> Diagnosis:
     code = "log_destination"
+    if settings.format is LogFormat.STDERR and settings.options.log_format is LogFormat.AUTO:
+        better = LogFormat.JSONLOG if settings.major >= JSONLOG_SINCE else LogFormat.CSVLOG
+        return warning(
+            code,
+            f"The server writes only its text log (stderr), which says less than {better.value}: "
+            "no more than its log_line_prefix, in which a client can write whole lines.",
+            set_and_reload(code, better.value),
+        )
     if settings.format is not None:
         return ok(code, f"The server writes {settings.format.value}.")
     wanted = settings.options.log_format

@@ -25,6 +25,7 @@ class LogFormat(StrEnum):
     AUTO = "auto"
     JSONLOG = "jsonlog"
     CSVLOG = "csvlog"
+    STDERR = "stderr"
 
 
 _METHODS = "(none|password|md5|scram-sha-256|gss|sspi)"
@@ -71,8 +72,9 @@ OPTIONS_SCHEMA: Mapping[str, Any] = {
             "enum": [log_format.value for log_format in LogFormat],
             "default": LogFormat.AUTO.value,
             "description": (
-                "Which log is read: `jsonlog` (servers from 15 on) or `csvlog`; `auto` is jsonlog where the "
-                "server writes it, else csvlog."
+                "Which log is read: `jsonlog` (servers from 15 on), `csvlog`, or `stderr`, the text log, "
+                "which says no more than its log_line_prefix; `auto` is the first of these that the server "
+                "writes."
             ),
         },
         "log_directory": {

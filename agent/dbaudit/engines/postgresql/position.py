@@ -24,7 +24,8 @@ class Position(msgspec.Struct, frozen=True, kw_only=True):
 
     ``directory`` is as log_directory names it. ``size`` and ``modified_us`` are those of the file when it was
     last seen. ``aligned`` is False where ``offset`` may be inside a record. ``time_zones`` are the present
-    log_timezone and those before it, latest first. An empty ``file`` means that there was none yet.
+    log_timezone and those before it, latest first; so are ``line_prefixes`` those of log_line_prefix, where
+    the log is text. An empty ``file`` means that there was none yet.
     """
 
     v: int = _CURSOR_VERSION
@@ -38,6 +39,7 @@ class Position(msgspec.Struct, frozen=True, kw_only=True):
     modified_us: int = 0
     aligned: bool = True
     time_zones: tuple[str, ...] = ()
+    line_prefixes: tuple[str, ...] = ()
 
     def moved(self, by: int, portion: Portion, *, aligned: bool = True) -> Position:
         """``by`` bytes further in the same file."""

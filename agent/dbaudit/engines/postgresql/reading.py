@@ -16,7 +16,16 @@ from dbaudit.core.event import AuditEvent, gap
 from dbaudit.engine.base import Chunk, Cursor
 from dbaudit.engine.options import StartFrom
 from dbaudit.engines.postgresql.connection import ServerConnection
-from dbaudit.engines.postgresql.files import LocalLogFiles, LogFile, LogFiles, Portion, RemoteLogFiles, Stamps
+from dbaudit.engines.postgresql.files import (
+    FileNames,
+    LocalLogFiles,
+    LogFile,
+    LogFiles,
+    Portion,
+    RemoteLogFiles,
+    Stamps,
+)
+from dbaudit.engines.postgresql.framing import end_of_whole_records, first_record
 from dbaudit.engines.postgresql.holdback import Place, Tail, tail
 from dbaudit.engines.postgresql.options import LogFormat, LogSource, Options
 from dbaudit.engines.postgresql.position import Position, understood
@@ -26,14 +35,12 @@ from dbaudit.engines.postgresql.records import (
     LogBlock,
     LogContext,
     LogFileFormat,
-    end_of_whole_records,
-    first_record,
 )
 from dbaudit.engines.postgresql.settings import LogSettings
 
 _SETTINGS_HOLD_SECONDS = 60.0
 _ASKED_EVERY_SECONDS = 1.0
-_REMEMBERED_ZONES = 4
+_REMEMBERED = 4
 _LONGEST_START_BYTES = 4096
 """The beginning of a record, up to its message, is shorter than this."""
 
@@ -70,11 +77,12 @@ class LogReader:
     def read(self, cursor: Cursor | None, limit_bytes: int) -> Chunk:
         """The whole records after ``cursor``, about ``limit_bytes`` of them at most."""
         self._refresh_when_due()
-        position = self._first_position() if cursor is None else self._with_zones(understood(cursor))
+        position = self._first_position() if cursor is None else self._with_settings(understood(cursor))
         chunk = _chunk(position) if cursor is None else self._read(position, limit_bytes)
         # The settings may have been read again meanwhile.
-        zones = self._with_zones(position).time_zones
-        return msgspec.structs.replace(chunk, cursor={**chunk.cursor, "time_zones": list(zones)})
+        known = self._with_settings(position)
+        remembered = {"time_zones": list(known.time_zones), "line_prefixes": list(known.line_prefixes)}
+        return msgspec.structs.replace(chunk, cursor={**chunk.cursor, **remembered})
 
     def _read(self, position: Position, limit_bytes: int) -> Chunk:
         if not position.file:
@@ -109,14 +117,22 @@ class LogReader:
         if configured is not None and configured != self._configured:
             self._refresh()
 
-    def _with_zones(self, position: Position) -> Position:
+    def _with_settings(self, position: Position) -> Position:
+        """With the present settings that a record needs to be understood, before the earlier ones."""
         zones = dict.fromkeys((self._settings.log_timezone, *position.time_zones))
-        return msgspec.structs.replace(position, time_zones=tuple(zones)[:_REMEMBERED_ZONES])
+        prefixes = dict.fromkeys((self._settings.line_prefix, *position.line_prefixes))
+        return msgspec.structs.replace(
+            position,
+            time_zones=tuple(zones)[:_REMEMBERED],
+            line_prefixes=tuple(prefixes)[:_REMEMBERED] if position.format is LogFileFormat.STDERR else (),
+        )
 
     def _context(self, position: Position) -> LogContext:
         target = self._connection.target
+        known = self._with_settings(position)
         return LogContext(
-            time_zones=self._with_zones(position).time_zones,
+            time_zones=known.time_zones,
+            line_prefixes=known.line_prefixes,
             own_user=target.username,
             own_application=target.application_name,
             own_session=self._own_session,
@@ -133,8 +149,9 @@ class LogReader:
         return self._settings.log_directory or "log"
 
     def _files(self, log_format: LogFileFormat) -> LogFiles:
+        names = FileNames(log_format, self._settings.log_filename)
         if self._settings.source is not LogSource.LOCAL:
-            return RemoteLogFiles(self._connection, self._directory, log_format, self._stamps)
+            return RemoteLogFiles(self._connection, self._directory, names, self._stamps)
         if self._settings.local_directory is None:
             raise ConfigurationError(
                 ErrorCode.AUDIT_SOURCE_MISSING,
@@ -142,7 +159,7 @@ class LogReader:
                 remedy="Give the engine's option log_directory.",
             )
         written = log_format.value in self._settings.destinations
-        return LocalLogFiles(self._local_path, self._directory, log_format, self._stamps, written=written)
+        return LocalLogFiles(self._local_path, self._directory, names, self._stamps, written=written)
 
     def _local_path(self, directory: str) -> str:
         data_directory = self._settings.value("data_directory")
@@ -157,29 +174,54 @@ class LogReader:
             self._refresh_if_configured(portion.configured)
         return portion
 
-    def _wanted_format(self) -> LogFileFormat:
-        if self._settings.format is None:
+    def _format_after(self, log_format: LogFileFormat) -> LogFileFormat | None:
+        """The format to go on with where this one is over. The text log says less than the others: it takes
+        the place of one of them only where it is asked for.
+        """
+        wanted = self._settings.format
+        to_text = wanted is LogFormat.STDERR and log_format is not LogFileFormat.STDERR
+        if wanted is None or (to_text and self._options.log_format is LogFormat.AUTO):
+            return None
+        return LogFileFormat(wanted.value)
+
+    def _expect_a_log_after(self, log_format: LogFileFormat) -> None:
+        if self._format_after(log_format) is None:
             raise _no_log(self._settings)
-        return LogFileFormat(self._settings.format.value)
 
     def _first_position(self) -> Position:
-        log_format = self._wanted_format()
-        position = self._with_zones(
-            Position(format=log_format, directory=self._directory, modified_us=self._server_second_us())
+        if self._settings.format is None:
+            raise _no_log(self._settings)
+        log_format = LogFileFormat(self._settings.format.value)
+        if self._options.start_from is StartFrom.BEGINNING:
+            return self._at_beginning(log_format)
+        return self._at_end(log_format)
+
+    def _at_beginning(self, log_format: LogFileFormat) -> Position:
+        position = self._nowhere(log_format)
+        listing = self._files(log_format).listing()
+        return position.at_start_of(listing[0]) if listing else position
+
+    def _nowhere(self, log_format: LogFileFormat) -> Position:
+        """Where a log is read that has no file yet."""
+        second_us = int(self._connection.value("SELECT floor(extract(epoch FROM now()))::bigint")) * 1_000_000
+        return self._with_settings(
+            Position(format=log_format, directory=self._directory, modified_us=second_us)
         )
+
+    def _at_end(self, log_format: LogFileFormat) -> Position:
+        position = self._nowhere(log_format)
         files = self._files(log_format)
         current = files.current()
-        if self._options.start_from is StartFrom.BEGINNING:
-            listing = files.listing()
-            return position.at_start_of(listing[0]) if listing else position
         if current is None:
             return position
         at_start = position.at_start_of(LogFile(current, 0, position.modified_us))
         portion = files.read(self._directory, current, 0, 1)
-        return at_start if portion is None else at_start.moved(portion.size, portion, aligned=False)
-
-    def _server_second_us(self) -> int:
-        return int(self._connection.value("SELECT floor(extract(epoch FROM now()))::bigint")) * 1_000_000
+        if portion is None:
+            return at_start
+        size = portion.size
+        # A line of the text log is known to start where the byte before is a line break.
+        begin = max(0, size - 1) if log_format is LogFileFormat.STDERR else size
+        return at_start.moved(begin, portion, aligned=False)
 
     def _first_file(self, position: Position) -> Chunk:
         """The log had no file yet when it was looked at first."""
@@ -190,11 +232,10 @@ class LogReader:
         """The start of the first file that was written to since the present one was last seen; of the
         present log directory, and of the format that is wanted.
         """
-        log_format = position.format
-        if self._is_over(log_format):
-            if self._settings.format is None:
-                return None
-            log_format = self._wanted_format()
+        over = self._is_over(position.format)
+        log_format = self._format_after(position.format) if over else position.format
+        if log_format is None:
+            return None
         since_us = position.modified_us
         if self._settings.source is not LogSource.LOCAL:
             since_us -= since_us % 1_000_000  # the server tells of whole seconds
@@ -241,7 +282,7 @@ class LogReader:
     def _records(self, position: Position, portion: Portion, limit_bytes: int) -> Chunk:
         data = portion.data
         if not position.aligned:
-            start = first_record(position.format, data)
+            start = first_record(position.format, data, position.line_prefixes)
             if start is None:
                 return self._unaligned(position, portion)
             aligned = position.moved(start, portion)
@@ -250,6 +291,8 @@ class LogReader:
         whole = end_of_whole_records(position.format, data)
         if not portion.at_end:
             return self._middle(position, portion, whole, limit_bytes)
+        if self._changes_to_or_from_text(position.format):
+            return self._in_another_format(position, portion, whole)
         if portion.current and not self._is_over(position.format):
             return self._live(position, portion, whole)
         if portion.current:
@@ -302,7 +345,11 @@ class LogReader:
         if following is None or first is None:
             if data:
                 return self._live(position, portion, len(data))
-            if following is None and self._settings.format is None:
+            if (
+                following is None
+                and self._is_over(position.format)
+                and not self._format_after(position.format)
+            ):
                 raise _no_log(self._settings)
             return _chunk(following or end, more=following is not None)
         whole = end_of_whole_records(following.format, first.data)
@@ -316,6 +363,21 @@ class LogReader:
             records.append(self._block(following, first.data[:part]))
         after = following.moved(part, first)
         return Chunk(records=records, cursor=after.cursor(), more=place is None or not first.at_end)
+
+    def _changes_to_or_from_text(self, log_format: LogFileFormat) -> bool:
+        """Whether another format is asked for that holds the same records in a way that cannot be matched."""
+        after = self._format_after(log_format) if self._is_over(log_format) else None
+        text = LogFileFormat.STDERR
+        if after is None or after is log_format or text not in (after, log_format):
+            return False
+        return after is text or log_format.value in self._settings.destinations
+
+    def _in_another_format(self, position: Position, portion: Portion, whole: int) -> Chunk:
+        """Go on at the end of the other log: from its beginning, most would be there twice."""
+        after = self._at_end(self._format_after(position.format) or position.format)
+        lost = _gap(position, _OTHER_FORMAT, portion.size)
+        records = [self._block(position, portion.data[:whole])] if whole else []
+        return Chunk(records=records, cursor=after.cursor(), gaps=(lost,), more=True)
 
     def _block(self, position: Position, data: bytes) -> LogBlock:
         return LogBlock(position.format, position.file, position.offset, data, self._context(position))
@@ -354,6 +416,7 @@ class LogReader:
         return None if first is None else found.cut_before(first)
 
 
+_OTHER_FORMAT = "The log is read in another format from here on; what was logged in between may be missing."
 _REMOVED = "A log file was removed before it was read to its end."
 _REPLACED = "The log file was truncated or its name was used again."
 
@@ -417,7 +480,9 @@ def _no_log(settings: LogSettings) -> ConfigurationError:
         )
     return ConfigurationError(
         ErrorCode.AUDIT_SOURCE_MISSING,
-        "The server writes neither jsonlog nor csvlog.",
+        "The server writes neither jsonlog nor csvlog."
+        if settings.options.log_format is LogFormat.AUTO
+        else f"The server writes no {settings.options.log_format.value}.",
         remedy=f"ALTER SYSTEM SET log_destination = '{'jsonlog' if settings.major >= 15 else 'csvlog'}'; "
         "SELECT pg_reload_conf();",
     )

@@ -1,4 +1,4 @@
-"""Records of the server's log: csvlog and jsonlog, brought to one form.
+"""Records of the server's log: csvlog and jsonlog, brought to one form. The text log has text_log.py.
 
 The columns of csvlog and the keys of jsonlog are those of the server's sources (csvlog.c, jsonlog.c). csvlog
 has 23 columns up to 12, 24 in 13 (backend_type) and 26 since 14 (leader_pid, query_id).
@@ -29,7 +29,8 @@ class LogContext(msgspec.Struct, frozen=True, kw_only=True):
     the log names it. ``audited`` are the classes of statements that pgaudit records for certain, but for
     ``exempt_roles``, ``exempt_databases`` and, with ``catalogs_exempt``, for those on the catalogs alone;
     ``told_twice`` says that log_statement may record the same ones. ``log_ins_authorized`` says that each
-    log-in that worked has a record of its authorization.
+    log-in that worked has a record of its authorization. ``line_prefixes`` are the
+    present `log_line_prefix` and earlier ones, where the log is text.
     """
 
     time_zones: tuple[str, ...]
@@ -43,13 +44,15 @@ class LogContext(msgspec.Struct, frozen=True, kw_only=True):
     catalogs_exempt: bool = False
     told_twice: bool = False
     log_ins_authorized: bool = False
+    line_prefixes: tuple[str, ...] = ()
 
 
 class LogFileFormat(StrEnum):
-    """Which of the two formats a block is in."""
+    """Which of the formats a block is in; STDERR is read by text_log.py."""
 
     CSVLOG = "csvlog"
     JSONLOG = "jsonlog"
+    STDERR = "stderr"
 
 
 class LogBlock(msgspec.Struct, frozen=True):

@@ -27,6 +27,7 @@ _NAMES = (
     "log_error_verbosity",
     "log_file_mode",
     "log_filename",
+    "log_line_prefix",
     "log_min_duration_statement",
     "log_min_error_statement",
     "log_min_messages",
@@ -143,6 +144,11 @@ class LogSettings(msgspec.Struct, frozen=True, kw_only=True):
         setting = self.own.get(name)
         return None if setting is None else setting.value
 
+    @property
+    def line_prefix(self) -> str:
+        """What stands before each message of the text log."""
+        return self.value("log_line_prefix") or ""
+
     def path(self, file_name: str) -> str:
         """The path of a log file as pg_read_binary_file takes it."""
         return posixpath.join(self.log_directory or "log", file_name)
@@ -189,7 +195,7 @@ def read_settings(connection: ServerConnection, rights: Rights, options: Options
 
 def _format(destinations: frozenset[str], options: Options) -> LogFormat | None:
     wanted = (
-        (LogFormat.JSONLOG, LogFormat.CSVLOG)
+        (LogFormat.JSONLOG, LogFormat.CSVLOG, LogFormat.STDERR)
         if options.log_format is LogFormat.AUTO
         else (options.log_format,)
     )

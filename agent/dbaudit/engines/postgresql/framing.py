@@ -1,0 +1,67 @@
+"""Where the records of a log start and end, whatever its format."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+
+from dbaudit.core.event import Rejected
+from dbaudit.engines.postgresql import records, text_log
+from dbaudit.engines.postgresql.records import LogBlock, LogFileFormat, LogRecord
+
+
+def pieces(block: LogBlock) -> Iterator[LogBlock]:
+    """The block in parts that can be decoded one after the other, each of which starts with a record."""
+    if block.format is LogFileFormat.STDERR:
+        return iter((block,))
+    return records.pieces(block)
+
+
+def parse(block: LogBlock) -> tuple[list[LogRecord], list[Rejected]]:
+    """The records of a block, and those that are none."""
+    if block.format is LogFileFormat.STDERR:
+        parsed = text_log.parse(block)
+        return parsed.records, parsed.rejected
+    return records.parse(block)
+
+
+def placed(block: LogBlock) -> list[tuple[int, LogRecord]]:
+    """The records of a block that can be parsed, each with where it starts in the block's data."""
+    if block.format is LogFileFormat.STDERR:
+        parsed = text_log.parse(block)
+        return list(zip(parsed.starts, parsed.records, strict=True))
+    starts = records.record_starts(block.format, block.data)
+    rows, _broken = records.parse(block)
+    if len(rows) == len(starts):
+        return list(zip(starts, rows, strict=True))
+    found = []
+    for start, end in zip(starts, [*starts[1:], len(block.data)], strict=True):
+        rows, _broken = records.parse(msgspec.structs.replace(block, data=block.data[start:end]))
+        found += [(start, row) for row in rows[:1]]
+    return found
+
+
+def first_record(log_format: LogFileFormat, data: bytes, line_prefixes: tuple[str, ...]) -> int | None:
+    """Where the first record starts in ``data``, which may start inside one; None when none does."""
+    if log_format is LogFileFormat.STDERR:
+        return text_log.first_record(data, line_prefixes)
+    return records.first_record(log_format, data)
+
+
+def end_of_whole_records(log_format: LogFileFormat, data: bytes) -> int:
+    """Where the last whole record of ``data`` ends, which starts with one; 0 when there is none. In the text
+    log it is the last whole line: more lines of its record may follow.
+    """
+    if log_format is LogFileFormat.STDERR:
+        return data.rfind(b"\n") + 1
+    return records.end_of_whole_records(log_format, data)
+
+
+def uncertain_bytes(block: LogBlock) -> int | None:
+    """How many bytes at the end of a block have to be seen together with what follows them, beside its last
+    record; None where whole records are whole.
+    """
+    if block.format is not LogFileFormat.STDERR:
+        return None
+    return text_log.uncertain_bytes(block.context.line_prefixes)
