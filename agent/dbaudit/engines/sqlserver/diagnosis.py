@@ -17,6 +17,7 @@ from dbaudit.engines.sqlserver.kinds import Kind
 from dbaudit.engines.sqlserver.names import quoted
 from dbaudit.engines.sqlserver.options import Options, Source
 from dbaudit.engines.sqlserver.recorded import recorded_by_audits, recorded_by_session
+from dbaudit.engines.sqlserver.records import MANAGED_INSTANCE, SQL_DATABASE
 from dbaudit.engines.sqlserver.rights import Right, Rights, read_rights
 from dbaudit.engines.sqlserver.tds import endpoint
 from dbaudit.engines.sqlserver.trails import Trail, chosen_kind, no_trail, trails_of
@@ -40,6 +41,7 @@ def test(connection: ServerConnection, options: Options, facts: ServerFacts) -> 
         *_of_the_connection(connection, facts, rights),
         *_of_the_rights(rights, kind),
         *_of_the_source(connection, options, rights, kind, trails, problem),
+        *_row_counts(connection, facts, kind, trails),
         _disk(connection, rights),
     )
     return TestReport(
@@ -171,7 +173,13 @@ def _of_the_source(
     else:
         yield from recorded_by_session(connection, trails[0])
     yield _better_source(options, rights, kind)
-    if connection.target.capture_results and kind is Kind.AUDIT:
+
+
+def _row_counts(
+    connection: ServerConnection, facts: ServerFacts, kind: Kind, trails: list[Trail]
+) -> Iterator[Diagnosis]:
+    azure = facts.engine_edition in (SQL_DATABASE, MANAGED_INSTANCE)
+    if connection.target.capture_results and kind is Kind.AUDIT and trails and not azure:
         yield warning(
             "row_counts",
             "SQL Server Audit does not tell how many rows a statement touched.",
