@@ -7,7 +7,8 @@ import pytest
 from dbaudit.agent.marks import Mark, Marks
 from dbaudit.agent.suspects import Suspects
 
-DIED = "was ended by SIGKILL"
+DIED = "was ended by SIGABRT"
+KILLED = "was ended by SIGKILL"
 
 
 class Lives:
@@ -26,15 +27,21 @@ class Lives:
     def running(self) -> set[str]:
         return {name for name in self.databases if self.suspects.may_start(name)}
 
-    def dies(self, *inside: str) -> None:
-        """The process dies with what runs, of which some are in a call."""
+    def dies(self, *inside: str, died: str = DIED, collected: tuple[str, ...] = ()) -> None:
+        """The process dies with what runs: some are in a call, some have ``collected`` before."""
         assert set(inside) <= self.running()
         marks = Marks(self._descriptor)
         for name in self.running():
             mark: Mark = marks.take(name)
+            if name in collected:
+                mark.has_collected()
             if name in inside:
                 mark.enter("read")
-        self._begin(DIED)
+        self._begin(died)
+
+    def is_killed(self, *inside: str, collected: tuple[str, ...] = ()) -> None:
+        """The same from outside."""
+        self.dies(*inside, died=KILLED, collected=collected)
 
     def lasts(self, seconds: float) -> None:
         self.now += seconds
@@ -68,7 +75,7 @@ def test_one_that_was_in_a_call_is_held_back_alone_and_tried_after_pauses_that_g
         assert lives.running() == set("bcdefgh")
         assert "in read()" in lives.suspects.told("a")[0].message
         pauses.append(lives.until_tried("a"))
-    assert pauses[:4] == [2, 4, 8, 16]
+    assert pauses[:4] == [5, 5, 8, 16], "the others had no time in between"
     assert max(pauses) == pauses[-1] == 3600
 
 
@@ -78,7 +85,7 @@ def test_one_that_has_behaved_for_an_hour_is_not_made_to_wait_longer_and_longer(
         lives.until_tried("a")
         lives.lasts(3700)
     lives.dies("a")
-    assert lives.until_tried("a") == 2
+    assert lives.until_tried("a") == 5
 
 
 def test_several_are_tried_in_turn_until_the_one_is_found_and_the_others_are_free(lives: Lives) -> None:
@@ -150,3 +157,58 @@ def test_more_marks_than_places_are_no_failure() -> None:
         mark.leave()
         marks.give_back(mark)
     assert marks.take("db").place != marks.take("db").place, "two threads share a place though many are free"
+
+
+def test_kills_from_outside_hold_no_database_back_that_collects_in_between(lives: Lives) -> None:
+    for _kill in range(30):
+        lives.is_killed("a", "b", collected=("a", "b", "c"))
+        assert lives.running() == set("abcdefgh")
+        lives.lasts(2)
+
+
+@pytest.mark.parametrize("signal", ["SIGKILL", "SIGTERM", "SIGHUP", "signal 40"])
+def test_one_kill_or_two_hold_nobody_back_whatever_was_under_way(lives: Lives, signal: str) -> None:
+    for _kill in range(2):
+        lives.dies("a", died=f"was ended by {signal}")
+        assert lives.running() == set("abcdefgh")
+
+
+def test_one_that_never_gets_further_than_into_a_call_is_held_back_after_three_kills(lives: Lives) -> None:
+    for _kill in range(3):
+        assert lives.running() == set("abcdefgh")
+        lives.is_killed("a", "b", collected=("b",))
+    assert lives.running() == set("bcdefgh")
+    error, _seconds = lives.suspects.told("a")
+    assert "SIGKILL in read()" in error.message
+    assert "if nobody ended the process" in (error.remedy or "").lower()
+
+
+def test_pause_after_kills_stays_short_however_many_there_are(lives: Lives) -> None:
+    for _kill in range(3):
+        lives.is_killed("a")
+    pauses = []
+    for _kill in range(10):
+        pauses.append(lives.until_tried("a"))
+        lives.is_killed("a")
+    assert max(pauses) <= 15
+
+
+def test_kill_that_comes_while_a_suspect_is_on_trial_accuses_nobody(lives: Lives) -> None:
+    lives.dies("a")
+    lives.until_tried("a")
+    lives.is_killed("a", "b", collected=("b",))
+    assert lives.until_tried("a") <= 5
+    lives.lasts(10)
+    assert lives.running() == set("abcdefgh")
+
+
+def test_two_that_end_the_process_are_not_tried_before_the_others_had_their_time(lives: Lives) -> None:
+    lives.dies("a")
+    lives.now += 100
+    lives.dies("b")
+    lives.now += 100  # the parent waits before it starts the next process: both would be due at once
+    lives._begin(DIED)
+    assert lives.running() == set("cdefgh")
+    assert lives.next_seconds == 5
+    lives.lasts(5)
+    assert len(lives.running() & {"a", "b"}) == 1

@@ -1,6 +1,12 @@
-"""kill -9 of an agent that collects MongoDB, at every step of collecting, while the server's log rotates."""
+"""kill -9 of an agent that collects MongoDB: at every step of collecting, while the server's log rotates; and
+ten times in a row by somebody who is not its engine.
+"""
 
 import contextlib
+import os
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -15,8 +21,12 @@ from tests.faults.load import kill_at_steps, under_load
 from tests.faults.monitored import COLLECTOR
 from tests.faults.plan import STEPS_OF_AGENT_ON_MONGODB
 from tests.faults.steps import Step
+from tests.faults.workload import Workload
 from tests.servers.mongodb import MongoServer
+from tests.servers.processes import children, wait_for
 
+PROGRAM = Path(sys.executable).with_name("dbaudit")
+KILLS = 10
 LANES = 2
 ROTATED_EVERY_SECONDS = 1.1
 
@@ -58,3 +68,49 @@ def test_agent_killed_at_any_step_loses_nothing_and_stores_nothing_twice(
             open_lanes.callback(lane.close)
         with rotating(mongodb):
             under_load(lanes, mongodb, kill_at_steps, kills)
+
+
+def test_database_is_not_held_back_for_kills_from_outside(tmp_path: Path, mongodb: MongoServer) -> None:
+    lane = Lane(tmp_path / "lane", mongodb)
+    with contextlib.closing(lane), supervised_agent(lane) as parent, rotating(mongodb):
+        lane.wait_until_collecting()
+        with Workload(mongodb, "load") as workload:
+            for _kill in range(KILLS):
+                lane.wait_until_stored(workload, more=5)
+                (agent,) = children(parent.pid)
+                os.kill(agent, signal.SIGKILL)
+                wait_for(lambda: children(parent.pid) not in ([], [agent]), "another agent")  # noqa: B023
+            lane.wait_until_stored(workload, more=5)
+        lane.check_exactly_once(workload)
+        parent.terminate()
+        assert parent.wait(30) == 0
+    told = lane.log.read_text()
+    assert told.count("was ended by SIGKILL") >= KILLS
+    assert "in a row" not in told
+    assert "one of the databases that may be why" not in told
+
+
+@contextlib.contextmanager
+def supervised_agent(lane: Lane) -> Iterator[subprocess.Popen[bytes]]:
+    """`dbaudit agent` on the lane's state, with the parent process that starts the agent again."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("DBAUDIT_")}
+    environment |= {
+        "DBAUDIT_STATE_URL": lane.url,
+        "DBAUDIT_ENCRYPTION_KEY_FILE": str(lane.keys),
+        "DBAUDIT_POLL_INTERVAL_SECONDS": "0.02",
+    }
+    with lane.log.open("ab") as log:
+        process = subprocess.Popen(
+            [PROGRAM, "agent", "--home", lane.home],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        yield process
+    finally:
+        for process_id in children(process.pid):
+            os.kill(process_id, signal.SIGKILL)
+        process.kill()
+        process.wait()

@@ -90,6 +90,10 @@ class EngineCalls:
             self._mark.leave()
             self._inside = None
 
+    def has_collected(self) -> None:
+        """Show, to the process after this one, that this target was read and what was read is stored."""
+        self._mark.has_collected()
+
     def hide(self, text: str) -> str:
         """``text`` without the secrets of the target."""
         return without_secrets(str(text), self._secrets)

@@ -188,6 +188,7 @@ class Collector(threading.Thread):
         while not self._stopping.is_set():
             before = cursor
             cursor, more = self._advance(database, engine, calls, session, cursor)
+            calls.has_collected()
             if not shown_running:
                 # Only now is it true that nothing which happens from here on will be missed.
                 shown_running = self._show_running(database)

@@ -18,14 +18,16 @@ from typing import NoReturn
 import msgspec
 
 _HEADER_BYTES = 4096
+# The parent reads these two bytes after the end of a process, and sets them to 0 before the next.
 _WORKS_AT = 0
-_NODE_AT = 1
+_HAS_COLLECTED_AT = 1
+_NODE_AT = 2
 _NODE_BYTES = 63
 _LEAVER = struct.Struct("<Q")
 _LEAVER_AT = _NODE_AT + _NODE_BYTES
 _VALID_NOTE_AT = _LEAVER_AT + _LEAVER.size
-_SLOT = struct.Struct("<16sQ40s")
-_CALL_BYTES = 16
+_SLOT = struct.Struct("<15s?Q40s")
+_CALL_BYTES = 15
 _SLOTS = 1 << 13
 _SLOTS_AT = _HEADER_BYTES
 _NOTE_LENGTH = struct.Struct("<I")
@@ -39,12 +41,13 @@ _CRASHED_THREAD = re.compile(r"^Current thread 0x([0-9a-f]+)", re.MULTILINE)
 
 class Marked(msgspec.Struct, frozen=True):
     """What one thread was about: the database or the task whose engine it calls; ``call`` is empty between
-    two calls.
+    two calls. ``has_collected``: it has read and stored, at least once.
     """
 
     owner: str
     call: str
     thread: int
+    has_collected: bool = False
 
 
 class Mark:
@@ -64,6 +67,11 @@ class Mark:
     def leave(self) -> None:
         """The call has returned."""
         self._memory[self._at] = 0
+
+    def has_collected(self) -> None:
+        """The thread has read and stored what it read."""
+        self._memory[self._at + _CALL_BYTES] = 1
+        self._memory[_HAS_COLLECTED_AT] = 1
 
 
 class Marks:
@@ -104,12 +112,12 @@ class Marks:
         """A place for this thread, until it is given back."""
         with self._lock:
             place = self._free.pop() if self._free else _SLOTS - 1
-        _SLOT.pack_into(self._memory, _slot_at(place), b"", threading.get_ident(), owner.encode())
+        _SLOT.pack_into(self._memory, _slot_at(place), b"", False, threading.get_ident(), owner.encode())
         return Mark(self._memory, place)
 
     def give_back(self, mark: Mark) -> None:
         """The thread calls no engine any more."""
-        _SLOT.pack_into(self._memory, _slot_at(mark.place), b"", 0, b"")
+        _SLOT.pack_into(self._memory, _slot_at(mark.place), b"", False, 0, b"")
         if mark.place != _SLOTS - 1:
             with self._lock:
                 self._free.append(mark.place)
@@ -145,8 +153,8 @@ class Marks:
 
     def _all(self) -> tuple[Marked, ...]:
         return tuple(
-            Marked(_text(owner), _text(call), thread)
-            for call, thread, owner in _SLOT.iter_unpack(self._memory[_SLOTS_AT:_NOTES_AT])
+            Marked(_text(owner), _text(call), thread, has_collected)
+            for call, has_collected, thread, owner in _SLOT.iter_unpack(self._memory[_SLOTS_AT:_NOTES_AT])
             if thread
         )
 

@@ -1,9 +1,13 @@
 """Which databases are held back after the agent's process has died, and when each is tried again.
 
-A call into an engine may end the whole process: a fault in a driver's C code, a plugin that leaves, a kernel
-that is out of memory. Whoever did it is known by its thread, or else is among those that were in a call. One
-that is found is tried again alone, after pauses that grow. Several suspects are tried in turn, first one half
-of them: what is not running when the process dies has not ended it.
+A call into an engine may end the whole process: a fault in a driver's C code, a plugin that leaves. Whoever
+did it is known by its thread, or else is among those that were in a call. One that is found is tried again
+alone, after pauses that grow. Several suspects are tried in turn, first one half of them: what is not running
+when the process dies has not ended it.
+
+SIGKILL and its like come from outside: from a person, or from a kernel that is out of memory. They say
+nothing of an engine, until the same database was in a call at three of them in a row and has not finished
+reading and storing once in between; then it is held back as well, for seconds.
 """
 
 from __future__ import annotations
@@ -25,14 +29,27 @@ _SOON_SECONDS = 60.0
 """Two deaths within this time are taken to have one cause."""
 _REMEMBERED_SECONDS = 3600.0
 """The pauses of one that has ended no process for so long after its last one begin anew."""
+_FAULTS = frozenset({"SIGSEGV", "SIGABRT", "SIGBUS", "SIGFPE", "SIGILL", "SIGSYS", "SIGTRAP"})
+"""The signals that a process gets for what it did itself."""
+_BY_SIGNAL = "was ended by "
+_KILLS_IN_A_ROW = 3
+_LONGEST_PAUSE_AFTER_KILLS_SECONDS = 15.0
+_CALM_SECONDS = 5.0
+"""So long a process collects the others before it tries one that was found."""
+_LONG_AGO = -1e9
+"""JSON knows no infinite number."""
 _REMEDY = "Report this to the author of the engine; the log of the agent has more."
+_REMEDY_AFTER_KILLS = (
+    "If nobody ended the process, look in the kernel's log whether it was out of memory; else report this to "
+    "the author of the engine."
+)
 
 
 class Suspect(msgspec.Struct, kw_only=True):
     """A database that may have ended the process, ``deaths`` times for certain; 0 while that is not known.
 
     Times are of the system's monotonic clock, which all processes share. One that is not ``held_back`` is
-    collected; until ``trial_until`` on trial.
+    collected; until ``trial_until`` on trial. ``by_kill``: nobody knows that it was not somebody else.
     """
 
     id: str
@@ -40,14 +57,16 @@ class Suspect(msgspec.Struct, kw_only=True):
     died_at: float
     retry_at: float
     reason: str
+    by_kill: bool = False
     held_back: bool = True
     trial_until: float | None = None
 
 
 class _Note(msgspec.Struct):
     suspects: list[Suspect] = []
-    died_at: float = -math.inf
+    died_at: float = _LONG_AGO
     blamed: list[str] = []
+    kills: dict[str, int] = {}
 
 
 class Suspects:
@@ -66,9 +85,12 @@ class Suspects:
         note = _noted(marks)
         self._suspects = {suspect.id: suspect for suspect in note.suspects}
         self._died_at, self._blamed = note.died_at, note.blamed
+        self._kills = note.kills
+        self._calm_until = clock() + _CALM_SECONDS if died is not None else -math.inf
         self.failures: dict[str, PluginError] = {}
         if died is not None:
-            self._judge(marks.found, marks.culprit, f"The agent's process {died}")
+            by_kill = died.startswith(_BY_SIGNAL) and died.removeprefix(_BY_SIGNAL) not in _FAULTS
+            self._judge(marks.found, marks.culprit, f"The agent's process {died}", by_kill=by_kill)
         marks.clear()
 
     def may_start(self, database_id: str) -> bool:
@@ -79,7 +101,9 @@ class Suspects:
     def told(self, database_id: str) -> tuple[PluginError, float]:
         """Why the database is held back, and the seconds until it is tried, unless others come first."""
         suspect = self._suspects[database_id]
-        return _error(suspect.reason), max(0.0, suspect.retry_at - self._clock())
+        return _error(suspect.reason, by_kill=suspect.by_kill), max(
+            0.0, self._due_at(suspect) - self._clock()
+        )
 
     def advance(self, held: Collection[str]) -> float:
         """End trials and begin new ones among the databases that this node holds; returns the seconds after
@@ -101,27 +125,35 @@ class Suspects:
         if before != list(map(msgspec.structs.astuple, self._suspects.values())):
             self._save()
         moments = [s.trial_until for s in self._on_trial()] or [
-            s.retry_at for s in self._suspects.values() if s.held_back
+            self._due_at(s) for s in self._suspects.values() if s.held_back
         ]
         return max(0.0, min((m for m in moments if m is not None), default=math.inf) - now)
 
     def _next(self, now: float) -> list[Suspect]:
         """Whom to try now: half of those of whom nothing is known, or else one that was found."""
-        due = [s for s in self._suspects.values() if s.held_back and s.retry_at <= now]
+        due = [s for s in self._suspects.values() if s.held_back and self._due_at(s) <= now]
         unknown = [s for s in due if s.deaths == 0]
         if unknown:
             return unknown[: max(1, len(unknown) // 2)]
         return sorted(due, key=lambda s: s.retry_at)[:1]
 
+    def _due_at(self, suspect: Suspect) -> float:
+        """When a suspect may be tried: one that was found, only after the others had their time."""
+        return max(suspect.retry_at, self._calm_until) if suspect.deaths else suspect.retry_at
+
     def _on_trial(self) -> list[Suspect]:
         return [s for s in self._suspects.values() if s.trial_until is not None]
 
-    def _judge(self, marked: Iterable[Marked], culprit: int | None, what: str) -> None:
+    def _judge(self, marked: Iterable[Marked], culprit: int | None, what: str, *, by_kill: bool) -> None:
         now = self._clock()
         marked = tuple(marked)
         running = {m.owner: m.call for m in sorted(marked, key=lambda m: m.call)}
         on_trial = {s.id for s in self._on_trial()}
-        blamed = self._blame(running, _owner(marked, culprit), culprit is not None, on_trial, now)
+        if by_kill:
+            blamed = self._blame_for_kill(running, {m.owner for m in marked if m.has_collected})
+        else:
+            blamed = self._blame(running, _owner(marked, culprit), culprit is not None, on_trial, now)
+            self._died_at, self._blamed = now, sorted(blamed)
         for suspect in list(self._suspects.values()):
             if suspect.id in on_trial:
                 suspect.held_back, suspect.trial_until = True, None
@@ -131,9 +163,26 @@ class Suspects:
                 del self._suspects[suspect.id]  # it was not running
         by_thread = culprit is not None and _owner(marked, culprit) is None
         for owner in sorted(blamed):
-            self._accuse(owner, "" if by_thread else running[owner], len(blamed) == 1, what, now)
-        self._died_at, self._blamed = now, sorted(blamed)
+            call = "" if by_thread else running[owner]
+            self._accuse(owner, call, len(blamed) == 1, what, now, by_kill)
         self._save()
+
+    def _blame_for_kill(self, running: dict[str, str], have_collected: set[str]) -> set[str]:
+        """Who was in a call at each of the last kills, and has finished nothing in between."""
+        if not running:
+            return set()
+        for owner, call in running.items():
+            if call and owner not in have_collected:
+                self._kills[owner] = self._kills.get(owner, 0) + 1
+            else:
+                self._kills.pop(owner, None)
+        # Who did not run is neither suspected nor cleared by it.
+        self._kills = {
+            owner: number
+            for owner, number in self._kills.items()
+            if owner in running or owner in self._suspects
+        }
+        return {owner for owner in running if self._kills.get(owner, 0) >= _KILLS_IN_A_ROW}
 
     def _blame(
         self, running: dict[str, str], owner: str | None, known: bool, on_trial: set[str], now: float
@@ -151,25 +200,24 @@ class Suspects:
             return set(running) if soon else set()
         return inside
 
-    def _accuse(self, owner: str, call: str, alone: bool, what: str, now: float) -> None:
+    def _accuse(self, owner: str, call: str, alone: bool, what: str, now: float, by_kill: bool) -> None:
         if not alone:
             reason = f"{what}; this is one of the databases that may be why. They are tried in turn."
         elif call:
-            reason = f"{what} in {call}() of the engine."
+            reason = f"{what} in {call}() of the engine{', several times in a row' if by_kill else ''}."
         else:
             reason = f"{what}, probably by a thread of the engine."
-        self.failures[owner] = _error(reason)
+        self.failures[owner] = _error(reason, by_kill=by_kill)
         before = self._suspects.pop(owner, None)
         deaths = (before.deaths if before else 0) + alone
-        pause = (
-            min(_LONGEST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * 2.0 ** min(deaths - 1, 20)) if alone else 0.0
-        )
+        longest = _LONGEST_PAUSE_AFTER_KILLS_SECONDS if by_kill else _LONGEST_PAUSE_SECONDS
+        pause = min(longest, _FIRST_PAUSE_SECONDS * 2.0 ** min(deaths - 1, 20)) if alone else 0.0
         self._suspects[owner] = Suspect(
-            id=owner, deaths=deaths, died_at=now, retry_at=now + pause, reason=reason
+            id=owner, deaths=deaths, died_at=now, retry_at=now + pause, reason=reason, by_kill=by_kill
         )
 
     def _save(self) -> None:
-        note = _Note(list(self._suspects.values()), self._died_at, self._blamed)
+        note = _Note(list(self._suspects.values()), self._died_at, self._blamed, self._kills)
         self._marks.note = msgspec.json.encode(note)
 
 
@@ -184,5 +232,5 @@ def _owner(marked: Iterable[Marked], thread: int | None) -> str | None:
     return next((m.owner for m in marked if m.thread == thread), None)
 
 
-def _error(reason: str) -> PluginError:
-    return PluginError(reason, remedy=_REMEDY)
+def _error(reason: str, *, by_kill: bool) -> PluginError:
+    return PluginError(reason, remedy=_REMEDY_AFTER_KILLS if by_kill else _REMEDY)

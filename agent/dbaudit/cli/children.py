@@ -26,9 +26,10 @@ _IS_OF_CONFIGURATION = frozenset({ExitCode.USAGE, ExitCode.CONFIGURATION}).__con
 class Child:
     """`dbaudit COMMAND ARGUMENTS` as a child that ends with this process.
 
-    It dies: it is started again, at once the first time, then after a delay that grows. It ends with a code
-    that is ``final``: another start cannot help, so ``stop`` is set. ``arguments`` is told how the one before
-    died, such as `was ended by SIGKILL`, or None. ``descriptors`` are inherited.
+    It dies: it is started again, at once the first time, then after a delay that grows while it is of no use,
+    which ``was_useful`` says after its end. It ends with a code that is ``final``: another start cannot help,
+    so ``stop`` is set. ``arguments`` is told how the one before died, such as `was ended by SIGKILL`, or
+    None. ``descriptors`` are inherited.
     """
 
     def __init__(
@@ -38,9 +39,11 @@ class Child:
         descriptors: Sequence[int],
         stop: threading.Event,
         final: Callable[[int], bool] = _IS_OF_CONFIGURATION,
+        was_useful: Callable[[], bool] = lambda: False,
     ) -> None:
         self.command = command
         self._final = final
+        self._was_useful = was_useful
         self._arguments = arguments
         self._descriptors = descriptors
         self._stop = stop
@@ -94,6 +97,8 @@ class Child:
                 return
             if time.monotonic() - started > _LIVED_WELL_SECONDS:
                 delay = 0.0
+            elif self._was_useful():
+                delay = min(delay, _FIRST_DELAY_SECONDS)
             if code is not None:
                 died = _how(code)
                 _log.error("%s %s", self.command, died)
@@ -135,13 +140,16 @@ def agent_child(
     marks = os.memfd_create("dbaudit-marks", os.MFD_CLOEXEC)
 
     def arguments(died: str | None) -> list[str]:
-        os.pwrite(marks, b"\0", 0)  # the first byte tells whether it works
+        os.pwrite(marks, b"\0\0", 0)  # the first byte says whether it works, the second whether it collected
         return ["--child", "--marks-fd", str(marks), *(["--died", died] if died else [])]
 
     def is_final(code: int) -> bool:
         return final(code) and os.pread(marks, 1, 0) == b"\0"
 
-    return Child("agent", arguments, (*descriptors, marks), stop, is_final)
+    def has_collected() -> bool:
+        return os.pread(marks, 1, 1) == b"\1"
+
+    return Child("agent", arguments, (*descriptors, marks), stop, is_final, has_collected)
 
 
 def _how(code: int) -> str:
