@@ -8,7 +8,6 @@ left out where a part of it is told.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 
 from dbaudit.engines.mongodb.connections import Connections
 
@@ -26,12 +25,13 @@ def part(kind: str | None, namespace: str | None) -> str | None:
     return f"{command} {namespace}" if command and namespace else None
 
 
-def note_parts(connections: Connections, lines: Iterable[str], text: str) -> None:
-    """Remember which connections' last statement in ``lines`` is a part; ``text`` are the same lines."""
-    if not any(kind in text for kind in _OF_PARTS) and not connections.parts():
-        return
-    for line in lines:
-        found = _STATEMENT.search(line)
-        if found is not None:
-            known = connections.at(found[1])
-            known.part = part(found[2], found[3])
+def may_have_parts(connections: Connections, text: str) -> bool:
+    """Whether lines have to be looked at one by one: some are parts, or follow one of an earlier reading."""
+    return any(kind in text for kind in _OF_PARTS) or bool(connections.parts())
+
+
+def note_part(connections: Connections, line: str) -> None:
+    """Remember whether the last statement of a connection is a part."""
+    found = _STATEMENT.search(line)
+    if found is not None:
+        connections.at(found[1]).part = part(found[2], found[3])

@@ -95,7 +95,7 @@ def probe(connection: MemberConnection, options: Options, *, declared: bool) -> 
         log_path = log_path if _readable(log_path) else None
         audit_path = audit_path if _readable(audit_path) else None
     destination = _audit_destination(audit)
-    if destination is AuditDestination.NONE and audit_path is not None:
+    if destination is not AuditDestination.BSON_FILE and audit_path is not None:
         destination = AuditDestination.JSON_FILE
     local_time = hello.get("localTime")
     return Probe(

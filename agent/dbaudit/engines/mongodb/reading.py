@@ -22,7 +22,7 @@ from dbaudit.engines.mongodb.connection import MemberConnection
 from dbaudit.engines.mongodb.connections import Connections, Known
 from dbaudit.engines.mongodb.members import Member
 from dbaudit.engines.mongodb.options import LogSource, Options
-from dbaudit.engines.mongodb.parts import note_parts
+from dbaudit.engines.mongodb.parts import may_have_parts, note_part
 from dbaudit.engines.mongodb.position import MemberPosition, ProfilePosition
 from dbaudit.engines.mongodb.probing import AuditDestination, Probe, probe
 from dbaudit.engines.mongodb.profiler import profile_now, profiled_databases, read_profile
@@ -352,13 +352,15 @@ class MemberReader:
         return self._connections.of({name or f"conn{number}" for name, number in _NAMES.findall(text)})
 
     def _note(self, lines: Sequence[str], text: str, context: Context) -> None:
-        note_parts(self._connections, lines, text)
-        for line in lines if _OF_CONNECTIONS.search(text) else ():
+        have_parts = may_have_parts(self._connections, text)
+        for line in lines if have_parts or _OF_CONNECTIONS.search(text) else ():
             if _OF_CONNECTIONS.search(line):
                 try:
                     note(self._connections, parse_ring_line(line), context)
                 except (RecordError, ValueError, OverflowError):
                     continue  # the decoder puts it aside
+            elif have_parts:
+                note_part(self._connections, line)
 
     def _waiting_bytes(self, start: FilePosition, data: bytes) -> int:
         """How many bytes at the end wait for what explains them."""
