@@ -72,9 +72,9 @@ def test_agent_killed_at_any_step_loses_nothing_and_stores_nothing_twice(
 
 def test_database_is_not_held_back_for_kills_from_outside(tmp_path: Path, mongodb: MongoServer) -> None:
     lane = Lane(tmp_path / "lane", mongodb)
-    with contextlib.closing(lane), supervised_agent(lane) as parent, rotating(mongodb):
+    with contextlib.closing(lane), supervised_agent(lane) as parent:
         lane.wait_until_collecting()
-        with Workload(mongodb, "load") as workload:
+        with rotating(mongodb), Workload(mongodb, "load") as workload:
             for _kill in range(KILLS):
                 lane.wait_until_stored(workload, more=5)
                 (agent,) = children(parent.pid)

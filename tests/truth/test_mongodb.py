@@ -81,7 +81,11 @@ class Worker:
         self._did(command, error_code="BadValue")
 
     def _count(self, client: Client) -> None:
-        command = {"count": self._things, "query": {"n": {"$lt": self._below()}}, "comment": self._next()}
+        command = {
+            "count": self._things,
+            "query": {"n": {"$lt": self._below()}},
+            "comment": str(self._next()),
+        }
         self._run(client, command)
         self._did(command)
 
