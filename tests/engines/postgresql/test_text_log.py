@@ -8,10 +8,13 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from dbaudit.core.errors import ConfigurationError
 from dbaudit.core.event import AuditEvent, EventType, Outcome, Severity
+from dbaudit.core.report import DiagnosisStatus
 from dbaudit.engines.postgresql.bulk_decoding import decode
 from dbaudit.engines.postgresql.labels import FAILURES, PARTS, POSITIONS, SEVERITIES, UNKNOWN
 from dbaudit.engines.postgresql.line_prefix import line_prefix, sample
+from dbaudit.engines.postgresql.options import Options
 from dbaudit.engines.postgresql.prefix_checks import RECOMMENDED
 from dbaudit.engines.postgresql.records import LogBlock, LogContext, LogFileFormat
 
@@ -25,6 +28,29 @@ StartServer = Callable[..., PostgresServer]
 
 DEFAULT, DEBIAN, RDS = "%m [%p] ", "%m [%p] %q%u@%d ", "%t:%r:%u@%d:[%p]:"
 OTHERS = ("%n %c.%l %u %d|", "%-26m<%10p><%-20u><%d><%h> ", "user=%u,db=%d,app=%a,client=%h,pid=%p,%s,%t: ")
+
+VALUES = {
+    "m": "2026-01-01 10:00:00.000 UTC",
+    "t": "2026-01-01 10:00:00 +0530",
+    "s": "2026-01-01 10:00:00 CET",
+    "n": "1767261600.123",
+    "p": "4121",
+    "P": "4000",
+    "c": "69565c20.1019",
+    "l": "7",
+    "v": "4/11",
+    "x": "733",
+    "e": "42P01",
+    "Q": "-12345",
+    "b": "client backend",
+    "r": "fe80::1%eth0(51514)",
+    "h": "[local]",
+    "L": "10.0.0.1",
+    "u": "ann",
+    "d": "shop",
+    "a": "its app",
+    "i": "idle in transaction",
+}
 
 
 @pytest.fixture(scope="module")
@@ -243,45 +269,71 @@ def test_format_that_is_changed_by_its_option_leaves_a_gap_and_no_double(
     assert len(other.gaps) == 1
 
 
+def test_redirected_standard_error_is_read_from_its_file(postgres_server: StartServer) -> None:
+    settings = {"logging_collector": False, "log_destination": "stderr", "log_line_prefix": DEBIAN}
+    server = postgres_server(17, pgaudit=True, settings=settings)
+    file = server.folder / "startup.log"
+    with collector_on(server), Collecting(server, log_file=str(file)) as log:
+        log.read()
+        with workload.role_of_the_workload(server, "worked"):
+            workload.run(server, "worked")
+            log.until(lambda: len(log.of(workload.USER, EventType.LOGIN_FAILED)) == 2, "the workload")
+        wanted = [told.query for told in workload.expected(pgaudit=True) if told.query is not None]
+        assert [query for query in log.queries(workload.USER) if query in wanted] == wanted
+        assert log.rejected == []
+        found = log.session.test()
+    assert found.success
+    assert [d.code for d in found.diagnoses if d.status is DiagnosisStatus.FAILED] == []
+    assert found.audit_source is not None
+    assert found.audit_source.startswith(f"stderr over the disk ({server.folder})")
+
+
+def test_file_that_is_truncated_by_who_rotates_it_is_a_gap_and_read_on(
+    server: PostgresServer, tmp_path: Path
+) -> None:
+    file = tmp_path / "postgresql-17-main.log"
+    line = f"{sample(RECOMMENDED, {**VALUES, 'e': '00000', 'i': 'SELECT', 'P': ''})}LOG:  statement: select "
+    file.write_text(f"{line}1\n{line}2\n")
+    with Collecting(server, log_file=str(file), start_from="beginning") as log:
+        log.until(lambda: len(log.queries()) == 2, "both")
+        file.write_text(f"{line}3\n")
+        log.until(lambda: len(log.queries()) == 3, "what follows")
+    assert log.queries() == ["select 1", "select 2", "select 3"]
+    assert len(log.gaps) == 1
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"log_file": "relative.log"},
+        {"log_file": "/var/log/"},
+        {"log_file": "/a.log", "log_source": "remote"},
+        {"log_file": "/a.log", "log_directory": "/var/log"},
+        {"log_file": "/a.log", "log_format": "csvlog"},
+    ],
+)
+def test_file_with_options_that_contradict_it_is_refused(wrong: dict[str, str]) -> None:
+    with pytest.raises(ConfigurationError, match="log_file"):
+        Options.of(wrong)
+
+
 # -- texts
 
 
 def test_prefixes_of_any_escapes_and_padding_are_read_as_they_were_written() -> None:
-    values = {
-        "m": "2026-01-01 10:00:00.000 UTC",
-        "t": "2026-01-01 10:00:00 +0530",
-        "s": "2026-01-01 10:00:00 CET",
-        "n": "1767261600.123",
-        "p": "4121",
-        "P": "4000",
-        "c": "69565c20.1019",
-        "l": "7",
-        "v": "4/11",
-        "x": "733",
-        "e": "42P01",
-        "Q": "-12345",
-        "b": "client backend",
-        "r": "fe80::1%eth0(51514)",
-        "h": "[local]",
-        "L": "10.0.0.1",
-        "u": "ann",
-        "d": "shop",
-        "a": "its app",
-        "i": "idle in transaction",
-    }
     chance = random.Random(1)
     for _again in range(500):
-        letters = chance.sample(sorted(values), chance.randint(1, 8))
+        letters = chance.sample(sorted(VALUES), chance.randint(1, 8))
         text = "".join(
             f"{chance.choice(['%', '%30', '%-30'])}{letter}" + chance.choice("|;<>") for letter in letters
         )
         prefix = line_prefix(f"[%%] {text}")
-        line = f"{sample(prefix.text, values)}LOG:  statement: select 1".encode()
+        line = f"{sample(prefix.text, VALUES)}LOG:  statement: select 1".encode()
         for pattern in (prefix.shortest, prefix.longest):
             found = pattern.match(line)
             assert found is not None, (text, line)
             assert {n: v.decode().strip() for n, v in found.groupdict().items() if v and len(n) == 1} == {
-                letter: values[letter] for letter in letters
+                letter: VALUES[letter] for letter in letters
             }
 
 

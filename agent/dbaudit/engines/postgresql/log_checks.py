@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from dbaudit.core.report import Diagnosis
-from dbaudit.engine.findings import failed, ok, warning
+from dbaudit.engine.findings import failed, ok, skipped, warning
 from dbaudit.engines.postgresql.messages import LANGUAGES
 from dbaudit.engines.postgresql.options import LogFormat
 from dbaudit.engines.postgresql.remedies import set_and_reload, set_system
@@ -39,6 +39,8 @@ _ALL_AT_ONCE = "DFx"
 
 def logging_collector(settings: LogSettings) -> Diagnosis:
     code = "logging_collector"
+    if settings.options.log_file is not None:
+        return ok(code, f"The log is read from {settings.options.log_file}, whatever writes it.")
     if settings.collecting:
         return ok(code, "The server collects its log in files.")
     waiting = settings.own[code].pending_restart
@@ -183,6 +185,8 @@ def log_timezone(settings: LogSettings) -> Diagnosis:
 
 def log_rotation(settings: LogSettings) -> Diagnosis:
     code = "log_rotation"
+    if settings.options.log_file is not None:
+        return skipped(code, "the server does not rotate the file that is read")
     name = settings.log_filename
     if name is None:
         return warning(code, "The role may not see log_filename.", None)

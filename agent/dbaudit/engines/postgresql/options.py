@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
@@ -37,6 +38,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     log_source: LogSource = LogSource.AUTO
     log_format: LogFormat = LogFormat.AUTO
     log_directory: str | None = None
+    log_file: str | None = None
     require_auth: str | None = None
     start_from: StartFrom = StartFrom.NOW
 
@@ -52,7 +54,23 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             raise wrong_option(
                 "/log_directory", "is for log_source local; remotely the server says where its log is"
             )
-        return options
+        return options if options.log_file is None else _of_a_file(options, options.log_file)
+
+
+def _of_a_file(options: Options, log_file: str) -> Options:
+    """The options for a text log that the server does not collect itself."""
+    directory, name = posixpath.split(log_file)
+    if not directory.startswith("/") or not name:
+        raise wrong_option(
+            "/log_file", "must be an absolute path, such as /var/log/postgresql/postgresql-17-main.log"
+        )
+    if options.log_directory is not None or options.log_source is LogSource.REMOTE:
+        raise wrong_option("/log_file", "is read from the disk: not with log_directory or log_source remote")
+    if options.log_format not in (LogFormat.AUTO, LogFormat.STDERR):
+        raise wrong_option("/log_file", "is a text log: log_format is stderr")
+    return msgspec.structs.replace(
+        options, log_source=LogSource.LOCAL, log_format=LogFormat.STDERR, log_directory=directory
+    )
 
 
 OPTIONS_SCHEMA: Mapping[str, Any] = {
@@ -83,6 +101,15 @@ OPTIONS_SCHEMA: Mapping[str, Any] = {
             "description": (
                 "The absolute path of the log directory on the agent's host, for log_source local; overrides "
                 "what the server says, for a directory that is mounted elsewhere."
+            ),
+        },
+        "log_file": {
+            "type": "string",
+            "pattern": "^/.*[^/]$",
+            "description": (
+                "The absolute path of a text log on this host that the server's logging collector does "
+                "not write, such as its redirected standard error; log_source is local then, and log_format "
+                "stderr."
             ),
         },
         "require_auth": {

@@ -177,11 +177,11 @@ def read_settings(connection: ServerConnection, rights: Rights, options: Options
         options=options,
         source=source,
         format=_format(destinations, options),
-        collecting=own["logging_collector"].value == "on",
+        collecting=options.log_file is not None or own["logging_collector"].value == "on",
         destinations=destinations,
         log_directory=directory,
         local_directory=local_directory if source is LogSource.LOCAL else None,
-        log_filename=own["log_filename"].value if "log_filename" in own else None,
+        log_filename=_log_filename(own, options),
         log_timezone=own["log_timezone"].value,
         connections=_connection_aspects(own["log_connections"].value),
         disconnections=own["log_disconnections"].value == "on",
@@ -191,6 +191,12 @@ def read_settings(connection: ServerConnection, rights: Rights, options: Options
         server_wide=_server_wide(connection, rights, own, overrides),
         overrides=overrides,
     )
+
+
+def _log_filename(own: Mapping[str, Setting], options: Options) -> str | None:
+    if options.log_file is not None:
+        return posixpath.basename(options.log_file)
+    return own["log_filename"].value if "log_filename" in own else None
 
 
 def _format(destinations: frozenset[str], options: Options) -> LogFormat | None:
