@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from dbaudit.core.errors import ConfigurationError, ErrorCode
+from dbaudit.engine.circles import Trail
 from dbaudit.engine.local_files import KEPT_BYTES, Borders, FilePosition, LocalLog, Loss, Portion
 
 REMEDY = "chmod o+r"
@@ -290,7 +291,9 @@ def test_files_missing_between_are_told(reader: Reader, writer: Writer, path: Pa
     path.with_name("server_audit.log.2").unlink()
     writer.write(1)
     assert reader.drain() == writer.written[:6] + writer.written[9:]
-    assert [loss.reason for loss in reader.losses] == ["Log files were removed before they were read."]
+    assert [loss.reason for loss in reader.losses] == [
+        "Log files were removed or overwritten before they were read."
+    ]
 
 
 def test_a_truncated_file_is_told_and_read_from_its_beginning(
@@ -454,3 +457,66 @@ def test_whatever_happens_to_the_files_every_record_comes_once_and_in_order(
     assert reader.drain() == writer.written
     assert reader.losses == []
     assert reader.broken == []
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_numbers_of_any_number_of_digits_beside_each_other_do_not_change_the_order(
+    seed: int, path: Path
+) -> None:
+    chance = random.Random(seed)
+    writer = Writer(path)
+    reader = Reader(
+        lambda: LocalLog(path, remedy=REMEDY, begun=lambda data: data[:6].decode()),
+        limit=chance.choice([50, 900]),
+    )
+    unread = 0
+    for _step in range(80):
+        action = chance.randrange(8)
+        if action < 4:
+            writer.write(1 + chance.randrange(5), size=chance.choice([3, 30, 400]))
+        elif action < 5:
+            reader.read()
+        elif action < 6:
+            reader.start_again()
+        elif unread < 8:
+            writer.write(1)
+            writer.rotate_numbered(keep=chance.choice([9, 60, 999]))
+            unread += 1
+        elif reader.drain():
+            unread = 0
+    writer.write(1)
+    assert reader.drain() == writer.written
+    assert reader.losses == []
+    reader.log.close()
+
+
+def test_files_that_send_reading_in_circles_are_an_error_with_a_reason(path: Path) -> None:
+    """Whatever brings it about: here each file that was read comes back as the live one."""
+    path.write_bytes(b"one\n")
+    path.with_name("server_audit.log.1").write_bytes(b"two\n")
+    reader = Reader(lambda: LocalLog(path, remedy=REMEDY), beginning=True)
+
+    def turn() -> None:
+        reader.drain()
+        path.rename(path.with_name("kept"))
+        path.with_name("server_audit.log.1").rename(path)
+        path.with_name("kept").rename(path.with_name("server_audit.log.1"))
+
+    with pytest.raises(ConfigurationError) as raised:
+        [turn() for _turn in range(40)]
+    assert raised.value.code is ErrorCode.AUDIT_SOURCE_MISSING
+    assert "goes in circles" in raised.value.message
+    assert "another folder" in (raised.value.remedy or "")
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 7, 60, 999])
+def test_a_circle_of_any_length_is_seen_after_a_few_rounds(length: int) -> None:
+    trail = Trail()
+    for number in range(5000):
+        trail = trail.with_file(f"read once {number}")
+    assert not trail.is_circle
+    turns = 0
+    while not trail.is_circle:
+        trail = msgspec.json.decode(msgspec.json.encode(trail.with_file(f"{turns % length}")), type=Trail)
+        turns += 1
+    assert turns < 10 * max(length, 500)

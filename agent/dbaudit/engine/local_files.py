@@ -3,7 +3,7 @@
 A file is known by its device, its inode and a fingerprint of its first record, never by its name: rotation
 renames files, and names and inodes are used again. A file is read to its end before the next one, and is
 kept open meanwhile, so that it may be renamed, removed or compressed before its end was read. What was lost
-all the same is told as a ``Loss``.
+all the same becomes a ``Loss``. A file that is begun again and again is an error: reading goes in circles.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import msgspec
 from dbaudit.core.clock import now_us
 from dbaudit.core.errors import ConfigurationError, DbauditError, ErrorCode, TransientError
 from dbaudit.core.event import AuditEvent, gap
+from dbaudit.engine.circles import Trail
 from dbaudit.engine.rotation import RotatedFile, Successor, rotated_files, successor, written_since
 
 HEAD_BYTES = 512
@@ -30,10 +31,12 @@ LARGEST_RECORD_BYTES = 16 << 20
 KEPT_BYTES = 64 << 10
 """How much is kept of a record that is longer than the largest."""
 
+_BEGINNING_BYTES = 4096
+"""How much of a file is looked at for when it was begun."""
 _LONGEST_MARK_BYTES = 256
 _REMOVED = "A log file was removed before it was read to its end."
 _REPLACED = "A log file was truncated or replaced before it was read to its end."
-_BETWEEN = "Log files were removed before they were read."
+BETWEEN = "Log files were removed or overwritten before they were read."
 
 
 class Borders(NamedTuple):
@@ -56,8 +59,9 @@ class FilePosition(msgspec.Struct, frozen=True, kw_only=True):
 
     ``name`` is for people. ``head`` is the fingerprint of the first ``head_bytes`` of the file, empty as long
     as its first record is not whole: ``f"{head}:{offset}"`` names a record for ever. ``size`` and
-    ``modified_us`` are those of the file when it was last seen. ``aligned`` is False inside a record that is
-    to be skipped. An ``inode`` of 0 means that there was no file yet.
+    ``modified_us`` are those of the file when it was last seen, and ``begun`` is when its first records were
+    written, as text that sorts, where the format says it. ``aligned`` is False inside a record that is to be
+    skipped. An ``inode`` of 0 means that there was no file yet. ``trail`` is of the files that were begun.
     """
 
     name: str = ""
@@ -68,7 +72,9 @@ class FilePosition(msgspec.Struct, frozen=True, kw_only=True):
     offset: int = 0
     size: int = 0
     modified_us: int = 0
+    begun: str = ""
     aligned: bool = True
+    trail: Trail = Trail()
 
     @property
     def identity(self) -> tuple[int, int]:
@@ -124,9 +130,16 @@ class _Held(NamedTuple):
 
 
 class LocalLog:
-    """Follows the log whose live file is ``path``.
+    """Follows the log whose live file is ``path``. Used by one thread at a time.
 
-    ``remedy`` is what to do where the files cannot be read. Used by one thread at a time.
+    Args:
+        path: of the live file.
+        borders: where records end.
+        remedy: what to do where the files cannot be read.
+        largest_record_bytes: a longer record is given cut.
+        begun: when the first of some records were written, as text that sorts; empty where that is not known.
+            Files that are numbered in more than one way are put in order by it.
+        kept: gives how many rotated files the writer keeps that numbers them; 0 where that is not known.
     """
 
     def __init__(
@@ -136,11 +149,15 @@ class LocalLog:
         *,
         remedy: str,
         largest_record_bytes: int = LARGEST_RECORD_BYTES,
+        begun: Callable[[bytes], str] | None = None,
+        kept: Callable[[], int] = lambda: 0,
     ) -> None:
         self.path = Path(path).absolute()
         self._borders = borders
         self._remedy = remedy
         self._largest = largest_record_bytes
+        self._begun_of = begun
+        self._kept = kept
         self._held: _Held | None = None
 
     def first_position(self, *, beginning: bool = False) -> FilePosition:
@@ -151,10 +168,10 @@ class LocalLog:
                 # The clock of files lags behind by some milliseconds.
                 return FilePosition(modified_us=now_us() - 1_000_000)
             if beginning:
-                return _at_start(files[0])
+                return self._at_start(files[0])
             if not files[-1].live:
                 return FilePosition(name=files[-1].name, modified_us=files[-1].modified_us + 1)
-            at_start = _at_start(files[-1])
+            at_start = self._at_start(files[-1])
             held = self._open(files[-1])
             if held is None:
                 return at_start
@@ -166,7 +183,7 @@ class LocalLog:
         """The whole records after ``position``, about ``limit_bytes`` of them at most.
 
         A single record longer than that is given whole. Raises ConfigurationError where the files cannot be
-        read, TransientError where the disk fails.
+        read or have no order, TransientError where the disk fails.
         """
         try:
             if position.inode == 0:
@@ -187,7 +204,41 @@ class LocalLog:
     # -- which file
 
     def _files(self) -> list[RotatedFile] | None:
-        return rotated_files(self.path)
+        return rotated_files(self.path, self._begun if self._begun_of else None)
+
+    def _begun(self, file: RotatedFile) -> str:
+        return self._begun_of(self._beginning(file)) if self._begun_of else ""
+
+    def _beginning(self, file: RotatedFile) -> bytes:
+        """The first bytes of a file that is not to be held open; empty where another file has the name."""
+        try:
+            descriptor = os.open(self.path.with_name(file.name), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return b""
+        try:
+            status = os.fstat(descriptor)
+            same = stat.S_ISREG(status.st_mode) and (status.st_dev, status.st_ino) == file.identity
+            return os.pread(descriptor, _BEGINNING_BYTES, 0) if same else b""
+        finally:
+            os.close(descriptor)
+
+    def _at_start(self, file: RotatedFile) -> FilePosition:
+        beginning = self._beginning(file)
+        head, head_bytes = head_of(beginning[:HEAD_BYTES], self._borders)
+        return FilePosition(
+            name=file.name,
+            device=file.device,
+            inode=file.inode,
+            head=head,
+            head_bytes=head_bytes,
+            size=file.size,
+            modified_us=file.modified_us,
+            begun=self._begun_of(beginning) if self._begun_of and head_bytes else "",
+        )
+
+    def _next(self, position: FilePosition, file: RotatedFile) -> FilePosition:
+        """The beginning of a file that reading goes on with after ``position``."""
+        return begun_after(position, self._at_start(file), str(self.path))
 
     def _open(self, file: RotatedFile) -> _Held | None:
         """None where another file has the name meanwhile."""
@@ -220,11 +271,14 @@ class LocalLog:
             )
         alike = [file for file in files if file.identity == position.identity]
         if not position.head_bytes:
-            # Nothing but the inode tells of an empty file, and inodes are used again: but then other files
-            # were written to meanwhile.
-            earlier = files[: files.index(alike[0])] if alike else []
-            used_again = not alike or written_since(earlier, position.modified_us + 1)
-            return None if used_again else self._open(alike[0])
+            # Nothing but the inode says which an empty file is, and inodes are used again: but then other
+            # files were written to meanwhile. One that was rotated empty has no place among them.
+            file = alike[0] if alike else None
+            if file is None:
+                return None
+            placed = file.live or file.size > 0
+            earlier = files[: files.index(file)] if placed else []
+            return None if written_since(earlier, position.modified_us + 1) else self._open(file)
         alike += [file for file in files if file.identity != position.identity]
         for file in alike:
             if file.size < position.offset:
@@ -238,7 +292,7 @@ class LocalLog:
         files = written_since(self._files() or [], position.modified_us)
         if not files:
             return Portion(start=position, after=position)
-        return Portion(start=position, after=_at_start(files[0]), more=True)
+        return Portion(start=position, after=self._next(position, files[0]), more=True)
 
     def _after_loss(self, position: FilePosition) -> Portion:
         files = self._files()
@@ -246,13 +300,13 @@ class LocalLog:
             return Portion(start=position, after=position)
         present = next((file for file in files if file.identity == position.identity), None)
         size_now = present.size if present else None
-        later = written_since(files, position.modified_us)
+        later = written_since(files, position.modified_us, position.begun)
         made_anew = position.size == 0 and (not later or later[0].live)
         losses = () if made_anew else (Loss(_REPLACED if present else _REMOVED, position, size_now),)
         if not later:
-            nowhere = FilePosition(name=position.name, modified_us=position.modified_us)
+            nowhere = FilePosition(name=position.name, modified_us=position.modified_us, trail=position.trail)
             return Portion(start=position, after=nowhere, losses=losses)
-        return Portion(start=position, after=_at_start(later[0]), losses=losses, more=True)
+        return Portion(start=position, after=self._next(position, later[0]), losses=losses, more=True)
 
     def _successor(self, held: _Held) -> Successor | None:
         """The file to read after this one, once something was written to it: the writer is done with this
@@ -264,7 +318,7 @@ class LocalLog:
                 return None
         except FileNotFoundError:
             pass
-        following = successor(self._files() or [], held.identity, _modified_us(held))
+        following = successor(self._files() or [], held.identity, _modified_us(held), self._kept)
         if following is None or (following.file.live and following.file.size == 0):
             return None
         return following
@@ -322,18 +376,20 @@ class LocalLog:
         return Portion(
             data=data[:KEPT_BYTES],
             start=start,
-            after=_at_start(following.file),
+            after=self._next(end, following.file),
             whole=not data,
-            losses=(Loss(_BETWEEN, end),) if following.missing else (),
+            losses=(Loss(BETWEEN, end),) if following.missing else (),
             more=True,
         )
 
     def _moved(
         self, position: FilePosition, held: _Held, offset: int, *, aligned: bool = True
     ) -> FilePosition:
-        head, head_bytes = position.head, position.head_bytes
+        head, head_bytes, begun = position.head, position.head_bytes, position.begun
         if not head_bytes:
-            head, head_bytes = head_of(_bytes_at(held, 0, HEAD_BYTES), self._borders)
+            beginning = _bytes_at(held, 0, _BEGINNING_BYTES)
+            head, head_bytes = head_of(beginning[:HEAD_BYTES], self._borders)
+            begun = self._begun_of(beginning) if self._begun_of and head_bytes else ""
         status = os.fstat(held.descriptor)
         return FilePosition(
             name=held.name,
@@ -344,7 +400,9 @@ class LocalLog:
             offset=offset,
             size=max(status.st_size, offset),
             modified_us=status.st_mtime_ns // 1000,
+            begun=begun,
             aligned=aligned,
+            trail=position.trail,
         )
 
     def _last_border(self, held: _Held) -> int:
@@ -373,6 +431,21 @@ class LocalLog:
         return TransientError(ErrorCode.AUDIT_SOURCE_MISSING, what)
 
 
+def begun_after(position: FilePosition, start: FilePosition, log: str) -> FilePosition:
+    """The beginning of another file, after ``position``; ``log`` is the name of the log.
+
+    Raises ConfigurationError where reading goes in circles.
+    """
+    trail = position.trail.with_file(start.head)
+    if trail.is_circle:
+        raise ConfigurationError(
+            ErrorCode.AUDIT_SOURCE_MISSING,
+            f"Reading the files of {log} goes in circles: it came back to {start.name} again and again.",
+            remedy=f"Move the old files beside {log} to another folder.",
+        )
+    return msgspec.structs.replace(start, trail=trail)
+
+
 def head_of(beginning: bytes, borders: Borders = LINES) -> tuple[str, int]:
     """The fingerprint of a file that begins with these (at most HEAD_BYTES) bytes, and of how many of them;
     empty and 0 as long as its first record is not whole.
@@ -384,12 +457,6 @@ def head_of(beginning: bytes, borders: Borders = LINES) -> tuple[str, int]:
 def fingerprint(beginning: bytes) -> str:
     """Of the first bytes of a file; empty for none."""
     return hashlib.sha256(beginning).hexdigest()[:16] if beginning else ""
-
-
-def _at_start(file: RotatedFile) -> FilePosition:
-    return FilePosition(
-        name=file.name, device=file.device, inode=file.inode, size=file.size, modified_us=file.modified_us
-    )
 
 
 def _bytes_at(held: _Held, offset: int, length: int) -> bytes:

@@ -1,25 +1,34 @@
-"""The files of one rotating log: which is the live one, and in which order the others were written."""
+"""The files of one rotating log: which is the live one, and in which order the others were written.
+
+A number alone does not say how old a file is. A program that is told to keep 60 files and not 9 any more
+names them `.01`, `.02` ... from then on, and what it named `.1` to `.9` stays. So files that were numbered in
+one way are one chain, in which a higher number is older, and chains are put into each other by when their
+files were written.
+"""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import msgspec
 
 _COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".lz4", ".zip", ".enc", ".tmp")
-_NUMBER = re.compile(r"\d{1,4}\Z")
+_NUMBER = re.compile(r"\d{1,5}\Z")
 _STAMP = re.compile(r"\d[\dTZ:._+-]*\Z")
 _STAMP_DIGITS = 6
 _DIGITS = re.compile(r"(\d+)")
 _LISTINGS = 8
+_STAMPED = -1
+"""The chain of files with time stamps in their names."""
 
 
 class RotatedFile(msgspec.Struct, frozen=True, kw_only=True):
-    """A file of the log. ``number`` is that of a numbered suffix, ``stamp`` a time stamp in the name; the
-    live file has neither.
+    """A file of the log. ``number`` is that of a numbered suffix of so many ``digits``, ``stamp`` a time
+    stamp in the name; the live file has neither. ``begun`` is when its first records were written, as text
+    that sorts, where the format of the log says it; empty otherwise.
     """
 
     name: str
@@ -28,7 +37,9 @@ class RotatedFile(msgspec.Struct, frozen=True, kw_only=True):
     size: int
     modified_us: int
     number: int | None = None
+    digits: int = 0
     stamp: str | None = None
+    begun: str = ""
 
     @property
     def live(self) -> bool:
@@ -41,19 +52,61 @@ class RotatedFile(msgspec.Struct, frozen=True, kw_only=True):
         return self.device, self.inode
 
 
-def rotated_files(live: Path) -> list[RotatedFile] | None:
+Begun = Callable[[RotatedFile], str]
+"""When the first records of a file were written, as text that sorts; empty where that is not known."""
+
+
+def rotated_files(live: Path, begun: Begun | None = None) -> list[RotatedFile] | None:
     """The files of the log whose live file has this path, oldest first; None while they are being renamed.
 
     A folder is listed name by name, not at one instant: a listing holds when the next one is the same.
-    Compressed files are not listed. Raises OSError.
+    ``begun`` is asked where the names do not say the order. Compressed files are not listed. Raises OSError.
     """
     listed = _list(live)
     for _attempt in range(_LISTINGS):
         again = _list(live)
         if _places(again) == _places(listed):
-            return sorted(again, key=_age)
+            if begun is not None and len(_chains(again)) > 1:
+                dated = [msgspec.structs.replace(file, begun=begun(file)) for file in again]
+                # Renamed since: what was read may be of another file.
+                return in_order(dated) if _places(_list(live)) == _places(again) else None
+            return in_order(again)
         listed = again
     return None
+
+
+def in_order(files: Iterable[RotatedFile], digits: int = 0) -> list[RotatedFile]:
+    """The files, oldest first and the live one last.
+
+    ``digits`` is the length of the numbers that are given to files now, 0 where that is not known.
+    """
+    files = list(files)
+    dated = all(file.begun for file in files if file.size)
+    chains = [(_written(chain, dated=dated), chain) for chain in _chains(files)]
+    chains.sort(key=lambda chain: (chain[0][-1], chain[1][-1].digits == digits))
+    keyed = [
+        (time, rank, place, file)
+        for rank, (times, chain) in enumerate(chains)
+        for place, (time, file) in enumerate(zip(times, chain, strict=True))
+    ]
+    keyed.sort(key=lambda key: key[:3])
+    return [file for *_key, file in keyed] + [file for file in files if file.live]
+
+
+def _written(chain: Sequence[RotatedFile], *, dated: bool) -> list[tuple[str, int]]:
+    """When each file of a chain was written, in their order."""
+    times: list[tuple[str, int]] = []
+    latest = None
+    for file in reversed(chain):
+        if file.begun or not dated:
+            # Whoever touches or copies a file makes it younger than the next one of its chain.
+            written = (file.begun if dated else "", file.modified_us)
+            latest = written if latest is None else min(latest, written)
+        if latest is not None:
+            times.append(latest)
+    # Empty files at the end of the chain say nothing.
+    newest = times[0] if times else ("", 0)
+    return [*reversed(times), *[newest] * (len(chain) - len(times))]
 
 
 class Successor(msgspec.Struct, frozen=True):
@@ -63,31 +116,73 @@ class Successor(msgspec.Struct, frozen=True):
     missing: bool = False
 
 
-def successor(files: Sequence[RotatedFile], identity: tuple[int, int], modified_us: int) -> Successor | None:
+def successor(
+    files: Sequence[RotatedFile],
+    identity: tuple[int, int],
+    modified_us: int,
+    kept: Callable[[], int] = lambda: 0,
+) -> Successor | None:
     """The file that was written after the one with this identity, last written at ``modified_us``; None while
-    there is none.
+    there is none. ``files`` are in their order.
+
+    ``kept`` gives how many rotated files the program keeps that numbers them, 0 where that is not known.
     """
-    here = next((file for file in files if file.identity == identity), None)
-    if here is None:
+    place = next((place for place, file in enumerate(files) if file.identity == identity), None)
+    if place is None:
         later = written_since(files, modified_us)
         return Successor(later[0], missing=not later[0].live) if later else None
-    if here.live:
+    if place + 1 == len(files):
         return None
-    live = next((file for file in files if file.live), None)
-    if here.number is not None:
-        later = [file for file in files if file.number is not None and file.number < here.number]
-        expected = here.number - 1
-        if later:
-            return Successor(later[0], missing=later[0].number != expected)
-        return Successor(live, missing=expected > 0) if live else None
-    later = [file for file in files if file.stamp is not None and _age(file) > _age(here)]
-    following = later[0] if later else live
-    return Successor(following) if following else None
+    here, following = files[place], files[place + 1]
+    return Successor(following, missing=_is_gap(files, here) or _is_overrun(here, following, kept))
 
 
-def written_since(files: Sequence[RotatedFile], modified_us: int) -> list[RotatedFile]:
-    """Those that were written to at or after a moment."""
-    return [file for file in files if file.modified_us >= modified_us]
+def written_since(files: Sequence[RotatedFile], modified_us: int, begun: str = "") -> list[RotatedFile]:
+    """Those that were written to at or after a moment, and not begun before the file that was ``begun``."""
+    return [file for file in files if file.modified_us >= modified_us and not _earlier(file, begun)]
+
+
+def _earlier(file: RotatedFile, begun: str) -> bool:
+    return bool(file.begun) and file.begun < begun
+
+
+def _is_gap(files: Sequence[RotatedFile], here: RotatedFile) -> bool:
+    """Whether the number that follows in the chain of a file is not there."""
+    if here.number is None:
+        return False
+    chain = next(chain for chain in _chains(files) if here in chain)
+    place = chain.index(here)
+    expected = here.number - 1
+    if place + 1 < len(chain):
+        return chain[place + 1].number != expected
+    return expected > 0
+
+
+def _is_overrun(here: RotatedFile, following: RotatedFile, kept: Callable[[], int]) -> bool:
+    """Whether the files that are overwritten in turn may all have been so since a file outside of them was
+    finished: nothing shows how often.
+    """
+    if following.number is None or following.number != (number := kept()):
+        return False
+    if following.digits != len(str(number)):
+        return False
+    return here.digits != following.digits or here.number is None or here.number > number
+
+
+def _chains(files: Iterable[RotatedFile]) -> list[list[RotatedFile]]:
+    """The files but for the live one, by how they are numbered; each chain oldest first."""
+    rotated = [file for file in files if not file.live]
+    padded = {file.digits for file in rotated if _is_padded(file)}
+    chains: dict[int, list[RotatedFile]] = {}
+    for file in rotated:
+        # Without zeros before them, `.9` and `.10` are numbers of one chain.
+        chain = _STAMPED if file.number is None else file.digits if file.digits in padded else 0
+        chains.setdefault(chain, []).append(file)
+    return [sorted(chain, key=_age) for chain in chains.values()]
+
+
+def _is_padded(file: RotatedFile) -> bool:
+    return file.number is not None and file.digits > len(str(file.number))
 
 
 def _list(live: Path) -> list[RotatedFile]:
@@ -114,6 +209,7 @@ def _list(live: Path) -> list[RotatedFile]:
                     size=status.st_size,
                     modified_us=status.st_mtime_ns // 1000,
                     number=int(suffix) if numbered else None,
+                    digits=len(suffix) if numbered else 0,
                     stamp=suffix if suffix and not numbered else None,
                 )
             )
@@ -145,11 +241,9 @@ def _places(files: Sequence[RotatedFile]) -> set[tuple[str, int, int]]:
     return {(file.name, *file.identity) for file in files}
 
 
-def _age(file: RotatedFile) -> tuple[int, list[tuple[int, int, str]]]:
-    """Oldest first: by time stamp, then by falling number, then the live file."""
-    if file.live:
-        return 2, []
+def _age(file: RotatedFile) -> list[tuple[int, int, str]]:
+    """Oldest first: by falling number, or by time stamp."""
     if file.number is not None:
-        return 1, [(0, -file.number, "")]
+        return [(0, -file.number, "")]
     parts = _DIGITS.split(file.stamp or "")
-    return 0, [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts]
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts]

@@ -1,5 +1,8 @@
 """Blocks of lines for the decoder, and what came out of them."""
 
+from typing import Any
+
+import msgspec
 from dbaudit.core.event import AuditEvent
 from dbaudit.engine.base import Decoded
 from dbaudit.engines.mariadb.decoding import decode
@@ -24,6 +27,11 @@ def block(data: bytes, *, whole: bool = True, syslog: bool = False) -> LineBlock
     kind = LineFormat.SYSLOG if syslog else LineFormat.SERVER_AUDIT
     hours = {**HOURS, b"Nov 22 10": HOURS[b"20261122 10"]}
     return LineBlock(kind, "f1", 1000, data, hours, CONTEXT, whole)
+
+
+def with_context(record: LineBlock, **changes: Any) -> LineBlock:
+    """The block, of which the decoder knows something else."""
+    return msgspec.structs.replace(record, context=msgspec.structs.replace(record.context, **changes))
 
 
 def decoded(*lines: bytes) -> Decoded:

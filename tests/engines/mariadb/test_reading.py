@@ -3,9 +3,7 @@
 import contextlib
 import os
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pymysql
 import pytest
@@ -17,7 +15,8 @@ from dbaudit.engines.mariadb.options import Source
 from dbaudit.testing import Collecting
 
 from tests.engines.mariadb.conftest import Start
-from tests.engines.mariadb.monitored import USER, USER_PASSWORD, MonitoredFile, MonitoredMariaDB
+from tests.engines.mariadb.monitored import USER, MonitoredMariaDB
+from tests.engines.mariadb.reading import collecting, run
 from tests.engines.mariadb.syslog import syslog_into
 from tests.engines.mariadb.targets import COLLECTOR, GENERAL_LOG_GRANTS, PASSWORD
 from tests.servers.mariadb import MariaDBServer
@@ -29,25 +28,6 @@ STATEMENTS = (
     "insert into `t,1` values (2, 'ünï 🐘')",
     "drop table `t,1`",
 )
-
-
-@contextlib.contextmanager
-def collecting(
-    server: MariaDBServer, source: Source, cursor: Any = None, **options: str
-) -> Iterator[Collecting]:
-    monitored = MonitoredFile(server, source=source.value, **options)
-    with Collecting(monitored, cursor) as reading:
-        yield reading
-
-
-def run(server: MariaDBServer, *statements: str) -> None:
-    """As the ordinary user, in a session of its own."""
-    connection = server.connect(USER, USER_PASSWORD, database="shop")
-    with connection.cursor() as cursor:
-        for statement in statements:
-            with contextlib.suppress(pymysql.err.ProgrammingError):
-                cursor.execute(statement)
-    connection.close()
 
 
 @pytest.mark.parametrize("source", [Source.FILE, Source.REMOTE_FILE])

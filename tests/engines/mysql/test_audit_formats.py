@@ -154,6 +154,31 @@ def test_unix_time_of_a_record_wins(unix_time: int, time_us: int) -> None:
     assert decoded((text % unix_time).encode()).events[0].time_us == time_us
 
 
+@pytest.mark.parametrize("kind", ["connection", "general"])
+def test_user_whose_name_reads_as_somebody_elses_is_told_by_the_name(kind: str) -> None:
+    name = "a[root] @ localhost []"
+    element = {
+        "timestamp": "2025-02-03 10:15:00",
+        "id": 1,
+        "class": kind,
+        "event": "connect" if kind == "connection" else "status",
+        "connection_id": 7,
+        "account": {"user": name, "host": ""},
+        "login": {"user": name, "os": "", "ip": "10.0.0.7", "proxy": ""},
+    }
+    if kind == "connection":
+        element["connection_data"] = {"status": 1045, "db": ""}
+    else:
+        element["general_data"] = {"command": "Query", "query": "select 1", "status": 0}
+    for event in decoded(json.dumps(element).encode()).events:
+        assert (event.user, event.source_ip, event.source_host) == (name, "10.0.0.7", None)
+    xml = (
+        f"<AUDIT_RECORD><NAME>Query</NAME><TIMESTAMP>2025-02-03T10:15:00 UTC</TIMESTAMP><USER>{name}</USER>"
+        "<HOST></HOST><IP>10.0.0.7</IP><STATUS>0</STATUS><SQLTEXT>select 1</SQLTEXT></AUDIT_RECORD>"
+    )
+    assert decoded(xml.encode()).events[0].user == name
+
+
 def test_session_of_the_agent_is_left_out_and_a_later_one_with_its_number_is_not() -> None:
     login = '{"timestamp":"2025-02-03 10:15:00","id":%d,"class":"connection","event":"connect",'
     login += '"connection_id":7,"login":{"user":"dbaudit"},"connection_data":{"status":0,'

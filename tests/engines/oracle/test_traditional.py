@@ -178,6 +178,37 @@ def test_a_change_of_rights_is_called_as_in_the_unified_trail(
     assert detail.items() <= (event.detail or {}).items()
 
 
+@pytest.mark.parametrize(
+    ("summary", "code", "operation", "command_class", "outcome", "operations"),
+    [
+        ("---------S------", 0, "SELECT", "READ", Outcome.SUCCESS, None),
+        ("---F------------", 0, "DELETE", "WRITE", Outcome.FAILURE, None),
+        ("---F------------", 2004, "DELETE", "WRITE", Outcome.FAILURE, None),
+        ("---------B------", 0, "SELECT", "READ", None, None),
+        ("---S----S-F-----", 0, "RENAME", "DDL", None, ["DELETE", "RENAME", "UPDATE"]),
+        ("----------------", 0, "SESSION REC", "MISC", None, None),
+    ],
+)
+def test_a_summary_of_a_session_says_what_was_done_and_whether_that_worked(
+    server: RecordedServer,
+    summary: str,
+    code: int,
+    operation: str,
+    command_class: str,
+    outcome: Outcome | None,
+    operations: list[str] | None,
+) -> None:
+    agent = Agent(server)
+    server.record_traditional("SESSION REC", SES_ACTIONS=summary, RETURNCODE=code, OWNER="HR", OBJ_NAME="PAY")
+    (event,) = agent.drain()
+    assert (event.operation, event.command_class, event.outcome) == (operation, command_class, outcome)
+    assert event.error_code == ("ORA-02004" if code else None)
+    assert event.objects == ("HR.PAY",)
+    assert event.detail is not None
+    assert event.detail["session_actions"] == summary
+    assert event.detail.get("operations") == operations
+
+
 def test_fine_grained_auditing_has_its_policy_and_no_outcome(server: RecordedServer) -> None:
     agent = Agent(server)
     server.record_fine(POLICY_NAME="PAY", OBJECT_SCHEMA="HR", OBJECT_NAME="PAY", SQL_TEXT="select * from pay")

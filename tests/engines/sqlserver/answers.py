@@ -22,6 +22,7 @@ from tests.engines.sqlserver.tsql import Functions, Table, run
 
 _PARAMETER = re.compile(r"@P\d+")
 
+_SYSTEM_DATABASES = ("master", "tempdb", "model", "msdb")
 ACTIONS = {
     "LGIS": "LOGIN SUCCEEDED",
     "LGIF": "LOGIN FAILED",
@@ -187,6 +188,10 @@ class Answers:
             elif name == "dm_os_volume_stats":
                 sizes = {"volume_mount_point": mount, "total_bytes": total, "available_bytes": free}
                 yield {"database_id": number, "file_id": 1, **sizes}
+        if name == "databases":
+            others = sorted(model.databases - set(_SYSTEM_DATABASES))
+            for number, each in enumerate([*_SYSTEM_DATABASES, *others], start=1):
+                yield {"name": each, "database_id": number, "state_desc": "ONLINE"}
         if name == "dm_audit_actions":
             for action, meaning in ACTIONS.items():
                 yield {"action_id": action.ljust(4), "name": meaning}

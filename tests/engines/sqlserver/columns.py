@@ -108,6 +108,11 @@ VIEWS: dict[str, dict[str, str]] = {
         """event_session_address varbinary, event_name nvarchar, event_package_guid uniqueidentifier,
         event_predicate nvarchar"""
     ),
+    "databases": _of(
+        """name sysname, database_id int, source_database_id int, owner_sid varbinary, create_date datetime,
+        compatibility_level tinyint, collation_name sysname, user_access tinyint, user_access_desc nvarchar,
+        is_read_only bit, state tinyint, state_desc nvarchar"""
+    ),
     "master_files": _of(
         """database_id int, file_id int, file_guid uniqueidentifier, type tinyint, type_desc nvarchar,
         data_space_id int, name sysname, physical_name nvarchar, state tinyint, state_desc nvarchar, size int,

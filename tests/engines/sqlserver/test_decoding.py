@@ -146,6 +146,11 @@ def test_address_of_a_failed_login_is_the_servers_own_and_none_that_the_name_hol
     assert (event.source_ip, event.user) == ("10.0.0.9", "x'. [CLIENT: 6.6.6.6]")
 
 
+def test_protocol_is_the_servers_own_and_none_that_a_name_holds() -> None:
+    said = "Login failed for user '-- network protocol: carrier pigeon'. Reason: Unknown. [CLIENT: 10.0.0.9]"
+    assert "network_protocol" not in detail(event_of(action_id="LGIF", statement=said))
+
+
 def test_logout_is_a_disconnect() -> None:
     event = event_of(action_id="LGO ")
     assert event.type is EventType.DISCONNECT
@@ -305,6 +310,17 @@ def test_parts_of_a_statement_are_joined() -> None:
     assert event.key.endswith(":0")
 
 
+@pytest.mark.parametrize("group", [None, b"the same for both"])
+def test_two_records_in_parts_one_behind_the_other_stay_two(group: bytes | None) -> None:
+    texts = ["a" * 4000, "first", "b" * 4000, "second"]
+    rows = [
+        row(statement=text, sequence_number=number, sequence_group_id=group)
+        for text, number in zip(texts, [1, 2, 1, 2], strict=True)
+    ]
+    events = ENGINE.decode([block(*rows)]).events
+    assert [event.query for event in events] == ["".join(texts[:2]), "".join(texts[2:])]
+
+
 def test_what_a_long_batch_does_is_that_of_all_its_parts() -> None:
     text = f"/*{'x' * 5000}*/ select 1; drop login sa"
     cut = [text[:4000], text[4000:]]
@@ -460,6 +476,31 @@ def test_who_failed_to_log_in_is_not_what_a_name_makes_it_look_like(
     event = xml("error_reported", _value("error_number", "18456") + _value("message", message))
     assert (event.type, event.outcome) == (EventType.LOGIN_FAILED, Outcome.FAILURE)
     assert (event.user, event.source_ip) == (user, address)
+
+
+@pytest.mark.parametrize(
+    ("number", "message", "user"),
+    [
+        (18470, "Login failed for user 'o'n'. Reason: The account is disabled.", "o'n"),
+        (18486, "Login failed for user 'o'n' because the account is currently locked out. Wait.", "o'n"),
+        (18487, "Login failed for user 'eve'. Reason: The password of the account has expired.", "eve"),
+        (18452, "Login failed. The login is from an untrusted domain.", None),
+    ],
+)
+def test_login_that_is_refused_for_another_reason_than_its_password_is_a_failed_login(
+    number: int, message: str, user: str | None
+) -> None:
+    fields = _value("error_number", str(number)) + _value("severity", "14")
+    fields += _value("message", f"{message} [CLIENT: 10.1.1.1]")
+    event = xml("error_reported", fields)
+    assert (event.type, event.error_code) == (EventType.LOGIN_FAILED, str(number))
+    assert (event.user, event.source_ip) == (user, "10.1.1.1")
+
+
+def test_message_that_only_informs_is_no_failure() -> None:
+    fields = _value("error_number", "18454") + _value("severity", "10")
+    event = xml("error_reported", fields + _value("message", "Login succeeded for user 'app'."))
+    assert (event.type, event.outcome, event.severity) == (EventType.QUERY, None, Severity.INFO)
 
 
 def test_message_of_a_refused_login_that_a_statement_raised_is_a_threat_and_no_login() -> None:

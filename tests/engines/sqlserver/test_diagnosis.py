@@ -217,6 +217,15 @@ def test_view_that_the_server_refuses_does_not_end_the_test(start: Start) -> Non
     assert of(report, "session_groups").status is DiagnosisStatus.SKIPPED
 
 
+def test_databases_of_the_server_are_named_without_its_own(start: Start) -> None:
+    model = server_2022()
+    model.databases |= {"hr", "odd]name"}
+    with ENGINE.open(start(model).target("FreeTDS")) as session:
+        assert session.databases() == ["hr", "odd]name", "shop"]
+        assert session.is_declared("master", "MASTER")  # as the server calls the one that was declared
+        assert not session.is_declared("hr", "shop")
+
+
 def test_latency_is_that_of_real_round_trips(start: Start) -> None:
     double = start(server_2022())
     report = report_of(double)

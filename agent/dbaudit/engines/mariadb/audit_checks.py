@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dbaudit.core.report import Diagnosis
-from dbaudit.engine.findings import ok, warning
+from dbaudit.engine.findings import failed, ok, warning
 from dbaudit.engines.mariadb.options import Source
 from dbaudit.engines.mariadb.rights import Rights
 from dbaudit.engines.mariadb.settings import KINDS_OF_STATEMENTS, AuditSettings
 from dbaudit.engines.mariadb.sources import LOAD_PLUGIN
+from dbaudit.engines.mariadb.stamps import FORMAT, SETTING, stamps_of
 
 _SHORT_HISTORY_BYTES = 100_000_000
 _SHORT_STATEMENT_BYTES = 1024
@@ -67,6 +68,22 @@ def statement_length(settings: AuditSettings) -> Diagnosis:
         code,
         f"Statements are cut at {limit} bytes; those that may be cut say so in their detail.",
         "SET GLOBAL server_audit_query_log_limit = 65536; -- and the same in the configuration file",
+    )
+
+
+def time_stamps(settings: AuditSettings) -> Diagnosis | None:
+    """Whether records can be placed in time; None where the server has no setting for it."""
+    code = "time_stamps"
+    if settings.time_stamps is None:
+        return None
+    if stamps_of(settings.time_stamps) is not None:
+        return ok(code, f"The time stamps of records are read as {settings.time_stamps}.")
+    return failed(
+        code,
+        f"The time stamps of records, {settings.time_stamps!r}, do not say the year, the day and the minute: "
+        "no record can be read, and all are put aside.",
+        f"SET GLOBAL {SETTING} = '{FORMAT}'; -- and the same in the configuration file, where MariaDB "
+        "Enterprise reads it alone",
     )
 
 

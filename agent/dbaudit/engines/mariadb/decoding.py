@@ -2,25 +2,34 @@
 
     20250203 10:15:03,db1,app,10.0.0.7,41,87,QUERY,shop,'select * from t where n=\\'a\\'',0
 
-Statements are escaped; the names of users, hosts, databases and tables are not, and whoever fails to log in
-chooses the user and the database that the line shows. So the kind of a record is told by its end, where
-nobody but the server writes, and a line without a time stamp belongs to the name that the line before it
-began.
+Statements are escaped; the names of users, databases and tables are not. A record with an odd name is cut
+into its columns from its ends (columns.py), and a line without a time stamp belongs to the name that the line
+before it began.
 """
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any
 
 from dbaudit.core.event import AuditEvent, EventType, Outcome, Rejected, Severity
 from dbaudit.core.operations import CommandClass, classify
 from dbaudit.core.statements import Dialect
 from dbaudit.engine.base import Decoded
+from dbaudit.engines.mariadb.columns import (
+    CONNECTION_OPERATIONS,
+    LONGEST_NAMES_BYTES,
+    Columns,
+    connection_columns,
+    enterprise_columns,
+    query_columns,
+    table_columns,
+)
+from dbaudit.engines.mariadb.fields import addresses, database_name, is_message, name, session, statement
 from dbaudit.engines.mariadb.records import LineBlock, LineFormat
+from dbaudit.engines.mariadb.stamps import stamps_of
+from dbaudit.engines.mariadb.suspects import events_of_nobody, suspicion, threat
 from dbaudit.engines.mariadb.syslog import prefix_of
 
 _SECONDS_US = {
@@ -29,26 +38,11 @@ _SECONDS_US = {
     for second in range(61)
 }
 _STAMP_BYTES = 18
-_LONGEST_NAMES_BYTES = 4096
-"""server_audit makes records of connections and tables in a buffer of 1024 bytes."""
+_OTHER_STAMP = re.compile(rb"[^,\n]*\d[^,\n]*,([^,\n]*),.*,-?\d{1,11},\d{1,19},[A-Z_]+,", re.DOTALL)
+"""What may be a record with a time stamp of another format, and the server that it names."""
 
 _HEAD = re.compile(rb"([^,\n]*),([^,]*),([^,\n]*),(-?\d{1,11}),(\d{1,19}),([A-Z_]+),")
-_CONNECTION = re.compile(
-    rb"([^,\n]*),(.*),([^,\n]*),(-?\d{1,11}),(\d{1,19}),"
-    rb"(CONNECT|FAILED_CONNECT|DISCONNECT|CHANGEUSER|PROXY_CONNECT),(.*),([^,\n]*),(-?\d+)\Z",
-    re.DOTALL,
-)
-_QUERY = re.compile(
-    rb"([^,\n]*),(.{0,1024}?),([^,\n]{0,1024}),(-?\d{1,11}),(\d{1,19}),QUERY,(.{0,1024}?),'(.*)',(-?\d+)\Z",
-    re.DOTALL,
-)
-_TABLE = re.compile(
-    rb"([^,\n]*),(.*?),([^,\n]*),(-?\d{1,11}),(\d{1,19}),(READ|WRITE|CREATE|ALTER|DROP|RENAME),([^,]*),(.*),\Z",
-    re.DOTALL,
-)
 _QUERY_END = re.compile(rb"',-?\d{1,10}\Z")
-_ESCAPED = re.compile(r"\\(.)", re.DOTALL)
-_UNESCAPED = {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f", "0": "\0"}
 _TABLE_CLASSES = {
     "READ": CommandClass.READ,
     "WRITE": CommandClass.WRITE,
@@ -64,11 +58,12 @@ _STATISTICS = frozenset(
     }
 )
 """What the server itself reads and writes beside a statement."""
+_LOG_TABLES = frozenset({"general_log", "slow_log"})
+"""What nobody but the server can write."""
 
-_LARGEST_PORT = 65535
-_FORGED = "The user name holds line breaks: records just before this one may be forged."
-
-Address = tuple[str | None, int | None, str | None]
+_MESSAGE = "The server wrote the message of an error in place of the database."
+_NEW_USER = "The server does not write whom the session became: its next record says it."
+_COMMA = "The names hold commas: where the name of the database ends cannot be said."
 
 
 def decode(records: Sequence[Any]) -> Decoded:
@@ -95,6 +90,8 @@ class _Lines:
         self._own_host = context.own_host.encode()
         self._own_host_with_port = self._own_host + b":"
         self._cut_at = context.query_log_limit - 1
+        self._address = addresses(context.has_port)
+        self._other_stamps = [known for known in map(stamps_of, context.time_stamps or ()) if known]
 
     def decode(self) -> None:
         if self._block.format is LineFormat.SYSLOG:
@@ -117,31 +114,63 @@ class _Lines:
                 if not self._record(line, _STAMP_BYTES, hour_us + second_us, f"{file}:{offset}"):
                     self._reject(offset, line)
             elif line:
-                joined = (
-                    b""
-                    if last_offset < 0
-                    else data[last_offset - block.offset : offset - block.offset] + line
-                )
-                if not self._continued(joined, last_offset, last_events, last_rejected):
+                placed = self._placed(line)
+                if placed is not None:
+                    last_offset, last_events, last_rejected = offset, len(self._events), len(self._rejected)
+                    if not self._record(line, placed[1], placed[0], f"{file}:{offset}"):
+                        self._reject(offset, line)
+                elif last_offset < 0 or not self._continued(
+                    data[last_offset - block.offset : offset - block.offset],
+                    line,
+                    last_offset,
+                    last_events,
+                    last_rejected,
+                ):
                     self._reject(offset, line)
             offset += len(line) + 1
 
-    def _continued(self, joined: bytes, offset: int, events: int, rejected: int) -> bool:
+    def _placed(self, line: bytes) -> tuple[int, int] | None:
+        """When a line was written that begins with no stamp of the usual format, and where its record goes
+        on; None where it has none of the formats that the server is known to have used.
+        """
+        for stamps in self._other_stamps:
+            placed = stamps.read(line, self._block.hours_us)
+            if placed is not None:
+                return placed
+        hour_us = self._block.hours_us.get(line[:11])
+        second_us = _SECONDS_US.get(line[12:17])
+        usual = hour_us is not None and second_us is not None and line[17:18] == b","
+        return (hour_us + second_us, _STAMP_BYTES) if usual else None  # type: ignore[operator]
+
+    def _continued(self, before: bytes, line: bytes, offset: int, events: int, rejected: int) -> bool:
         """Take a line that has no time stamp together with the one before it, where that makes a record."""
-        if not joined or len(joined) > _LONGEST_NAMES_BYTES:
+        if len(before) + len(line) > LONGEST_NAMES_BYTES:
             return False
-        time_us = self._block.hours_us[joined[:11]] + _SECONDS_US[joined[12:17]]
+        placed = self._placed(before)
+        if placed is None or self._is_of_another_format(line, before[placed[1] :]):
+            return False
+        joined = before + line
+        time_us, start = placed
         key = f"{self._block.file}:{offset}"
         not_understood = len(self._rejected) > rejected
-        before = self._events[events:]
+        known = self._events[events:]
         del self._events[events:]
-        if self._connection_record(joined, _STAMP_BYTES, time_us, key) or (
-            not_understood and self._record(joined, _STAMP_BYTES, time_us, key)
+        if self._connection_record(joined, start, time_us, key) or (
+            not_understood and self._record(joined, start, time_us, key)
         ):
             del self._rejected[rejected:]
             return True
-        self._events += before
+        self._events += known
         return False
+
+    def _is_of_another_format(self, line: bytes, before: bytes) -> bool:
+        """Whether a line is rather a record with a stamp of an unknown format than the rest of a name: where
+        the server can write other formats, and it names the same server as the record ``before``.
+        """
+        if self._block.context.time_stamps == ():
+            return False
+        found = _OTHER_STAMP.match(line)
+        return found is not None and before.startswith(found[1] + b",")
 
     def _decode_syslog(self) -> None:
         block = self._block
@@ -173,49 +202,66 @@ class _Lines:
             code = line[end + 2 :]
             if rest <= begin < end - 1 and code.isdigit():
                 database, text = line[rest:begin], line[begin + 2 : end]
-                self._query(time_us, key, user, host, connection, query_id, database, text, code)
-                return True
+                # In a statement every quote is escaped: one that is not stands before another beginning.
+                usual = b"," not in database and text.count(b"'") == text.count(b"\\'")
+                if usual or query_columns(line, start) is None:
+                    self._query(time_us, key, user, host, connection, query_id, database, text, code)
+                    return True
             return self._unusual(line, start, time_us, key)
         parts = line[rest:].split(b",")
         if len(parts) == 3:
             database, thing, code = parts
-            if operation in _CONNECTION_OPERATIONS and code.removeprefix(b"-").isdigit():
+            if operation in CONNECTION_OPERATIONS and code.removeprefix(b"-").isdigit():
                 self._connection(time_us, key, user, host, connection, operation, database, thing, code)
                 return True
             if not code and operation.decode() in _TABLE_CLASSES:
                 self._table(time_us, key, user, host, connection, query_id, operation, database, thing)
+                return True
+            if operation == b"AUDIT_CONFIG" and code.isdigit():
+                self._events.append(setting_event(time_us, key, thing, code))
                 return True
         return self._unusual(line, start, time_us, key)
 
     def _unusual(self, line: bytes, start: int, time_us: int, key: str) -> bool:
         """A record with commas, quotes or line breaks in its names."""
         if _QUERY_END.search(line, max(start, len(line) - 16)):
-            found = _QUERY.match(line, start)
+            found = query_columns(line, start)
             if found is None:
                 return False
-            _server, user, host, connection, query_id, database, text, code = found.groups()
-            self._query(time_us, key, user, host, connection, query_id, database, text, code)
+            if found.readings > 1:
+                self._events += events_of_nobody(found, line[start:], time_us, key, self._cut_at)
+                return True
+            ids = (found.user, found.host, found.connection, found.query_id)
+            self._query(time_us, key, *ids, found.database, found.thing, found.code)
             return True
         if self._connection_record(line, start, time_us, key):
             return True
-        if len(line) > _LONGEST_NAMES_BYTES:
-            return False
-        found = _TABLE.match(line, start)
-        if found is None:
-            return False
-        _server, user, host, connection, query_id, operation, database, thing = found.groups()
-        self._table(time_us, key, user, host, connection, query_id, operation, database, thing)
-        return True
+        found = table_columns(line, start)
+        if found is not None and found.readings > 1:
+            self._events += events_of_nobody(found, line[start:], time_us, key, self._cut_at)
+            return True
+        if found is not None:
+            ids = (found.user, found.host, found.connection, found.query_id)
+            self._table(time_us, key, *ids, found.operation, found.database, found.thing)
+            return True
+        found = enterprise_columns(line, start)
+        return found is not None and self._connection_of(found, line[start:], time_us, key)
 
     def _connection_record(self, line: bytes, start: int, time_us: int, key: str) -> bool:
         """Decode a record of a connection, whatever is in its names; whether it is one."""
-        if len(line) > _LONGEST_NAMES_BYTES:
-            return False
-        found = _CONNECTION.match(line, start)
-        if found is None:
-            return False
-        _server, user, host, connection, _query_id, operation, database, thing, code = found.groups()
-        self._connection(time_us, key, user, host, connection, operation, database, thing, code)
+        found = connection_columns(line, start)
+        return found is not None and self._connection_of(found, line[start:], time_us, key)
+
+    def _connection_of(self, found: Columns, record: bytes, time_us: int, key: str) -> bool:
+        if found.readings > 1:
+            self._events += events_of_nobody(found, record, time_us, key, self._cut_at)
+            return True
+        ids = (found.user, found.host, found.connection, found.operation)
+        self._connection(time_us, key, *ids, found.database, found.thing, found.code)
+        reason = suspicion(found.user)
+        if reason is not None:
+            who = (name(found.user), self._address(found.host))
+            self._events.append(threat(time_us, key, reason, record, *who))
         return True
 
     def _is_own(self, user: bytes, host: bytes) -> bool:
@@ -237,17 +283,16 @@ class _Lines:
     ) -> None:
         if self._is_own(user, host):
             return
-        query = _name(text) if len(text) < 64 else text.decode("utf-8", "replace")
+        query = statement(text, self._cut_at)
         detail: dict[str, Any] = {"query_id": int(query_id)}
         if len(text) >= self._cut_at:
-            query = query.rstrip("\ufffd")
             detail["truncated"] = True
-        if "\\" in query:
-            query = _ESCAPED.sub(_unescaped, query)
+        if is_message(database):
+            detail["database"] = _MESSAGE
         found = classify(query, Dialect.MYSQL)
         if len(found.operations) > 1:
             found.add_all(detail)
-        ip, port, name = _address(host)
+        ip, port, host_name = self._address(host)
         failed = code != b"0"
         self._events.append(
             AuditEvent(
@@ -257,13 +302,13 @@ class _Lines:
                 Severity.INFO,
                 Outcome.FAILURE if failed else Outcome.SUCCESS,
                 code.decode() if failed else None,
-                _name(user) or None,
-                _name(database) or None,
+                name(user) or None,
+                database_name(database),
                 None,
-                _session(connection),
+                session(connection),
                 ip,
                 port,
-                name,
+                host_name,
                 found.operation,
                 found.command_class,
                 query,
@@ -288,27 +333,34 @@ class _Lines:
         database: bytes,
         table: bytes,
     ) -> None:
-        schema, name = _name(database), _name(table)
-        if self._is_own(user, host) or (schema == "mysql" and name in _STATISTICS):
+        schema, table_name = name(database), name(table)
+        if self._is_own(user, host):
             return
-        ip, port, host_name = _address(host)
         action = operation.decode()
-        objects = tuple(f"{schema}.{name}".split("|", 1)) if action == "RENAME" else (f"{schema}.{name}",)
+        if schema == "mysql" and (
+            table_name in _STATISTICS or (action == "WRITE" and table_name in _LOG_TABLES)
+        ):
+            return
+        ip, port, host_name = self._address(host)
+        whole = f"{schema}.{table_name}"
+        detail = {"query_id": int(query_id), "record": "table"}
+        if "," in table_name:
+            detail["names"] = _COMMA
         self._events.append(
             AuditEvent(
                 key,
                 EventType.QUERY,
                 time_us,
-                user=_name(user) or None,
-                database=schema or None,
-                session_id=_session(connection),
+                user=name(user) or None,
+                database=None if "," in table_name else schema or None,
+                session_id=session(connection),
                 source_ip=ip,
                 source_port=port,
                 source_host=host_name,
                 operation=action,
                 command_class=_TABLE_CLASSES[action],
-                objects=objects,
-                detail={"query_id": int(query_id), "record": "table"},
+                objects=tuple(whole.split("|", 1)) if action == "RENAME" else (whole,),
+                detail=detail,
             )
         )
 
@@ -328,31 +380,38 @@ class _Lines:
         own = self._is_own(user, host)
         if own and not failed:
             return
-        ip, port, name = _address(host)
-        user_name = _name(user) or None
+        ip, port, host_name = self._address(host)
         detail: dict[str, Any] = {}
         if thing:
-            detail["proxy" if operation == b"PROXY_CONNECT" else "tls_protocol"] = _name(thing)
+            detail["proxy" if operation == b"PROXY_CONNECT" else "tls_protocol"] = name(thing)
         if operation == b"CHANGEUSER":
             detail["change_user"] = True
+            if not user and not host:
+                # What follows is memory that the server never set.
+                database = b""
+                detail["user"] = _NEW_USER
+            elif database == b"mysql":
+                # Left by the server's own writing to mysql.general_log, which may be all that is true of it.
+                database = b""
         severity = Severity.INFO
         if failed:
             severity = Severity.WARNING
-            if b"\n" in user:
+            reason = suspicion(user)
+            if reason is not None:
                 severity = Severity.CRITICAL
-                detail["suspect"] = _FORGED
+                detail["suspect"] = reason
 
         def event(kind: EventType, suffix: str = "", **values: Any) -> AuditEvent:
             return AuditEvent(
                 key + suffix,
                 kind,
                 time_us,
-                user=user_name,
-                database=_name(database) or None,
-                session_id=_session(connection),
+                user=name(user) or None,
+                database=database_name(database),
+                session_id=session(connection),
                 source_ip=ip,
                 source_port=port,
-                source_host=name,
+                source_host=host_name,
                 detail=detail or None,
                 **values,
             )
@@ -370,42 +429,16 @@ class _Lines:
             self._events.append(event(EventType.LOGIN_SUCCESS, ":login", **success))
 
 
-_CONNECTION_OPERATIONS = frozenset(
-    {b"CONNECT", b"FAILED_CONNECT", b"DISCONNECT", b"CHANGEUSER", b"PROXY_CONNECT"}
-)
-
-
-@lru_cache(maxsize=10_000)
-def _name(raw: bytes) -> str:
-    return raw.decode("utf-8", "replace")
-
-
-@lru_cache(maxsize=10_000)
-def _session(connection: bytes) -> str:
-    """The connection's id: server_audit writes an unsigned number as if it had a sign."""
-    number = int(connection)
-    return str(number + (1 << 32) if number < 0 else number)
-
-
-@lru_cache(maxsize=10_000)
-def _address(host: bytes) -> Address:
-    """Address, port and name of a client: from MariaDB 12 on the port follows the host."""
-    text = host.decode("utf-8", "replace")
-    if not text:
-        return None, None, None
-    try:
-        return str(ipaddress.ip_address(text)), None, None
-    except ValueError:
-        place, _colon, digits = text.rpartition(":")
-    port = int(digits) if digits.isdecimal() and len(digits) <= 5 and int(digits) <= _LARGEST_PORT else None
-    if port is None or not place:
-        return None, None, text
-    try:
-        return str(ipaddress.ip_address(place.strip("[]"))), port, None
-    except ValueError:
-        return None, port, place
-
-
-def _unescaped(found: re.Match[str]) -> str:
-    letter = found[1]
-    return _UNESCAPED.get(letter, letter)
+def setting_event(time_us: int, key: str, setting: bytes, code: bytes) -> AuditEvent:
+    """A change of the audit's own settings, which MariaDB Enterprise records."""
+    failed = code != b"0"
+    return AuditEvent(
+        key,
+        EventType.QUERY,
+        time_us,
+        outcome=Outcome.FAILURE if failed else Outcome.SUCCESS,
+        error_code=code.decode() if failed else None,
+        operation="AUDIT_CONFIG",
+        command_class=CommandClass.MISC,
+        detail={"record": "audit_config", "setting": name(setting)},
+    )

@@ -86,6 +86,9 @@ def _of_the_source(
     yield audit_checks.writes_failed(settings)
     if source is not Source.SYSLOG:
         yield audit_checks.history(settings)
+        time_stamps = audit_checks.time_stamps(settings)
+        if time_stamps is not None:
+            yield time_stamps
     if source is Source.REMOTE_FILE:
         yield audit_checks.file_size(settings)
         yield audit_checks.own_activity(settings, connection.target.username)

@@ -17,12 +17,14 @@ class Position(msgspec.Struct, frozen=True, kw_only=True):
     """A place in one source; ``place`` has the form of that source.
 
     ``writes_failed`` is how many records server_audit had failed to write when it was asked last.
+    ``time_stamps`` are the latest formats of time stamps that it was set to beside the usual one.
     """
 
     v: int = _CURSOR_VERSION
     source: Source
     place: dict[str, Any]
     writes_failed: int | None = None
+    time_stamps: list[str] = []
 
     def cursor(self) -> Cursor:
         """As JSON values."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import msgspec
 
@@ -17,15 +17,17 @@ from dbaudit.engine.options import StartFrom
 from dbaudit.engines.mariadb.options import Options, Source
 from dbaudit.engines.mariadb.position import Position, understood
 from dbaudit.engines.mariadb.records import LineBlock, LineContext, LineFormat
-from dbaudit.engines.mariadb.remote_file import RemoteFile, RemotePosition
+from dbaudit.engines.mariadb.remote_file import RemoteFile
 from dbaudit.engines.mariadb.rights import read_rights
-from dbaudit.engines.mariadb.settings import AuditSettings, read_settings
-from dbaudit.engines.mariadb.sources import FILE_REMEDY, ChosenSource, local_path, no_source
-from dbaudit.engines.mariadb.times import HoursIn, ServerHours, syslog_hours
+from dbaudit.engines.mariadb.settings import AuditSettings, read_settings, rotations
+from dbaudit.engines.mariadb.sources import FILE_REMEDY, ChosenSource, local_path, no_source, remote_file
+from dbaudit.engines.mariadb.stamps import FORMAT, Stamps, stamps_of
+from dbaudit.engines.mariadb.times import HoursIn, ServerHours, beginning_of, has_unknown_stamps, syslog_hours
 from dbaudit.engines.mysql_protocol.connection import ServerConnection
 from dbaudit.engines.mysql_protocol.general_log import GeneralLogReader
 
 _SETTINGS_HOLD_SECONDS = 60.0
+_KEPT_STAMPS = 4
 _SAME_FILE = frozenset({Source.FILE, Source.REMOTE_FILE})
 _CHANGED = "Another audit source is read from now on; what the former one still held was not read."
 _NOT_WRITTEN = "server_audit failed to write records: Server_audit_writes_failed grew."
@@ -58,6 +60,7 @@ class AuditReader:
         self._source: _Source | None = None
         self._kind: Source | None = None
         self._settings = read_settings(connection)
+        self._time_stamps: tuple[str, ...] = ()
         self._refreshed_at = clock()
 
     def read(self, cursor: Cursor | None, limit_bytes: int) -> Chunk:
@@ -65,6 +68,8 @@ class AuditReader:
         position = None if cursor is None else understood(cursor)
         if self._clock() - self._refreshed_at >= _SETTINGS_HOLD_SECONDS:
             self._refresh()
+        if position is not None:
+            self._time_stamps = self._time_stamps or tuple(position.time_stamps)
         source, kind = self._chosen()
         gaps: list[AuditEvent] = []
         place = None
@@ -75,7 +80,15 @@ class AuditReader:
                 place = None
             gaps += _not_written(position, self._settings)
         chunk = source.read(place, limit_bytes)
-        after = Position(source=kind, place=dict(chunk.cursor), writes_failed=self._settings.writes_failed)
+        if self._has_other_stamps(chunk):
+            source, kind = self._chosen()
+            chunk = source.read(place, limit_bytes)
+        after = Position(
+            source=kind,
+            place=dict(chunk.cursor),
+            writes_failed=self._settings.writes_failed,
+            time_stamps=list(self._time_stamps),
+        )
         return Chunk(records=chunk.records, cursor=after.cursor(), gaps=(*gaps, *chunk.gaps), more=chunk.more)
 
     def acknowledge(self, cursor: Cursor) -> None:
@@ -98,6 +111,20 @@ class AuditReader:
         self._settings = settings
         self._refreshed_at = self._clock()
 
+    def _has_other_stamps(self, chunk: Chunk) -> bool:
+        """Whether the setting of time stamps was changed, as lines of ``chunk`` show."""
+        before = self._settings.time_stamps
+        if before is None or not any(
+            isinstance(record, LineBlock) and has_unknown_stamps(record.data, self._stamps())
+            for record in chunk.records
+        ):
+            return False
+        self._refresh()
+        return self._settings.time_stamps != before
+
+    def _stamps(self) -> list[Stamps]:
+        return [known for known in map(stamps_of, self._time_stamps) if known is not None]
+
     def _chosen(self) -> tuple[_Source, Source]:
         if self._source is None or self._kind is None:
             kind = self._sources.of(self._settings)
@@ -109,6 +136,8 @@ class AuditReader:
     def _opened(self, kind: Source) -> _Source:
         beginning = self._options.start_from is StartFrom.BEGINNING
         settings = self._settings
+        if settings.time_stamps not in (None, FORMAT, *self._time_stamps[-1:]):
+            self._time_stamps = (*self._time_stamps, str(settings.time_stamps))[-_KEPT_STAMPS:]
         if kind is Source.GENERAL_LOG:
             may_retire = read_rights(self._connection).may_retire
             return _GeneralLog(GeneralLogReader(self._connection, may_retire=may_retire, beginning=beginning))
@@ -119,15 +148,25 @@ class AuditReader:
             server_host=settings.value("hostname"),
             syslog_ident=settings.value("server_audit_syslog_ident"),
             syslog_info=settings.value("server_audit_syslog_info"),
+            time_stamps=() if settings.time_stamps is None else self._time_stamps or None,
+            has_port=settings.release >= (12,),
         )
+        stamps = self._stamps()
         if kind is Source.REMOTE_FILE:
-            remote = RemoteFile(self._connection, settings.audit_file, settings.rotations)
-            lines = _Lines(LineFormat.SERVER_AUDIT, ServerHours(self._connection), context)
+            remote = remote_file(self._connection, settings, lambda data: beginning_of(data, stamps))
+            lines = _Lines(LineFormat.SERVER_AUDIT, ServerHours(self._connection, stamps), context)
             return _RemoteLines(remote, lines, beginning=beginning)
-        log = LocalLog(local_path(kind, self._connection, settings, self._options), remedy=FILE_REMEDY)
+        path = local_path(kind, self._connection, settings, self._options)
         if kind is Source.SYSLOG:
+            log = LocalLog(path, remedy=FILE_REMEDY)
             return _LocalLines(log, _Lines(LineFormat.SYSLOG, syslog_hours, context), beginning=beginning)
-        lines = _Lines(LineFormat.SERVER_AUDIT, ServerHours(self._connection), context)
+        log = LocalLog(
+            path,
+            remedy=FILE_REMEDY,
+            begun=lambda data: beginning_of(data, stamps)[0],
+            kept=lambda: rotations(self._connection),
+        )
+        lines = _Lines(LineFormat.SERVER_AUDIT, ServerHours(self._connection, stamps), context)
         return _LocalLines(log, lines, beginning=beginning)
 
 
@@ -200,7 +239,7 @@ class _RemoteLines:
         if place is None:
             first = self._file.first_position(beginning=self._beginning)
             return Chunk(records=[], cursor=msgspec.to_builtins(first), more=self._beginning)
-        position = _checked(cursors.converted(place, RemotePosition))
+        position = _checked(cursors.converted(place, FilePosition))
         return self._lines.chunk(self._file.read(position, limit_bytes))
 
     def acknowledge(self, place: dict[str, Any]) -> None:
@@ -210,10 +249,7 @@ class _RemoteLines:
         self._file.close()
 
 
-_Place = TypeVar("_Place", bound=FilePosition)
-
-
-def _checked(position: _Place) -> _Place:
+def _checked(position: FilePosition) -> FilePosition:
     if position.offset < 0 or position.head_bytes < 0:
         raise cursors.not_ours()
     return position

@@ -21,7 +21,10 @@ class LineContext(msgspec.Struct, frozen=True):
 
     ``own_user`` and ``own_host`` are the agent's account and host as the server sees them.
     ``query_log_limit`` is where server_audit cuts statements, in bytes. ``server_host``, ``syslog_ident`` and
-    ``syslog_info`` tell the lines of this server from others in the same syslog.
+    ``syslog_info`` tell the lines of this server from others in the same syslog. ``time_stamps`` are the
+    formats that server_audit was set to beside its usual one, empty where the server has no such setting and
+    None where that is not known. ``has_port`` says whether the server writes the port behind a client's
+    address, None where that is not known.
     """
 
     own_user: str = ""
@@ -30,6 +33,8 @@ class LineContext(msgspec.Struct, frozen=True):
     server_host: str = ""
     syslog_ident: str = ""
     syslog_info: str = ""
+    time_stamps: tuple[str, ...] | None = None
+    has_port: bool | None = None
 
 
 class LineBlock(msgspec.Struct, frozen=True):

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from dbaudit.engines.mariadb.stamps import SETTING
 from dbaudit.engines.mysql_protocol.connection import ServerConnection
 
 _VARIABLES = """
@@ -74,6 +75,11 @@ class AuditSettings(msgspec.Struct, frozen=True, kw_only=True):
         return self.number("server_audit_file_rotations", 9)
 
     @property
+    def time_stamps(self) -> str | None:
+        """The format of the time stamps; None where the server has no setting for it."""
+        return self.variables.get(SETTING)
+
+    @property
     def excluded_users(self) -> frozenset[str]:
         return _names(self.value("server_audit_excl_users"))
 
@@ -95,6 +101,12 @@ class AuditSettings(msgspec.Struct, frozen=True, kw_only=True):
     def number(self, name: str, otherwise: int) -> int:
         text = self.value(name)
         return int(text) if text.isdecimal() else otherwise
+
+
+def rotations(connection: ServerConnection) -> int:
+    """How many rotated files server_audit keeps at this moment; 0 where it rotates none or is not loaded."""
+    answer = connection.rows("SHOW GLOBAL VARIABLES LIKE 'server\\_audit\\_file\\_rotations'")
+    return next((int(value) for _name, value in answer), 0)
 
 
 def read_settings(connection: ServerConnection) -> AuditSettings:

@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from dbaudit.core.errors import ConfigurationError, ErrorCode
+from dbaudit.engine.file_kinds import unreadable_kind
 from dbaudit.engine.rotation import rotated_files
 from dbaudit.engines.mariadb.options import Options, Source
 from dbaudit.engines.mariadb.remote_file import RemoteFile
-from dbaudit.engines.mariadb.settings import AuditSettings
+from dbaudit.engines.mariadb.settings import AuditSettings, rotations
+from dbaudit.engines.mariadb.times import Beginning, beginning_of
 from dbaudit.engines.mysql_protocol.connection import ServerConnection
 
 FILE_REMEDY = (
@@ -26,6 +28,7 @@ GENERAL_LOG_ON = "SET GLOBAL log_output = 'TABLE'; SET GLOBAL general_log = ON;"
 _SYSLOG_FILES = ("/var/log/syslog", "/var/log/messages", "/var/log/user.log")
 _LOOKED_AT_BYTES = 1 << 20
 _FILES_LOOKED_AT = 2
+_BEGINNING_BYTES = 16
 
 
 class ChosenSource:
@@ -57,12 +60,19 @@ def _readable(connection: ServerConnection, settings: AuditSettings, options: Op
     if settings.to_file:
         if options.audit_file or is_of_this_server(connection, settings, settings.audit_file):
             yield Source.FILE
-        elif RemoteFile(connection, settings.audit_file, settings.rotations).readable():
+        elif remote_file(connection, settings).readable():
             yield Source.REMOTE_FILE
     if settings.to_syslog and (options.syslog_file or syslog_file(connection, settings)):
         yield Source.SYSLOG
     if settings.general_log_in_table:
         yield Source.GENERAL_LOG
+
+
+def remote_file(
+    connection: ServerConnection, settings: AuditSettings, beginning: Beginning = beginning_of
+) -> RemoteFile:
+    """The file of server_audit through LOAD_FILE."""
+    return RemoteFile(connection, settings.audit_file, lambda: rotations(connection), beginning)
 
 
 def local_path(kind: Source, connection: ServerConnection, settings: AuditSettings, options: Options) -> str:
@@ -142,7 +152,7 @@ def unreadable(
             remedy=remedy,
         )
     if source is Source.REMOTE_FILE:
-        remote = RemoteFile(connection, settings.audit_file, settings.rotations)
+        remote = remote_file(connection, settings)
         return None if remote.readable() else remote.unreadable()
     return _unreadable_file(local_path(source, connection, settings, options))
 
@@ -150,7 +160,7 @@ def unreadable(
 def _unreadable_file(path: str) -> ConfigurationError | None:
     try:
         with Path(path).open("rb") as file:
-            file.read(1)
+            kind = unreadable_kind(file.read(_BEGINNING_BYTES))
         next(Path(path).parent.iterdir(), None)  # following rotation lists the folder
     except PermissionError as error:
         return ConfigurationError(
@@ -164,5 +174,11 @@ def _unreadable_file(path: str) -> ConfigurationError | None:
             f"{path} cannot be read: {error.strerror}.",
             remedy="Run the agent on the server's host, or set the option audit_file (or syslog_file) to "
             "where the file is here.",
+        )
+    if kind is not None:
+        return ConfigurationError(
+            ErrorCode.AUDIT_SOURCE_MISSING,
+            f"{path} is {kind}: it cannot be read as it is.",
+            remedy="Name the file that server_audit writes itself in the option audit_file (or syslog_file).",
         )
     return None

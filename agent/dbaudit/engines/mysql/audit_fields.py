@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from dbaudit.core.event import AuditEvent, EventType, Outcome, Severity
+from dbaudit.core.operations import CommandClass
 from dbaudit.engines.mysql.audit_json import NOT_TOLD, STATEMENTS, of_bytes
 from dbaudit.engines.mysql.local_time import stamped
 from dbaudit.engines.mysql.sql_commands import add_operation
@@ -130,7 +131,7 @@ def add(fields: Mapping[str, str], key: str, raw: bytes, records: Records) -> No
         records.several = True
         return
     if name in _AUDIT_NAMES and not has_text:
-        event.operation = f"AUDIT {_AUDIT_NAMES[name]}"
+        event.operation, event.command_class = f"AUDIT {_AUDIT_NAMES[name]}", CommandClass.MISC
         event.severity = Severity.INFO if event.operation == "AUDIT STARTUP" else Severity.WARNING
         _when(event, records, local=local)
         records.add(event)
@@ -223,21 +224,33 @@ def _statement(event: AuditEvent, name: str, fields: Mapping[str, str]) -> None:
 
 
 def _who(event: AuditEvent, fields: Mapping[str, str]) -> None:
-    user = fields.get("USER", "")
-    if user.endswith("]") and " @ " in user:
-        user = parties(user.encode())[0]
-    event.user = user or None
+    event.user = _user(fields) or None
     event.session_id = fields.get("CONNECTION_ID") or None
     event.source_ip = fields.get("IP") or None
     event.source_host = fields.get("HOST") or None
     event.database = fields.get("DB") or None
     event.application = fields.get("PROGRAM_NAME")
     told = {
-        "os_login": fields.get("OS_LOGIN"),
+        "os_login": fields.get("OS_LOGIN") or fields.get("OS_USER"),
         "proxy": fields.get("PROXY_USER"),
         "transport": fields.get("CONNECTION_TYPE"),
     }
     event.detail = {name: value for name, value in told.items() if value} or None
+
+
+def _user(fields: Mapping[str, str]) -> str:
+    """Who it was. Records of statements may have the user as ``root[root] @ localhost []``; a client can have
+    a name that looks like that, but the host and the address are the server's.
+    """
+    user = fields.get("USER", "")
+    if not user.endswith("]") or "PRIV_USER" in fields:
+        return user
+    try:
+        name, _account, host, address = parties(user.encode())
+    except ValueError:
+        return user
+    alike = fields.get("HOST", "") == (host or "") and fields.get("IP", "") == (address or "")
+    return name if alike else user
 
 
 def _text(value: bytes) -> str:

@@ -13,10 +13,12 @@ from typing import Any, TypeVar
 import msgspec
 
 from dbaudit.core.event import AuditEvent, EventType, Outcome, Severity
+from dbaudit.core.operations import CommandClass
 from dbaudit.engines.mysql.local_time import stamped
 from dbaudit.engines.mysql.sql_commands import add_operation
 from dbaudit.engines.mysql.statement_records import Kind, Part, Records
-from dbaudit.engines.mysql_protocol.general_rows import parties
+from dbaudit.engines.mysql_protocol.general_rows import Parties, parties
+from dbaudit.engines.mysql_protocol.log_ins import source_of
 from dbaudit.engines.mysql_protocol.times import micros_of
 
 NOT_TOLD = frozenset(
@@ -142,7 +144,7 @@ def add(text: bytes, records: Records) -> None:
             records.add(event, Part(Kind.TEXT, key, text))
     elif record.kind == "audit":
         what = _AUDIT_EVENTS.get(record.event, record.event.upper())
-        event.operation = f"AUDIT {what}".rstrip()
+        event.operation, event.command_class = f"AUDIT {what}".rstrip(), CommandClass.MISC
         event.severity = Severity.WARNING if what == "SHUTDOWN" else Severity.INFO
         event.session_id = None
         records.add(event)
@@ -180,16 +182,35 @@ def _when(event: AuditEvent, record: Record, records: Records) -> None:
 def _who(event: AuditEvent, record: Record) -> None:
     login, account = record.login, record.account
     user = (login.user if login else None) or (account.user if account else None)
-    if user and user.endswith("]") and " @ " in user:
-        # As the general log writes it: root[root] @ localhost []
-        user, _account, event.source_host, event.source_ip = parties(user.encode())
+    if user and user.endswith("]"):
+        long_form = _long_form(user, record)
+        if long_form is not None:
+            user, _account, event.source_host, event.source_ip = long_form
     event.user = user or None
     if login is not None:
         event.source_ip = login.ip or event.source_ip
         if login.proxy or login.os:
             event.detail = {k: v for k, v in (("proxy", login.proxy), ("os_login", login.os)) if v}
-    if account is not None and account.host and "%" not in account.host and not event.source_ip:
-        event.source_host = account.host
+    if account is not None and account.host and not event.source_ip:
+        event.source_ip, event.source_host = source_of(account.host)
+
+
+def _long_form(user: str, record: Record) -> Parties | None:
+    """The parts of a user such as ``root[root] @ localhost []``, as Percona's older filters write it.
+
+    None where it is a name that a client chose to look like that: then the account is another one, or the
+    client came from elsewhere.
+    """
+    try:
+        found = parties(user.encode())
+    except ValueError:
+        return None
+    account, login = record.account or Account(), record.login or Login()
+    if account.user not in (found[1], user if record.general_data is not None else found[1]):
+        return None
+    if (login.ip or "") != (found[3] or "") or (account.host or "") != (found[2] or ""):
+        return None
+    return found
 
 
 def _general(event: AuditEvent, record: Record, data: GeneralData, text: bytes, records: Records) -> None:

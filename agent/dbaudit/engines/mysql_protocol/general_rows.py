@@ -112,8 +112,11 @@ def parse(line: bytes) -> Row:
     return Row(time, int(thread), command, rest[:end], rest[end + 1 :])
 
 
+Parties = tuple[str, str, str | None, str | None]
+
+
 @lru_cache(maxsize=10_000)
-def parties(who: bytes) -> tuple[str, str, str | None, str | None]:
+def parties(who: bytes) -> Parties:
     """The user who logged in, the account's user (empty while logging in), the client's name and address."""
     found = _USER_HOST.match(who.decode(errors="backslashreplace"))
     if found is None:

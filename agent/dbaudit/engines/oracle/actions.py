@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from dbaudit.core.operations import CommandClass, class_of
+from dbaudit.core.operation_classes import RANKS
+from dbaudit.core.operations import CommandClass, Operations, class_of
 from dbaudit.core.statements import Dialect
 
 _CALLED = {
@@ -47,3 +48,41 @@ def operation_and_class(action: str | None) -> tuple[str | None, CommandClass | 
         if found is not None:
             return operation, found
     return operation, class_of(operation, Dialect.ORACLE)
+
+
+SUMMARY = "SESSION REC"
+"""The action of a row of the traditional trail that sums up what a session did with an object."""
+
+_SUMMED_UP = (
+    *(
+        "ALTER",
+        "AUDIT",
+        "COMMENT",
+        "DELETE",
+        "GRANT",
+        "INDEX",
+        "INSERT",
+        "LOCK",
+        "RENAME",
+        "SELECT",
+        "UPDATE",
+    ),
+    *("REFERENCES", "EXECUTE"),
+)
+
+
+def summed_up(summary: str) -> tuple[Operations, str]:
+    """What a summary says: SES_ACTIONS has for each action, in this order, ``-``, or ``S``, ``F`` or ``B``
+    where it worked, failed, or did both. Returns the actions, and the letters that there are.
+
+    >>> summed_up("---F-----SS-----")[0].operations, summed_up("---F-----SS-----")[1]
+    (('DELETE', 'SELECT', 'UPDATE'), 'FS')
+    """
+    done = [action for action, letter in zip(_SUMMED_UP, summary, strict=False) if letter in "SFB"]
+    found = [(action, class_of(action, Dialect.ORACLE)) for action in done]
+    letters = "".join(sorted({letter for letter in summary if letter in "SFB"}))
+    if not found:
+        return Operations(None, CommandClass.MISC), letters
+    operation, command_class = min(found, key=lambda each: RANKS[each[1]])
+    classes = tuple(dict.fromkeys(each for _action, each in found))
+    return Operations(operation, command_class, tuple(done), classes), letters

@@ -1,4 +1,4 @@
-"""From rows of the unified audit trail to events. Pure: no input, no output, no clock."""
+"""From rows of an audit trail to events. Pure: no input, no output, no clock."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import msgspec
 from dbaudit.core.event import AuditEvent, EventType, Outcome, Rejected, Severity
 from dbaudit.engine.base import Decoded
 from dbaudit.engine.connections import with_connections
-from dbaudit.engines.oracle.actions import operation_and_class
+from dbaudit.engines.oracle.actions import SUMMARY, operation_and_class, summed_up
 from dbaudit.engines.oracle.particulars import UNNAMED, principals, put_more, verdict
 from dbaudit.engines.oracle.trail import COLUMNS, EVERYWHERE, TRADITIONAL, WIDTH, key_of
 
@@ -102,6 +102,13 @@ def _event(row: tuple[Any, ...]) -> AuditEvent:
         put_more(detail, more, user)
         objects = objects or principals(more)
         code = verdict(code, more)
+        if action == SUMMARY and more["SES_ACTIONS"]:
+            found, letters = summed_up(more["SES_ACTIONS"])
+            operation, command_class = found.operation or operation, found.command_class
+            found.add_all(detail)
+            if not code:
+                # A summary of what worked and what failed has no outcome of its own.
+                code = {"S": 0, "F": UNNAMED}.get(letters)
         if code and more["DV_ACTION_NAME"]:
             severity = Severity.WARNING
     outcome = None if code is None else Outcome.FAILURE if code else Outcome.SUCCESS

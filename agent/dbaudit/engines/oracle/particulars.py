@@ -38,6 +38,7 @@ _IN_DETAIL = {
     "DP_BOOLEAN_PARAMETERS1": "data_pump_switches",
     "DP_WARNINGS1": "data_pump_warnings",
     "DIRECT_PATH_NUM_COLUMNS_LOADED": "direct_path_columns",
+    "SES_ACTIONS": "session_actions",
 }
 
 

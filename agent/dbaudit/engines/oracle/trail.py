@@ -77,6 +77,8 @@ COLUMNS = (
     "DP_BOOLEAN_PARAMETERS1",
     "DP_WARNINGS1",
     "DIRECT_PATH_NUM_COLUMNS_LOADED",
+    # Of the traditional trail alone.
+    "SES_ACTIONS",
 )
 NEEDED = frozenset(
     {

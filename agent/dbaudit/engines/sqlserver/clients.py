@@ -11,7 +11,7 @@ _ADDRESS = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}|[0-9A-Fa-f:.]*:[0-9A-Fa-f:
 _AT_THE_END = re.compile(r" ?\[CLIENT: ([^\[\]]*)\]\s*\Z")
 _REFUSED = "Login failed for user '"
 _END_OF_NAME = "'."
-_REASON = "'. Reason: "
+_REASONS = ("'. Reason: ", "' because the account is currently locked out.")
 
 
 def put_address(event: AuditEvent, detail: dict[str, Any], client: str | None) -> None:
@@ -52,9 +52,9 @@ def user_of(message: str) -> str | None:
     client = _AT_THE_END.search(message)
     said = (message[: client.start()] if client else message).rstrip()
     name = said[len(_REFUSED) :]
-    reasons = name.count(_REASON)
-    if reasons == 0:
+    reasons = [reason for reason in _REASONS for _each in range(name.count(reason))]
+    if not reasons:
         return name.removesuffix(_END_OF_NAME) or None if name.endswith(_END_OF_NAME) else None
-    if reasons > 1 or (client is None and name.endswith(_END_OF_NAME)):
+    if len(reasons) > 1 or (client is None and name.endswith(_END_OF_NAME)):
         return None  # a name that looks like a reason, or a reason with a name in it
-    return name.partition(_REASON)[0] or None
+    return name.partition(reasons[0])[0] or None

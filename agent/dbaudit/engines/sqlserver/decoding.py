@@ -277,7 +277,7 @@ def _be_session_event(
                 put_address(event, detail, client)
     else:
         event.type = EventType.LOGIN_SUCCESS
-    if statement and (protocol := _PROTOCOL.search(statement)):
+    if statement and (protocol := _PROTOCOL.match(statement)):
         detail["network_protocol"] = protocol[1]
     if information:
         if error := _ERROR.search(information):

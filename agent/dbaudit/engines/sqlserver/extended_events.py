@@ -27,7 +27,15 @@ _STATEMENTS = {
     "rpc_completed": "statement",
     "sql_statement_completed": "statement",
 }
-_LOGIN_FAILED = "18456"
+_LOGIN_FAILED = frozenset(
+    str(number)
+    for number in (18450, 18451, 18452, 18456, *range(18458, 18469), 18470, 18471, 18486, 18487, 18488)
+)
+"""The errors of sys.messages that refuse a log-in: a wrong password, an account that is disabled, locked out
+or has to change its password, no more licences.
+"""
+_MOST_INFORMING = 10
+"""Up to this severity a message is no error."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _KEPT_BYTES = 65_536
 
@@ -56,7 +64,7 @@ def decode_events(block: Rows, events: list[AuditEvent], rejected: list[Rejected
         if not data.rstrip().endswith("</event>") and event.detail is not None:
             event.detail["truncated"] = True
         events.append(event)
-        if event.error_code == _LOGIN_FAILED and event.query and client_of(fields.get("message", "")):
+        if event.error_code in _LOGIN_FAILED and event.query and client_of(fields.get("message", "")):
             events.append(_forgery(event, fields["message"]))
 
 
@@ -105,13 +113,15 @@ def _event(key: str, name: str, time_us: int, fields: dict[str, str]) -> AuditEv
 def _be_error(event: AuditEvent, detail: dict[str, Any], fields: dict[str, str]) -> None:
     message = fields.get("message") or ""
     event.error_code = fields.get("error_number") or fields.get("error") or None
-    event.outcome = Outcome.FAILURE
-    event.severity = Severity.WARNING
     detail["message"] = message
+    severity = _number(fields.get("severity"))
+    if severity is None or severity > _MOST_INFORMING:
+        event.outcome = Outcome.FAILURE
+        event.severity = Severity.WARNING
     if state := _number(fields.get("state")):
         detail["state"] = state
     statement = fields.get("sql_text")
-    if event.error_code == _LOGIN_FAILED and not statement:
+    if event.error_code in _LOGIN_FAILED and not statement:
         event.type = EventType.LOGIN_FAILED
         put_address(event, detail, client_of(message))
         if event.user is None:
