@@ -10,6 +10,7 @@ import asyncio
 import datetime
 import re
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 import oracledb
@@ -37,7 +38,14 @@ TRAIL, ENABLED, RULES, ARCHIVED = (
 )
 
 COLUMNS_OF = columns.UNIFIED
-_ALL = frozenset().union(*COLUMNS_OF.values(), trail.COLUMNS)
+_WORDS = frozenset(
+    {
+        *("SELECT", "FROM", "WHERE", "AND", "OR", "IS", "NULL", "AS", "ORDER", "GROUP", "BY", "FETCH"),
+        *("FIRST", "ROWS", "ONLY", "CASE", "WHEN", "THEN", "ELSE", "END", "SUM", "CAST", "TIMESTAMP"),
+        *("TO_CHAR", "SYS_CONTEXT", "SYS_EXTRACT_UTC", "FROM_TZ", TRAIL.upper()),
+    }
+)
+"""The words of the engine's queries on the unified trail that name no column."""
 PRODUCTS = {
     "12.1.0.2.0": "Oracle Database 12c Enterprise Edition ",
     "12.2.0.1.0": "Oracle Database 12c Enterprise Edition ",
@@ -45,6 +53,13 @@ PRODUCTS = {
     "21.3.0.0.0": "Oracle Database 21c Express Edition ",
     "23.4.0.24.5": "Oracle Database 23ai Free",
 }
+
+
+@lru_cache(maxsize=32)
+def _names_in(query: str) -> frozenset[str]:
+    """The columns that a query names, as the server reads them."""
+    bare = re.sub(r"'[^']*'|:\w+|\bNULL AS \"\w+\"", "", query)
+    return frozenset(word.upper() for word in re.findall(r"[A-Za-z_]\w*", bare)) - _WORDS
 
 
 def database_error(words: str) -> oracledb.DatabaseError:
@@ -246,12 +261,8 @@ class RecordedServer:
 
     def _trail(self, query: str, binds: Mapping[str, Any]) -> tuple[list[str], list[Any]]:
         time = "event_timestamp_utc" if "EVENT_TIMESTAMP_UTC" in self.columns else "event_timestamp"
-        for name in (
-            set(re.findall(r"\b[A-Za-z_]+\b", re.sub(r'NULL AS "\w+"', "", query)))
-            & {column.lower() for column in _ALL}
-            | set(re.findall(r"\b[A-Z_]+\b", re.sub(r'NULL AS "\w+"', "", query))) & _ALL
-        ):
-            if name.upper() not in self.columns:
+        for name in _names_in(query):
+            if name not in self.columns:
                 raise database_error(f'ORA-00904: "{name}": invalid identifier')
         rows = [row for row in self.rows if self._wanted(row, binds)]
         for sign, matches in (

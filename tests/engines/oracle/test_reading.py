@@ -80,6 +80,18 @@ def test_rows_are_read_once_on_every_version(version: str) -> None:
     assert agent.gaps == []
 
 
+def test_a_query_that_names_a_column_which_is_not_there_is_refused() -> None:
+    server = RecordedServer("12.1.0.2.0")
+    connection = connect(server)
+    newer = trail.unified(COLUMNS_OF["19.21.0.0.0"])
+    with pytest.raises(ConfigurationError) as raised:
+        TrailReader(connection, Options(start_from=StartFrom.BEGINNING), lambda _connection: newer).read(
+            {"v": 1, "start_us": 0, "front_us": 0}, 1000
+        )
+    assert "EVENT_TIMESTAMP_UTC" in raised.value.message or "CURRENT_USER" in raised.value.message
+    connection.close()
+
+
 @pytest.mark.parametrize("limit_bytes", [1, 1000, 10**6])
 def test_rows_are_read_once_whatever_the_size_of_a_chunk(server: RecordedServer, limit_bytes: int) -> None:
     agent = Agent(server)
