@@ -4,7 +4,7 @@ import pytest
 from dbaudit.agent.protection import protect
 from dbaudit.core.database import AuditOptions
 from dbaudit.core.event import AuditEvent, EventType
-from dbaudit.core.statements import Fingerprints, mask
+from dbaudit.core.statements import Dialect, Fingerprints, mask
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -56,3 +56,73 @@ def test_remembered_statements_never_take_more_than_their_room() -> None:
     for number in range(1000):
         fingerprints.of(f"select a from t{number}")
     assert fingerprints.of_bare("select a from t") is None
+
+
+MESSAGES = [
+    (
+        Dialect.POSTGRESQL,
+        "message",
+        'invalid value for parameter "work_mem": "t1ger"',
+        'parameter "work_mem"',
+    ),
+    (Dialect.POSTGRESQL, "message", "ungültiger Wert für Parameter »work_mem«: »t1ger«", "»work_mem«"),
+    (
+        Dialect.POSTGRESQL,
+        "message",
+        '777777 kB is outside the valid range for parameter "work_mem"',
+        "work_mem",
+    ),
+    (Dialect.POSTGRESQL, "message", "invalid command-line argument for server process: t1ger", "invalid"),
+    (Dialect.POSTGRESQL, "context", "SQL statement \"select 't1ger'\"\nPL/pgSQL function f() line 1", "SQL"),
+    (Dialect.MYSQL, "argument", "t '777777t1ger'", "t "),
+    (
+        Dialect.SQLSERVER,
+        "message",
+        "Conversion failed when converting the varchar value 't1ger' to int.",
+        "int",
+    ),
+    (
+        Dialect.SQLSERVER,
+        "message",
+        "The duplicate key value is (t1ger, 777777).",
+        "The duplicate key value is",
+    ),
+    (Dialect.SQLSERVER, "user_defined", "t1ger", "?"),
+]
+
+
+@pytest.mark.parametrize(("dialect", "field", "text", "kept"), MESSAGES)
+def test_words_of_the_server_show_no_value_of_a_user(
+    dialect: Dialect, field: str, text: str, kept: str
+) -> None:
+    kind = EventType.LOGIN_FAILED if dialect is Dialect.POSTGRESQL else EventType.QUERY
+    event = AuditEvent(key="1", type=kind, time_us=0, detail={field: text, "other": 7})
+    protect([event], AuditOptions(), Fingerprints(), dialect)
+    assert event.detail is not None
+    assert "t1ger" not in event.detail[field]
+    assert "777777" not in event.detail[field]
+    assert kept in event.detail[field]
+    assert event.detail["other"] == 7
+
+
+@pytest.mark.parametrize(
+    ("dialect", "text"),
+    [
+        (Dialect.POSTGRESQL, 'password authentication failed for user "app"'),
+        (Dialect.POSTGRESQL, 'database "x" does not exist'),
+        (Dialect.MYSQL, "Access denied for user 'app'@'10.0.0.9' (using password: YES)"),
+        (Dialect.SQLSERVER, "Login failed for user 'app'. Reason: x. [CLIENT: 10.0.0.9]"),
+    ],
+)
+def test_who_was_refused_stays_in_the_words_of_the_server(dialect: Dialect, text: str) -> None:
+    event = AuditEvent(key="1", type=EventType.LOGIN_FAILED, time_us=0, detail={"message": text})
+    protect([event], AuditOptions(), Fingerprints(), dialect)
+    assert event.detail == {"message": text}
+
+
+def test_words_of_the_server_show_no_password_where_nothing_is_masked() -> None:
+    event = AuditEvent(
+        "1", EventType.LOGIN_FAILED, 0, detail={"message": "no such option: password=t1ger", "other": "x"}
+    )
+    protect([event], AuditOptions(mask_sensitive_data=False), Fingerprints())
+    assert event.detail == {"message": "no such option: password=********", "other": "x"}

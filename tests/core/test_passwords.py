@@ -80,6 +80,105 @@ def test_a_statement_without_a_password_stays_as_it_is(statement: str) -> None:
     assert remove_passwords(statement) == statement
 
 
+LIKE_WORDS = [
+    (Dialect.POSTGRESQL, 'ALTER USER app WITH PASSWORD "t1ger"'),
+    (Dialect.POSTGRESQL, "ALTER USER app PASSWORD t1ger"),
+    (Dialect.POSTGRESQL, "ALTER USER app PASSWORD a t1ger t1ger"),
+    (Dialect.POSTGRESQL, "ALTER USER app PASSWORD @t1ger!"),
+    (Dialect.POSTGRESQL, "ALTER USER app PASSWORD !t1ger"),
+    (Dialect.POSTGRESQL, "ALTR USER app PASSWORD 5t1ger"),
+    (Dialect.POSTGRESQL, "CREATE USER z IDENTIFIED BY t1ger"),
+    (Dialect.POSTGRESQL, "CREATE USER z IDENTIFIED t1ger"),
+    (Dialect.POSTGRESQL, "CREATE USER z IDENTIFIED /* a */ BY -- b\n t1ger"),
+    (Dialect.POSTGRESQL, 'SET my.secret = "t1ger"'),
+    (Dialect.POSTGRESQL, "SET my.secret TO t1ger"),
+    (Dialect.POSTGRESQL, "SET LOCAL my.secret TO t1ger; SELECT 1"),
+    (Dialect.POSTGRESQL, 'ALTER ROLE app SET my.secret TO "t1ger"'),
+    (Dialect.POSTGRESQL, "CREATE USER MAPPING FOR u SERVER s OPTIONS (user u, password t1ger)"),
+    (Dialect.POSTGRESQL, 'CREATE SUBSCRIPTION s CONNECTION "host=h password=t1ger"'),
+    (Dialect.MYSQL, "create user z identified by t1ger"),
+    (Dialect.MYSQL, "set password for u = t1ger"),
+    (Dialect.MYSQL, "set password = password(t1ger)"),
+    (Dialect.MYSQL, "execute immediate 'alter user u identified by ''t1ger'''"),
+    (Dialect.MYSQL, 'prepare s from "create user u identified by \\"t1ger\\""'),
+    (Dialect.MYSQL, "alter user u identified # c\nby 't1ger'"),
+    (Dialect.MYSQL, "alter user u identified /*!50000 by */ 't1ger'"),
+    (Dialect.MYSQL, f"alter user u identified by /* {'x' * 300} */ 't1ger'"),
+    (Dialect.MYSQL, r"alter user u identified by '\'''t1ger'"),
+    (Dialect.MYSQL, "set password for 'a=b'@'%' = 't1ger'"),
+    (Dialect.SQLSERVER, "create login x with password = t1ger, default_database = d"),
+    (Dialect.SQLSERVER, f"create login x with password /* {'y' * 300} */ = N't1ger'"),
+    (Dialect.SQLSERVER, "exec sp_change_users_login 'Auto_Fix', 'u', NULL, 't1ger'"),
+    (Dialect.SQLSERVER, r"exec sp_xp_cmdshell_proxy_account 'D\u', 't1ger'"),
+    (Dialect.SQLSERVER, "select pwdcompare('t1ger', h) from t"),
+    (Dialect.SQLSERVER, "select pwdencrypt(N't1ger')"),
+    (Dialect.SQLSERVER, "select * from opendatasource('p', 'Data Source=x;User ID=u;Password=t1ger').a.b.c"),
+    (Dialect.SQLSERVER, "create application role r with password = 't1ger'"),
+    (Dialect.ORACLE, "administer key management export keys with secret t1ger to '/t' identified by t1ger"),
+    (Dialect.ORACLE, "administer key management import keys with secret \"t1ger\" from '/t' identified by x"),
+    (Dialect.ORACLE, "alter pluggable database p unplug into 'x' encrypt using t1ger"),
+    (Dialect.ORACLE, "create pluggable database p using 'x' decrypt using t1ger"),
+    (Dialect.ORACLE, "begin execute immediate 'alter user u identified by ' || 't1ger'; end;"),
+    (Dialect.ORACLE, "begin execute immediate 'alter user u identified by \"' || 't1ger' || '\"'; end;"),
+    (Dialect.ORACLE, "begin dbms_cloud.create_credential('c', 'u', 't1ger'); end;"),
+    (Dialect.ORACLE, "begin dbms_scheduler.create_credential('c', 'u', q'[t1ger]'); end;"),
+    (Dialect.ORACLE, "begin utl_http.set_wallet('file:/w', 't1ger'); end;"),
+]
+
+
+@pytest.mark.parametrize(("dialect", "statement"), LIKE_WORDS)
+def test_no_password_stays_however_it_is_written(dialect: Dialect, statement: str) -> None:
+    hidden = remove_passwords(statement, dialect)
+    assert SENSITIVE not in hidden
+    assert remove_passwords(hidden, dialect) == hidden
+    masked = mask(statement, dialect)
+    assert SENSITIVE not in masked
+    assert mask(masked, dialect) == masked
+    for length in range(statement.index(SENSITIVE) + len(SENSITIVE), len(statement)):
+        assert SENSITIVE not in remove_passwords(statement[:length], dialect), "in the statement cut off"
+        assert SENSITIVE not in mask(statement[:length], dialect), "in the statement cut off"
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SET my.setting TO t1ger",
+        'SET my.setting = "t1ger"',
+        "SET SESSION my.setting TO a, t1ger",
+        "BEGIN; SET my.setting TO t1ger",
+        "ALTER DATABASE d SET my.setting TO t1ger",
+        "ALTER ROLE ALL IN DATABASE d SET my.setting = t1ger",
+        'ALTER SYSTEM SET my.setting = "t1ger"',
+        "CREATE FUNCTION f() RETURNS int SET my.setting = t1ger AS 'x' LANGUAGE sql",
+    ],
+)
+def test_values_of_settings_are_masked_as_the_texts_that_they_are(statement: str) -> None:
+    assert SENSITIVE not in mask(statement)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "set role app",
+        "set session authorization app",
+        "set search_path to default",
+        "set enable_seqscan = off",
+        "set transaction isolation level serializable",
+        "alter table t alter column password set default null",
+        "alter table t add column password text",
+        "alter table t set schema s",
+        "update users set password = other where a = b",
+        "select password, secret from users u where u.password is null",
+        "grant select (password) on users to app",
+        "create user app",
+        "alter role app password null",
+        "alter role app reset my.setting",
+    ],
+)
+def test_names_and_words_that_are_no_values_stay_in_a_masked_statement(statement: str) -> None:
+    assert mask(statement) == statement
+
+
 @pytest.mark.parametrize(
     ("statement", "hidden"),
     [

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from dbaudit.core.database import AuditOptions
 from dbaudit.core.event import AuditEvent
+from dbaudit.core.messages import protect_detail
 from dbaudit.core.statements import MASK, Dialect, Fingerprints, mask_all, remove_passwords
 
 
@@ -43,6 +44,9 @@ def protect(
                 event.parameters = None
             elif options.mask_sensitive_data:
                 event.parameters = tuple(None if value is None else MASK for value in event.parameters)
+        if event.detail is not None:
+            masked = options.mask_sensitive_data or not options.capture_queries
+            event.detail = protect_detail(event.detail, event.type, dialect, masked=masked)
         if not options.capture_results:
             event.rows_affected = None
 

@@ -11,6 +11,7 @@ import hashlib
 import re
 from collections.abc import Sequence
 
+from dbaudit.core import credentials
 from dbaudit.core.dialects import mongodb, mysql, oracle, passwords, postgresql, sqlserver
 from dbaudit.core.dialects.lexing import BETWEEN, MASK, mask_joined
 from dbaudit.core.dialects.names import Dialect
@@ -55,7 +56,7 @@ def mask_all(statements: Sequence[str], dialect: Dialect = Dialect.POSTGRESQL) -
         return mask_all([s.replace(BETWEEN, _NUL_SHOWN) for s in statements], dialect)
     if dialect is Dialect.MONGODB:
         return mongodb.mask_joined(joined).split(BETWEEN)
-    return mask_joined(joined, statements, _RULES[dialect])
+    return credentials.hide_in_masked(joined, mask_joined(joined, statements, _RULES[dialect]), dialect)
 
 
 def remove_passwords(statement: str, dialect: Dialect = Dialect.POSTGRESQL) -> str:
@@ -64,7 +65,12 @@ def remove_passwords(statement: str, dialect: Dialect = Dialect.POSTGRESQL) -> s
     >>> remove_passwords("ALTER ROLE app PASSWORD 'tiger' VALID UNTIL '2030-01-01'")
     "ALTER ROLE app PASSWORD '********' VALID UNTIL '2030-01-01'"
     """
-    return passwords.remove_passwords(statement, _PASSWORD_FORMS[dialect])
+    marked = any(map(statement.lower().__contains__, credentials.MARKS))
+    if marked and dialect is Dialect.MYSQL:
+        # It takes the longer one of the two readings of a backslash, and the forms take a part of each.
+        statement = credentials.hide(statement, dialect, masked=False)
+    statement = passwords.remove_passwords(statement, _PASSWORD_FORMS[dialect])
+    return credentials.hide(statement, dialect, masked=False) if marked else statement
 
 
 _BYTES_BESIDE = 200  # what a remembered text costs beside its characters

@@ -7,6 +7,9 @@ Structure"), and of the MariaDB knowledge base ("Comment Syntax").
   literal open, or a backslash outside of one). Otherwise all that follows is masked.
 - What stands in ``/*! ... */`` and ``/*M! ... */`` is run by servers, so it is read as part of the statement.
 - A word that begins with a digit may be a name, and is masked.
+- ``$js$ ... $js$`` is the body of a routine in another language.
+- In gbk, big5 and sjis a letter can end in the byte of a backslash. Where ``\'`` stands behind a letter
+  beyond ASCII, however it was written down, the text may end there: all that follows is masked.
 """
 
 from __future__ import annotations
@@ -36,6 +39,7 @@ _TOKEN = re.compile(
     | (?P<comment> {_COMMENT} )
     | (?:(?<![{_IN_NAME}])[bBxXnN])?(?P<text> '(?:[^'\\]|''|\\.)*+(?P<closed>'?)\\?
                                             | "(?:[^"\\]|""|\\.)*+(?P<closed_too>"?)\\? )
+    | (?<![{_IN_NAME}])\$(?![0-9])(?P<tag>\w*+)\$.*?(?:\$(?P=tag)\$|\Z)
     | [0-9]{_NOT_IN_NAME}{REST_OF_NUMBER}
     """,
     re.VERBOSE | re.DOTALL,
@@ -53,6 +57,9 @@ _AFTER_LITERAL = re.compile(
     r"(?![\w$]))",
     re.IGNORECASE,
 )
+
+
+_MAY_END_IN_A_LETTER = re.compile(r"""(?:[\x80-\U0010ffff]|\\x[89a-fA-F][0-9a-fA-F])\\+['"]""")
 
 
 def mask_lexically(statement: str) -> str:
@@ -73,6 +80,8 @@ def mask_lexically(statement: str) -> str:
             # A server of another version ends the comment there.
             return "".join(parts)
         if token["text"] and _is_ambiguous(statement, token):
+            if _MAY_END_IN_A_LETTER.search(token["text"]):
+                return "".join(parts)
             if escapes_are_sure is None:
                 escapes_are_sure = _cannot_be_without_escapes(statement, token.start("text"))
             closed = token["closed"] or token["closed_too"]
@@ -99,6 +108,7 @@ RULES = Rules(
     name_quote="`",
     name_left_alone=re.compile(r"`[^`'\"?\0]*`"),
     marks=("'", '"', "`", "#", "--", "/*"),
+    left=re.compile(r"\$(?![0-9])(?<![\w$\x80-\U0010ffff]\$)"),
     source_mark="\\",
     lexically=mask_lexically,
 )

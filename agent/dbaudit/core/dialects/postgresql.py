@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import re
 
-from dbaudit.core.dialects.lexing import MASK, REST_OF_NUMBER, TEXT, Rules, end_of_nested_comment
+from dbaudit.core.dialects.lexing import MASK, TEXT, Rules, end_of_nested_comment
 
 # What belongs to a name: every character beyond ASCII does.
 _IN_NAME = r"\w$\x80-\U0010ffff"
 # A digit that stands in a name or in $1 is no number.
 _NOT_IN_NAME = rf"(?<![{_IN_NAME}][0-9])"
 
+# A dollar sign behind a number is none of it: it begins a text, or a parameter.
+_REST_OF_NUMBER = r"[\w.]*(?:(?<=[eE])[-+][0-9][\w.]*)?"
+
 # What a plain statement holds: '...' with '' inside, closed or cut off, and numbers; not E'...' and its like.
 # It starts with one set of characters because the search for a set is several times faster than that for
 # alternatives.
 _PLAIN_LITERAL = re.compile(
-    rf"['0-9]{_NOT_IN_NAME}(?:(?<=')(?<![eEnNbBxX&]')(?:{TEXT})|(?<=[0-9]){REST_OF_NUMBER})"
+    rf"['0-9]{_NOT_IN_NAME}(?:(?<=')(?<![eEnNbBxX&]')(?:{TEXT})|(?<=[0-9]){_REST_OF_NUMBER})"
 )
 
 _TOKEN = re.compile(
@@ -29,8 +32,8 @@ _TOKEN = re.compile(
     | (?<![{_IN_NAME}])[eE]'[^'\\\0]*(?:(?:''|\\[^\0])[^'\\\0]*)*(?:'|\\?(?=\0|\Z))
     | (?P<text>    (?:(?<![{_IN_NAME}])(?:[uU]&|[bBxXnN]))?'{TEXT} )
     | (?<![A-Za-z_$\x80-\U0010ffff])\$(?P<tag>(?:[A-Za-z_\x80-\U0010ffff][\w\x80-\U0010ffff]*)?)\$
-      [^\0]*?(?:\$(?P=tag)\$|(?=\0)|\Z)
-    | [0-9]{_NOT_IN_NAME}{REST_OF_NUMBER}
+      [^\0]*?(?:\$(?P=tag)\$(?:[0-9][\w.]*)?|(?=\0)|\Z)
+    | [0-9]{_NOT_IN_NAME}{_REST_OF_NUMBER}
     """,
     re.VERBOSE,
 )

@@ -27,9 +27,10 @@ _PLAIN_LITERAL = re.compile(
 _NATIONAL = re.compile(rf"(?<![{_IN_NAME}])[nN]\?")
 
 _LOGIN_PROCEDURE = (
-    r"\bsp_(?:addlogin|password|addapprole|setapprole|approlepassword|addlinkedsrvlogin|addremotelogin)\b\]?"
+    r"\bsp_(?:addlogin|password|addapprole|setapprole|approlepassword|addlinkedsrvlogin|addremotelogin"
+    r"|change_users_login|xp_cmdshell_proxy_account)\b\]?"
 )
-_LOGIN_PROCEDURE_MARKS = ("sp_add", "sp_password", "approle")
+_LOGIN_PROCEDURE_MARKS = ("sp_add", "sp_password", "approle", "sp_change_users", "sp_xp_cmdshell")
 _ARGUMENTS = r"""(?:[^;'"]|'(?:[^']|'')*+'?|"(?:[^"]|"")*+"?)*+"""
 
 _TOKEN = re.compile(
