@@ -325,3 +325,30 @@ def test_reading_much_takes_no_more_memory_than_reading_little(
     count, early_kib, late_kib = json.loads(done.stdout)
     assert count == (file.stat().st_size // len(part)) * 9_999
     assert late_kib - early_kib < 30_000
+
+
+def test_record_that_waits_does_not_part_a_statement_from_its_failure(opened: Open, tmp_path: Path) -> None:
+    """A log-in from the agent's own host waits longer than a statement does."""
+    asleep = record("AUDIT: SESSION,1,1,READ,SELECT,,,select pg_sleep(9),<not logged>", at_ms=1000)
+    cancelled = record(
+        "canceling statement", at_ms=1030, line=2, state_code="57014", statement="select pg_sleep(9)"
+    )
+    log_in = record(
+        *("connection received: host=127.0.0.1 port=7",),
+        at_ms=1020,
+        session_id="67a09724.7",
+        remote_host="127.0.0.1",
+        user=None,
+    )
+    others = [
+        record(f"checkpoint {'x' * 300}", at_ms=at, session_id="67a09724.2", line=at)
+        for at in range(1000, 1200)
+    ]
+    rows = sorted([*others, asleep, cancelled, log_in], key=lambda row: str(row["timestamp"]))
+    (tmp_path / "a.csv").write_bytes(b"".join(map(csv, rows)))
+    limit_bytes = 84_000  # so that what is looked at begins between the statement and the log-in
+    log = opened(CSVLOG)
+    log.until(log.queries, "the statement", limit_bytes)
+    log.to_the_end(tmp_path / "a.csv", limit_bytes)
+    told = [(e.query, e.error_code) for e in log.events if e.query is not None]
+    assert told == [("select pg_sleep(9)", "57014")]
