@@ -7,7 +7,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from dbaudit.core.event import AuditEvent, EventType
+from dbaudit.core.event import AuditEvent, EventType, Outcome
 from dbaudit.engines.postgresql import PostgreSQLEngine
 
 from tests.engines.postgresql.collecting import Collecting, collector_on
@@ -127,6 +127,34 @@ def test_failed_log_in_shows_whoever_it_is(modern: PostgresServer, user: str) ->
         expected = ["28P01", "3D000" if user == COLLECTOR else "28P01"]
         assert [e.error_code for e in log.of(user)] == expected
         assert not log.of(user, EventType.LOGIN_SUCCESS)
+
+
+def test_proven_identity_that_is_not_the_user_it_asks_for_does_not_log_in(changed: PostgresServer) -> None:
+    changed.set_hba("local all visitor peer")
+    changed.reload()
+    with Collecting(changed) as log:
+        log.read()
+        with pytest.raises(psycopg.OperationalError, match="Peer authentication failed"):
+            visit(changed, host=str(changed.socket_directory))
+        log.until(lambda: log.of(ROLE), "the refusal")
+        log.until(lambda: not log.read().more, "the end")
+        (refused,) = log.of(ROLE)
+    assert (refused.type, refused.error_code) == (EventType.LOGIN_FAILED, "28000")
+    assert refused.detail is not None
+    assert refused.detail["method"] == "peer"
+
+
+def test_session_that_an_administrator_ends_is_no_clean_end(changed: PostgresServer) -> None:
+    with Collecting(changed) as log:
+        log.read()
+        with psycopg.connect(changed.conninfo(ROLE, SECRET), autocommit=True) as connection:
+            changed.execute_admin("select pg_terminate_backend(%s)", [connection.info.backend_pid])
+            with pytest.raises(psycopg.OperationalError):
+                connection.execute("select 1")
+        log.until(lambda: log.of(ROLE, EventType.DISCONNECT), "the end")
+        (end,) = log.of(ROLE, EventType.DISCONNECT)
+    assert (end.outcome, end.error_code) == (Outcome.FAILURE, "57P01")
+    assert end.duration_ms is not None
 
 
 def test_log_in_without_the_right_to_connect_is_a_failed_one(modern: PostgresServer) -> None:

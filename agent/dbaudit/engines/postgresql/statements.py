@@ -37,6 +37,7 @@ FOREIGN_KEY_CHECK = "SELECT 1 FROM ONLY "
 """The server's own query for a deferred foreign key: pgaudit records it as a statement of its own."""
 FUNCTION = "FUNCTION"
 _SELECT = "SELECT"
+_NONE: list[str] = []
 _NAME_IS_AMBIGUOUS = (
     "the name of the prepared statement holds ': ', so the log cannot say where the statement begins"
 )
@@ -52,12 +53,14 @@ def audited(ledger: Ledger, row: LogRecord) -> AuditEvent | None:
     session_id = row.session_id
     exchange = ledger.exchanges.get(session_id)
     if exchange is not None:
-        same = bool(exchange.recorded) and exchange.statement_id == record.statement_id
-        if same and exchange.substatement_id == record.substatement_id:
-            _add_objects(exchange.recorded[-1].event, record)
-            ledger.join(exchange, row, time_us)
-            return None
-        if not same and not exchange.untold and not _is_of_the_server(exchange, row, record):
+        if exchange.statement_id == record.statement_id:
+            if exchange.substatement_id == record.substatement_id:
+                _add_objects(exchange.recorded[-1].event, record)
+                ledger.join(exchange, row, time_us)
+                return None
+        elif not exchange.untold and not (
+            record.command == _SELECT and _is_of_the_server(exchange, row, record.statement)
+        ):
             exchange = None
     command, command_class = record.command, record.command_class
     address = address_of(row.remote_host)
@@ -89,7 +92,7 @@ def audited(ledger: Ledger, row: LogRecord) -> AuditEvent | None:
         record.parameters,
         detail,
     )
-    if command == _SELECT and record.statement is not None and may_write(record.statement):
+    if command == _SELECT and record.statement is not None and not _PLAIN_SELECT(record.statement):
         _add_what_it_writes(event, record.statement)
     if exchange is None:
         ledger.exchanges[session_id] = Exchange(
@@ -97,22 +100,29 @@ def audited(ledger: Ledger, row: LogRecord) -> AuditEvent | None:
             row.vxid,
             time_us,
             time_us + JOINED_WITHIN_US,
-            recorded=[Recorded(event, record.statement_id, row.ps)],
-            statement_id=record.statement_id,
-            substatement_id=record.substatement_id,
+            None,
+            False,
+            None,
+            _NONE,
+            _NONE,
+            [Recorded(event, record.statement_id, row.ps)],
+            record.statement_id,
+            record.substatement_id,
         )
     else:
         _add(ledger, exchange, row, record, event)
     return event
 
 
-def _is_of_the_server(exchange: Exchange, row: LogRecord, record: pgaudit.Audited) -> bool:
-    """Whether the server ran it at the end of the statement that is open."""
+def _is_of_the_server(exchange: Exchange, row: LogRecord, statement: str | None) -> bool:
+    """Whether the server ran a query at the end of the statement that is open."""
     return (
-        bool(exchange.recorded)
+        row.ps != _SELECT
+        and row.ps != BIND
+        and bool(exchange.recorded)
         and exchange.vxid == row.vxid
-        and row.ps not in (_SELECT, BIND)
-        and (record.statement or "").startswith(FOREIGN_KEY_CHECK)
+        and statement is not None
+        and statement.startswith(FOREIGN_KEY_CHECK)
     )
 
 
@@ -122,7 +132,7 @@ def _add(
     """Add what pgaudit recorded to an exchange; it supersedes what log_statement said of it."""
     ledger.join(exchange, row, event.time_us)
     of_statement = record.statement_id
-    if exchange.recorded and _is_of_the_server(exchange, row, record):
+    if _is_of_the_server(exchange, row, record.statement):
         of_statement = exchange.recorded[-1].statement_id
     exchange.recorded.append(Recorded(event, of_statement, row.ps))
     exchange.statement_id, exchange.substatement_id = record.statement_id, record.substatement_id
@@ -166,16 +176,15 @@ def _add_objects(event: AuditEvent, record: pgaudit.Audited) -> None:
         event.detail = (event.detail or {}) | _detail(record)
 
 
-def may_write(statement: str) -> bool:
-    """Whether a query that pgaudit calls SELECT may change rows in a WITH, which it need not record."""
-    return statement[:6].lower() != "select" and _WRITES_IN_WITH.search(statement) is not None
-
-
 WRITES_IN_WITH = r"\bwith\b.*\b(?:insert|update|delete|merge)\b"
 _WRITES_IN_WITH = re.compile(WRITES_IN_WITH, re.IGNORECASE | re.DOTALL)
+_PLAIN_SELECT = re.compile("select", re.IGNORECASE).match
 
 
 def _add_what_it_writes(event: AuditEvent, statement: str) -> None:
+    """Add what a query that pgaudit calls SELECT changes in a WITH, which it need not record."""
+    if _WRITES_IN_WITH.search(statement) is None:
+        return
     found = classify(statement, Dialect.POSTGRESQL)
     if len(parts(statement)) == 1 and set(found.operations) <= _OF_A_QUERY:
         _add_operations(event, found.operations, found.command_classes)
