@@ -490,6 +490,19 @@ def test_numbers_of_any_number_of_digits_beside_each_other_do_not_change_the_ord
     reader.log.close()
 
 
+def test_more_files_than_the_writer_is_known_to_keep_are_no_loss(path: Path) -> None:
+    """Two programs may number the same files: the server keeps 9, and logrotate 30."""
+    writer = Writer(path)
+    for number in range(14, 0, -1):
+        writer.write(2)
+        writer.rotate_to(f"server_audit.log.{number}")
+    writer.write(2)
+    reader = Reader(lambda: LocalLog(path, remedy=REMEDY, kept=lambda: 9), beginning=True)
+    assert reader.drain() == writer.written
+    assert reader.losses == []
+    reader.log.close()
+
+
 def test_files_that_send_reading_in_circles_are_an_error_with_a_reason(path: Path) -> None:
     """Whatever brings it about: here each file that was read comes back as the live one."""
     path.write_bytes(b"one\n")

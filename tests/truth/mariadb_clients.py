@@ -162,14 +162,17 @@ class Client:
     # -- sessions
 
     def _log_in(self) -> None:
-        self._in = self.chance.choice([None, self.database])
-        self._connection = self.server.connect(
-            self.user, PASSWORD, database=self._in, client_flag=CLIENT.MULTI_STATEMENTS
-        )
-        self._now = self.user
+        self.connect(self.chance.choice([None, self.database]))
         self._note_of(EventType.CONNECTION, self._in)
         self._note_of(EventType.LOGIN_SUCCESS, self._in)
         self._note("SET NAMES utf8mb4", None)
+
+    def connect(self, database: str | None) -> None:
+        """A session, of which nothing is noted."""
+        self._connection = self.server.connect(
+            self.user, PASSWORD, database=database, client_flag=CLIENT.MULTI_STATEMENTS
+        )
+        self._now, self._in = self.user, database
 
     def _log_out(self) -> None:
         self._note_of(EventType.DISCONNECT, None)
@@ -200,7 +203,7 @@ class Client:
         user = self.other if self._now == self.user else self.user
         password = self.chance.choice([PASSWORD, PASSWORD, "wrong"])
         database = self.chance.choice([None, self.database])
-        code = self._change(user, password, database)
+        code = self.change(user, password, database)
         if code is None:
             self.changes += 1
             # The server names the database of the first table that is touched from here on.
@@ -212,7 +215,8 @@ class Client:
         self._connection._force_close()
         self._log_in()
 
-    def _change(self, user: str, password: str, database: str | None) -> str | None:
+    def change(self, user: str, password: str, database: str | None) -> str | None:
+        """Become another user on this connection; returns the number of the error that came of it."""
         scramble = pymysql._auth.scramble_native_password
         connection = self._connection
         answer = scramble(password.encode(), connection.salt[:20])

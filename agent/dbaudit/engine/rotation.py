@@ -134,7 +134,7 @@ def successor(
     if place + 1 == len(files):
         return None
     here, following = files[place], files[place + 1]
-    return Successor(following, missing=_is_gap(files, here) or _is_overrun(here, following, kept))
+    return Successor(following, missing=_is_gap(files, here) or _is_overrun(files, place, kept))
 
 
 def written_since(files: Sequence[RotatedFile], modified_us: int, begun: str = "") -> list[RotatedFile]:
@@ -158,15 +158,19 @@ def _is_gap(files: Sequence[RotatedFile], here: RotatedFile) -> bool:
     return expected > 0
 
 
-def _is_overrun(here: RotatedFile, following: RotatedFile, kept: Callable[[], int]) -> bool:
-    """Whether the files that are overwritten in turn may all have been so since a file outside of them was
-    finished: nothing shows how often.
+def _is_overrun(files: Sequence[RotatedFile], place: int, kept: Callable[[], int]) -> bool:
+    """Whether the files that are overwritten in turn may all have been so since the one at ``place``, which
+    is none of them, was finished: nothing shows how often.
     """
+    here, following = files[place], files[place + 1]
     if following.number is None or following.number != (number := kept()):
         return False
     if following.digits != len(str(number)):
         return False
-    return here.digits != following.digits or here.number is None or here.number > number
+    if any(here in chain and following in chain for chain in _chains(files)):
+        # Beside a program that keeps fewer, another may number the same files up to more digits.
+        return here.digits == following.digits and (here.number or 0) > number
+    return True
 
 
 def _chains(files: Iterable[RotatedFile]) -> list[list[RotatedFile]]:

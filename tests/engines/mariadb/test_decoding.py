@@ -40,6 +40,13 @@ def test_statement() -> None:
     assert found.key == "f1:1000"
 
 
+@pytest.mark.parametrize("kind", [b"QUERY_DDL", b"QUERY_DML", b"QUERY_DML_NO_SELECT", b"QUERY_DCL"])
+def test_statement_of_a_kind_is_one(kind: bytes) -> None:
+    found = event(b"app,10.0.0.7,41,87,%b,shop,'drop table t',0" % kind)
+    assert (found.operation, found.command_class, found.query) == ("DROP TABLE", "DDL", "drop table t")
+    assert event(b"a,b,10.0.0.7,41,87,%b,shop,'drop table t',0" % kind).user == "a,b"
+
+
 def test_statement_that_failed() -> None:
     found = event(b"app,10.0.0.7,41,87,QUERY,shop,'select * from nosuch',1146")
     assert (found.outcome, found.error_code) == (Outcome.FAILURE, "1146")

@@ -1,6 +1,7 @@
 """The test report and the health, on real servers: what is missing, and that the remedies mend it."""
 
 import contextlib
+import gzip
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,9 @@ from dbaudit.core.errors import ConfigurationError, ErrorCode
 from dbaudit.core.report import CheckStatus, Diagnosis, DiagnosisStatus, TestReport
 from dbaudit.core.secret import Secret
 from dbaudit.engine import Session
-from dbaudit.engines.mariadb import MariaDBEngine
+from dbaudit.engines.mariadb import MariaDBEngine, audit_checks
+from dbaudit.engines.mariadb.settings import AuditSettings
+from dbaudit.engines.mariadb.stamps import FORMAT, SETTING
 from dbaudit.testing import Collecting
 
 from tests.conftest import missing_engine_is_told
@@ -127,6 +130,7 @@ def test_right_that_is_missing_silences_what_depends_on_it(mariadb: MariaDBServe
         ("server_audit_incl_users = 'root'", "left_out_users"),
         ("server_audit_query_log_limit = 512", "statement_length"),
         ("server_audit_file_rotate_size = 100000", "history"),
+        ("general_log = 1", "general_log_beside"),
     ],
 )
 def test_what_a_setting_leaves_out_is_told_and_its_remedy_mends_it(
@@ -211,6 +215,33 @@ def test_file_of_another_place_is_told(mariadb: MariaDBServer, tmp_path: Path) -
     problem = diagnosis(found, "audit_source")
     assert problem.status is DiagnosisStatus.FAILED
     assert "nowhere/server_audit.log" in problem.detail
+
+
+def test_compressed_file_is_told(mariadb: MariaDBServer, tmp_path: Path) -> None:
+    file = tmp_path / "server_audit.log.gz"
+    file.write_bytes(gzip.compress(mariadb.audit_file.read_bytes()))
+    found = report(mariadb, source="file", audit_file=str(file))
+    source = diagnosis(found, "audit_source")
+    assert (found.success, source.status) == (False, DiagnosisStatus.FAILED)
+    assert "is compressed (gzip)" in source.detail
+    assert "audit_file" in (source.remedy or "")
+
+
+@pytest.mark.parametrize(
+    ("setting", "status", "says"),
+    [
+        (FORMAT, DiagnosisStatus.OK, "are read as"),
+        ("%Y-%m-%dT%T.%f%z", DiagnosisStatus.OK, "are read as"),
+        ("US=%f", DiagnosisStatus.FAILED, "put aside"),
+    ],
+)
+def test_time_stamps_that_say_no_date_are_told(setting: str, status: DiagnosisStatus, says: str) -> None:
+    settings = AuditSettings(version="12.3.1", variables={SETTING: setting}, status={})
+    found = audit_checks.time_stamps(settings)
+    assert found is not None
+    assert (found.status, says in found.detail) == (status, True)
+    assert (found.remedy is None) == (status is DiagnosisStatus.OK)
+    assert audit_checks.time_stamps(AuditSettings(version="11.8.1", variables={}, status={})) is None
 
 
 def test_mysql_is_told_with_the_type_to_declare() -> None:

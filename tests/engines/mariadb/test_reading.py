@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import random
 import time
 from pathlib import Path
 
@@ -15,11 +16,12 @@ from dbaudit.engines.mariadb.options import Source
 from dbaudit.testing import Collecting
 
 from tests.engines.mariadb.conftest import Start
-from tests.engines.mariadb.monitored import USER, MonitoredMariaDB
+from tests.engines.mariadb.monitored import USER, USER_PASSWORD, MonitoredMariaDB
 from tests.engines.mariadb.reading import collecting, run
 from tests.engines.mariadb.syslog import syslog_into
 from tests.engines.mariadb.targets import COLLECTOR, GENERAL_LOG_GRANTS, PASSWORD
 from tests.servers.mariadb import MariaDBServer
+from tests.truth.mariadb_clients import Client
 
 STATEMENTS = (
     "create table `t,1` (id int primary key, v varchar(2000))",
@@ -227,6 +229,32 @@ def test_user_name_with_line_breaks_forges_no_event(mariadb: MariaDBServer) -> N
     refusals = [e for e in reading.events if e.type is EventType.LOGIN_FAILED]
     assert len(refusals) == 2
     assert all("suspect" in (e.detail or {}) for e in refusals)
+
+
+def test_user_changed_on_a_connection_while_the_general_log_is_on_has_no_made_up_database(
+    started: Start,
+) -> None:
+    """The server's own writing to mysql.general_log leaves its database there."""
+    server = started("10.11", settings={"general_log": 1})
+    client = Client(server, USER, USER, "shop", random.Random(1))
+    with collecting(server, Source.FILE) as reading:
+        client.connect("shop")
+        assert client.change(USER, USER_PASSWORD, "shop") is None
+        assert client.change(USER, "wrong", None) == "1045"
+        with contextlib.suppress(pymysql.err.OperationalError):
+            server.connect(USER, USER_PASSWORD, database="mysql")
+        run(server, "use mysql", "select 'the end'")
+        reading.until_query("select 'the end'")
+    changed = [e for e in reading.events if (e.detail or {}).get("change_user")]
+    assert [(e.type, e.user, e.database, e.error_code) for e in changed] == [
+        (EventType.LOGIN_SUCCESS, USER, None, None),
+        (EventType.LOGIN_FAILED, USER, None, "1045"),
+    ]
+    denied = next(e for e in reading.events if e.query == "use mysql")
+    assert (denied.user, denied.database, denied.error_code) == (USER, None, "1044")
+    assert "message of an error" in (denied.detail or {})["database"]
+    assert not [e for e in reading.events if e.objects == ("mysql.general_log",)]
+    assert reading.rejected == []
 
 
 @pytest.mark.skipif(

@@ -146,6 +146,19 @@ def own_activity(settings: AuditSettings, own: str) -> Diagnosis:
     )
 
 
+def general_log_beside(settings: AuditSettings) -> Diagnosis:
+    """While the general log is on, server_audit is less sure of whom and of which database it writes."""
+    code = "general_log_beside"
+    if settings.value("general_log") != "ON":
+        return ok(code, "The general log is off: it does not disturb server_audit.")
+    return warning(
+        code,
+        "While the general log is on, server_audit writes statements after a change of the user on an open "
+        "connection by the name of the former user, and may name no database or a wrong one.",
+        "SET GLOBAL general_log = OFF; -- and in the configuration file",
+    )
+
+
 def general_log_emptied(rights: Rights) -> Diagnosis:
     code = "general_log_emptied"
     if rights.may_retire:

@@ -20,6 +20,7 @@ import msgspec
 CONNECTION_OPERATIONS = frozenset(
     {b"CONNECT", b"FAILED_CONNECT", b"DISCONNECT", b"CHANGEUSER", b"PROXY_CONNECT"}
 )
+STATEMENT_OPERATIONS = frozenset({b"QUERY", b"QUERY_DDL", b"QUERY_DML", b"QUERY_DML_NO_SELECT", b"QUERY_DCL"})
 LONGEST_NAMES_BYTES = 4096
 """server_audit makes records of connections and tables in a buffer of 1024 bytes."""
 
@@ -27,7 +28,7 @@ _LONGEST_DATABASE_BYTES = 256
 _CODE = re.compile(rb"',(-?\d{1,10})\Z")
 _MIDDLE = re.compile(
     rb"(?=,([^,\n]*),(-?\d{1,11}),(\d{1,19}),"
-    rb"(QUERY|CONNECT|FAILED_CONNECT|DISCONNECT|CHANGEUSER|PROXY_CONNECT|READ|WRITE|CREATE|ALTER|DROP|RENAME),)"
+    rb"(QUERY|QUERY_D[A-Z_]{2,12}|CONNECT|FAILED_CONNECT|DISCONNECT|CHANGEUSER|PROXY_CONNECT|READ|WRITE|CREATE|ALTER|DROP|RENAME),)"
 )
 _CONNECTION_END = re.compile(rb"(.*),([^,\n]*),(-?\d+)\Z", re.DOTALL)
 _ENTERPRISE_END = re.compile(rb"(.*),(),(-?\d+),(TLSv[\d.]+|SSLv\d|)\Z", re.DOTALL)
@@ -60,7 +61,7 @@ def query_columns(line: bytes, start: int) -> Columns | None:
         return None
     readings = [
         one
-        for one in _readings(line[start:quote], {b"QUERY"})
+        for one in _readings(line[start:quote], STATEMENT_OPERATIONS)
         if len(one.database) <= _LONGEST_DATABASE_BYTES
     ]
     if not readings:

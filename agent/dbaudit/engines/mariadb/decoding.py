@@ -20,6 +20,7 @@ from dbaudit.engine.base import Decoded
 from dbaudit.engines.mariadb.columns import (
     CONNECTION_OPERATIONS,
     LONGEST_NAMES_BYTES,
+    STATEMENT_OPERATIONS,
     Columns,
     connection_columns,
     enterprise_columns,
@@ -196,7 +197,7 @@ class _Lines:
             return self._unusual(line, start, time_us, key)
         _server, user, host, connection, query_id, operation = head.groups()
         rest = head.end()
-        if operation == b"QUERY":
+        if operation == b"QUERY" or operation in STATEMENT_OPERATIONS:
             end = line.rfind(b"',")
             begin = line.find(b",'", rest)
             code = line[end + 2 :]

@@ -84,6 +84,7 @@ def _of_the_source(
     yield audit_checks.left_out_users(settings, connection.target.username)
     yield audit_checks.statement_length(settings)
     yield audit_checks.writes_failed(settings)
+    yield audit_checks.general_log_beside(settings)
     if source is not Source.SYSLOG:
         yield audit_checks.history(settings)
         time_stamps = audit_checks.time_stamps(settings)

@@ -5,7 +5,12 @@ from __future__ import annotations
 from dbaudit.core.event import AuditEvent, EventType, Outcome, Severity
 from dbaudit.core.operations import add_operations
 from dbaudit.core.statements import Dialect
-from dbaudit.engines.mariadb.columns import CONNECTION_OPERATIONS, Columns, looks_like_a_record
+from dbaudit.engines.mariadb.columns import (
+    CONNECTION_OPERATIONS,
+    STATEMENT_OPERATIONS,
+    Columns,
+    looks_like_a_record,
+)
 from dbaudit.engines.mariadb.fields import Address, name, statement
 
 _FORGED = "The user name holds line breaks: records just before this one may be forged."
@@ -63,7 +68,7 @@ def events_of_nobody(
         error_code=found.code.decode() if outcome is Outcome.FAILURE else None,
         detail={"suspect": _AMBIGUOUS},
     )
-    if found.operation == b"QUERY":
+    if found.operation in STATEMENT_OPERATIONS:
         event.query = statement(found.thing, cut_at)
         add_operations(event, Dialect.MYSQL)
         # The names alone: the statement may hold what is masked.
