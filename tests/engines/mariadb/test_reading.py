@@ -243,7 +243,11 @@ def test_user_changed_on_a_connection_while_the_general_log_is_on_has_no_made_up
         assert client.change(USER, "wrong", None) == "1045"
         with contextlib.suppress(pymysql.err.OperationalError):
             server.connect(USER, USER_PASSWORD, database="mysql")
-        run(server, "use mysql", "select 'the end'")
+        connection = server.connect(USER, USER_PASSWORD)
+        with pytest.raises(pymysql.err.OperationalError):
+            connection.query("use mysql")
+        connection.query("select 'the end'")
+        connection.close()
         reading.until_query("select 'the end'")
     changed = [e for e in reading.events if (e.detail or {}).get("change_user")]
     assert [(e.type, e.user, e.database, e.error_code) for e in changed] == [

@@ -20,14 +20,21 @@ from dbaudit.engine.base import Decoded
 from dbaudit.engines.mariadb.columns import (
     CONNECTION_OPERATIONS,
     LONGEST_NAMES_BYTES,
-    STATEMENT_OPERATIONS,
     Columns,
     connection_columns,
     enterprise_columns,
     query_columns,
     table_columns,
 )
-from dbaudit.engines.mariadb.fields import addresses, database_name, is_message, name, session, statement
+from dbaudit.engines.mariadb.fields import (
+    SHORT_BYTES,
+    addresses,
+    database_name,
+    name,
+    session,
+    short_statement,
+    statement,
+)
 from dbaudit.engines.mariadb.records import LineBlock, LineFormat
 from dbaudit.engines.mariadb.stamps import stamps_of
 from dbaudit.engines.mariadb.suspects import events_of_nobody, suspicion, threat
@@ -197,7 +204,7 @@ class _Lines:
             return self._unusual(line, start, time_us, key)
         _server, user, host, connection, query_id, operation = head.groups()
         rest = head.end()
-        if operation == b"QUERY" or operation in STATEMENT_OPERATIONS:
+        if operation == b"QUERY":
             end = line.rfind(b"',")
             begin = line.find(b",'", rest)
             code = line[end + 2 :]
@@ -284,11 +291,12 @@ class _Lines:
     ) -> None:
         if self._is_own(user, host):
             return
-        query = statement(text, self._cut_at)
+        query = short_statement(text) if len(text) < SHORT_BYTES else statement(text, self._cut_at)
+        database_now = database_name(database)
         detail: dict[str, Any] = {"query_id": int(query_id)}
         if len(text) >= self._cut_at:
             detail["truncated"] = True
-        if is_message(database):
+        if database_now is None and database:
             detail["database"] = _MESSAGE
         found = classify(query, Dialect.MYSQL)
         if len(found.operations) > 1:
@@ -304,7 +312,7 @@ class _Lines:
                 Outcome.FAILURE if failed else Outcome.SUCCESS,
                 code.decode() if failed else None,
                 name(user) or None,
-                database_name(database),
+                database_now,
                 None,
                 session(connection),
                 ip,
@@ -345,7 +353,8 @@ class _Lines:
         ip, port, host_name = self._address(host)
         whole = f"{schema}.{table_name}"
         detail = {"query_id": int(query_id), "record": "table"}
-        if "," in table_name:
+        is_unsure = "," in table_name
+        if is_unsure:
             detail["names"] = _COMMA
         self._events.append(
             AuditEvent(
@@ -353,7 +362,7 @@ class _Lines:
                 EventType.QUERY,
                 time_us,
                 user=name(user) or None,
-                database=None if "," in table_name else schema or None,
+                database=None if is_unsure else schema or None,
                 session_id=session(connection),
                 source_ip=ip,
                 source_port=port,

@@ -12,7 +12,8 @@ _NO_PORT = ":unavailable"
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 _ESCAPED_BYTES = re.compile(rb"\\(.)", re.DOTALL)
 _UNESCAPED = {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f", "0": "\0"}
-_SHORT_TEXT_BYTES = 64
+SHORT_BYTES = 64
+"""Shorter statements come often, and are remembered."""
 _LAST_LETTER = re.compile(rb"[\xc2-\xf4][\x80-\xbf]{0,2}\Z")
 
 Address = tuple[str | None, int | None, str | None]
@@ -89,8 +90,6 @@ def _is_address(text: str) -> bool:
 
 def statement(text: bytes, cut_at: int) -> str:
     """The text of a statement, which the server escapes, and cuts perhaps inside a letter at ``cut_at``."""
-    if len(text) < _SHORT_TEXT_BYTES:
-        return _short_statement(text)
     try:
         query = text.decode()
     except UnicodeDecodeError:
@@ -99,11 +98,9 @@ def statement(text: bytes, cut_at: int) -> str:
 
 
 @lru_cache(maxsize=10_000)
-def _short_statement(text: bytes) -> str:
-    try:
-        return _ESCAPED.sub(_unescaped, text.decode())
-    except UnicodeDecodeError:
-        return _of_other_letters(text, is_cut=False)
+def short_statement(text: bytes) -> str:
+    """The text of a statement of fewer than SHORT_BYTES that the server did not cut."""
+    return statement(text, len(text) + 1)
 
 
 def _of_other_letters(text: bytes, *, is_cut: bool) -> str:
