@@ -161,6 +161,9 @@ def test_name_with_a_line_break_makes_no_event_of_what_it_imitates(
     assert {e.user for e in log.events} <= {None, "postgres"}
     assert not [e for e in log.events if "drop" in (e.query or "")]
     assert any("line break" in rejected.reason for rejected in log.rejected)
+    threats = [e for e in log.events if e.type is EventType.THREAT_DETECTED]
+    assert {e.severity for e in threats} == {Severity.CRITICAL}
+    assert len(threats) <= 3
 
 
 def test_application_that_imitates_a_message_makes_no_event_of_it(server: PostgresServer) -> None:
@@ -174,6 +177,7 @@ def test_application_that_imitates_a_message_makes_no_event_of_it(server: Postgr
         log.until(lambda: "select 'seen'" in log.queries(), "what follows")
     assert "hr" not in {e.database for e in log.events}
     assert any("looks like a message" in rejected.reason for rejected in log.rejected)
+    assert any(e.type is EventType.THREAT_DETECTED for e in log.events)
 
 
 def test_row_that_a_statement_raises_is_not_the_servers_own(server: PostgresServer) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 from dbaudit.core.errors import RecordError
 from dbaudit.core.event import AuditEvent, EventType, Rejected, Severity
 from dbaudit.engine.base import Decoded
+from dbaudit.engines.postgresql import text_log
 from dbaudit.engines.postgresql.decoding import Decoder
 from dbaudit.engines.postgresql.framing import parse, pieces
 from dbaudit.engines.postgresql.ledger import (
@@ -35,7 +36,6 @@ from dbaudit.engines.postgresql.records import (
     csv_record,
 )
 from dbaudit.engines.postgresql.statements import FOREIGN_KEY_CHECK, WRITES_IN_WITH
-from dbaudit.engines.postgresql.text_log import without_stand_ins
 from dbaudit.engines.postgresql.workers import PARALLEL_WORKER
 
 # Quotes inside a field come in pairs, so these stand nowhere but where a message begins and ends; where a
@@ -62,11 +62,13 @@ def decode(records: Sequence[Any]) -> Decoded:
     rejected: list[Rejected] = []
     for block in records:
         for piece in pieces(block):
-            if piece.format is LogFileFormat.CSVLOG:
+            if piece.format is LogFileFormat.STDERR:
+                rejected += decoder.take_text(piece)
+            elif piece.format is LogFileFormat.CSVLOG:
                 rejected += decoder.take_csv(piece)
             else:
                 rejected += decoder.take_all(piece)
-    return Decoded(without_stand_ins(decoder.events()), rejected)
+    return Decoded(text_log.without_stand_ins(decoder.events()), rejected)
 
 
 class _BulkDecoder(Decoder):
@@ -80,6 +82,12 @@ class _BulkDecoder(Decoder):
             self._remember(session_id)
         rows, rejected = parse(block)
         return rejected + self.take(block, rows)
+
+    def take_text(self, block: LogBlock) -> list[Rejected]:
+        parsed = text_log.parse(block)
+        rejected = parsed.rejected + self.take(block, parsed.records)
+        self._ledger.events += parsed.suspicious
+        return rejected
 
     def take_csv(self, block: LogBlock) -> list[Rejected]:
         self._ledger.enter(block.context)

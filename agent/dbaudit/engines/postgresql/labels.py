@@ -10,7 +10,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 
-class Severity(StrEnum):
+class Level(StrEnum):
     """How severe a record is, in the words of jsonlog."""
 
     DEBUG = "DEBUG"
@@ -23,7 +23,7 @@ class Severity(StrEnum):
     PANIC = "PANIC"
 
 
-FAILURES = frozenset({Severity.ERROR, Severity.FATAL, Severity.PANIC})
+FAILURES = frozenset({Level.ERROR, Level.FATAL, Level.PANIC})
 
 
 class Part(StrEnum):
@@ -39,33 +39,33 @@ class Part(StrEnum):
 
 
 # English first, then by the codes of the languages, from de to zh_CN.
-SEVERITIES: dict[Severity, tuple[str, ...]] = {
-    Severity.DEBUG: (
+SEVERITIES: dict[Level, tuple[str, ...]] = {
+    Level.DEBUG: (
         *("DEBUG", "DEPURACIÓN", "გამართვა", "디버그", "ОТЛАДКА", "НАЛАГОДЖЕННЯ", "调试"),
         *("DEBUG1", "DEBUG2", "DEBUG3", "DEBUG4", "DEBUG5"),
     ),
-    Severity.LOG: ("LOG", "ჟურნალი", "로그", "DZIENNIK", "СООБЩЕНИЕ", "LOGG", "ЗАПИСУВАННЯ", "日志"),
-    Severity.INFO: (
+    Level.LOG: ("LOG", "ჟურნალი", "로그", "DZIENNIK", "СООБЩЕНИЕ", "LOGG", "ЗАПИСУВАННЯ", "日志"),
+    Level.INFO: (
         *("INFO", "ინფორმაცია", "정보", "INFORMACJA", "INFORMAÇÃO", "ИНФОРМАЦИЯ", "BİLGİ", "ІНФОРМАЦІЯ"),
         "信息",
     ),
-    Severity.NOTICE: (
+    Level.NOTICE: (
         *("NOTICE", "HINWEIS", "NOTIFICA", "알림", "UWAGA", "NOTA", "ЗАМЕЧАНИЕ", "NOTIS", "NOT"),
         *("ПОВІДОМЛЕННЯ", "注意"),
     ),
-    Severity.WARNING: (
+    Level.WARNING: (
         *("WARNING", "WARNUNG", "ADVERTENCIA", "ATTENTION", "ATTENZIONE", "გაფრთხილება", "경고"),
         *("OSTRZEŻENIE", "AVISO", "ПРЕДУПРЕЖДЕНИЕ", "VARNING", "UYARI", "ПОПЕРЕДЖЕННЯ", "警告"),
     ),
-    Severity.ERROR: (
+    Level.ERROR: (
         *("ERROR", "FEHLER", "ERREUR", "ERRORE", "შეცდომა", "오류", "BŁĄD", "ERRO", "ОШИБКА", "FEL", "HATA"),
         *("ПОМИЛКА", "错误"),
     ),
-    Severity.FATAL: (
+    Level.FATAL: (
         *("FATAL", "FATALE", "ფატალური", "치명적오류", "KATASTROFALNY", "ВАЖНО", "FATALT"),
         *("ÖLÜMCÜL (FATAL)", "ФАТАЛЬНО", "致命错误"),
     ),
-    Severity.PANIC: (
+    Level.PANIC: (
         *("PANIC", "PANIK", "PÁNICO", "PANICO", "პანიკა", "손상", "PANIKA", "PÂNICO", "ПАНИКА"),
         *("KRİTİK (PANIC)", "ПАНІКА", "比致命错误还过分的错误"),
     ),

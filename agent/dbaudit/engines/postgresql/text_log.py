@@ -16,11 +16,13 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from dbaudit.core.event import AuditEvent, Rejected
-from dbaudit.engines.postgresql.labels import FAILURES, PARTS, POSITIONS, SEVERITIES, UNKNOWN, Part, Severity
+from dbaudit.core.errors import RecordError
+from dbaudit.core.event import AuditEvent, EventType, Rejected, Severity
+from dbaudit.engines.postgresql.labels import FAILURES, PARTS, POSITIONS, SEVERITIES, UNKNOWN, Level, Part
 from dbaudit.engines.postgresql.line_prefix import MESSAGE, LinePrefix, line_prefix
 from dbaudit.engines.postgresql.records import KEPT_BYTES, LogBlock, LogRecord
 from dbaudit.engines.postgresql.text_messages import Said, said_by
+from dbaudit.engines.postgresql.times import log_clock
 
 BY_PROCESS = "pid:"
 """What the session of a record begins with where the prefix names only its process."""
@@ -116,7 +118,7 @@ def _is_broken(
 
 def _names_a_line_break(line: Line) -> bool:
     """Whether a refusal names a user or database with a line break in it."""
-    return _SEVERITY_OF[line.found["severity"]] is Severity.FATAL and b"\n\t" in line.text
+    return _SEVERITY_OF[line.found["severity"]] is Level.FATAL and b"\n\t" in line.text
 
 
 def _same_process(first: re.Match[bytes], later: re.Match[bytes]) -> bool:
@@ -128,32 +130,57 @@ def _same_process(first: re.Match[bytes], later: re.Match[bytes]) -> bool:
 
 
 class Parsed(msgspec.Struct, gc=False):
-    """The records of a block, where each starts in it, and what is none."""
+    """The records of a block, where each starts in it, what is none, and the events that say where a client
+    may have written into the log.
+    """
 
     records: list[LogRecord]
     starts: list[int]
     rejected: list[Rejected]
+    suspicious: list[AuditEvent]
 
 
 def parse(block: LogBlock) -> Parsed:
     """The records of a block of the text log."""
     found = _examine(block.data, block.context.line_prefixes)
-    parsed = Parsed([], [], [])
+    parsed = Parsed([], [], [], [])
+    certain = True
     for begin, end in _joined(found.foreign):
         parsed.rejected.append(_rejected(block, begin, end, "lines that do not begin with log_line_prefix"))
     for lines in found.records:
         first = lines[0]
         end = lines[-1].found.end() + len(lines[-1].text)
-        if any(low <= first.start <= high for low, high in found.doubts):
-            parsed.rejected.append(_rejected(block, first.start, end, _DOUBTFUL))
-            continue
-        record = _record(block, lines)
-        if record is None:
-            parsed.rejected.append(_rejected(block, first.start, end, _AMBIGUOUS))
-        else:
+        doubtful = any(low <= first.start <= high for low, high in found.doubts)
+        record = None if doubtful else _record(block, lines)
+        if record is not None:
             parsed.records.append(record)
             parsed.starts.append(first.start)
+        else:
+            reason = _DOUBTFUL if doubtful else _AMBIGUOUS
+            parsed.rejected.append(_rejected(block, first.start, end, reason))
+            # What follows at once is put aside for the same reason.
+            parsed.suspicious += _suspicion(block, first, reason) if certain else []
+        certain = record is not None
     return parsed
+
+
+def _suspicion(block: LogBlock, line: Line, reason: str) -> list[AuditEvent]:
+    """The event that says that a client may have written a line; none where the line has no time."""
+    stamps = {letter: stamp.decode() for letter in "mnt" if (stamp := line.found.groupdict().get(letter))}
+    try:
+        time_us = log_clock(block.context.time_zones).time_us(_time(stamps))
+    except RecordError:
+        return []
+    offset = block.offset + line.start
+    return [
+        AuditEvent(
+            f"{block.path}:{offset}:suspicious",
+            EventType.THREAT_DETECTED,
+            time_us,
+            Severity.CRITICAL,
+            detail={"reason": reason, "file": block.path, "offset": offset},
+        )
+    ]
 
 
 _DOUBTFUL = (
@@ -191,7 +218,7 @@ def _record(block: LogBlock, lines: list[Line]) -> LogRecord | None:
         # Only log_error_verbosity = verbose names the place in the source, and then also the code.
         raw, code = raw[coded.end() :], coded[1].decode()
     message = _text(raw)
-    said = said_by(message, fatal=severity is Severity.FATAL) if _is_of_the_server(parts) else Said()
+    said = said_by(message, fatal=severity is Level.FATAL) if _is_of_the_server(parts) else Said()
     if code is None:
         code = said.refused_with or (WITHOUT_CODE if severity in FAILURES else SUCCESS)
     remote = _REMOTE.fullmatch(fields.get("r") or fields.get("h") or "")
