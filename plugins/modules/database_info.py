@@ -186,7 +186,7 @@ databases:
         connection_status: connected
         audit_status: active
         collector: {version: 0.1.0, uptime_seconds: 864000, events_per_second: 42.5}
-        health_checks: {connectivity: healthy, permissions: healthy, latency: healthy, disk_space: unknown}
+        health_checks: {connectivity: healthy, permissions: healthy, latency: healthy, disk_space: unknown, audit_source: healthy}
         last_event: {timestamp: "2026-01-20T15:30:45Z", type: database.query, user: app_user}
 """
 

@@ -16,6 +16,7 @@ from dbaudit.core.database import AuditOptions, AuditStatus, Database
 from dbaudit.core.event import EventType
 from dbaudit.state import State
 from dbaudit.state.events import EventOrder, EventQuery, StoredEvent
+from psycopg import sql
 
 from tests.agent.conftest import PASSWORD, Installation
 from tests.servers.postgresql import PostgresServer
@@ -138,12 +139,13 @@ class Administration:
         self._random = random.Random(seed)
         self._agents: list[tuple[State, Callable[[], None]]] = []
         self.ever: list[Declared] = []
-        for name in NAMES:
-            server.create_database(prefix + name)
-            server.create_collector_role(self._role(name), PASSWORD, prefix + name)
-
-    def _role(self, name: str) -> str:
-        return f"collector_{self._prefix}{name}"
+        self._role = f"collector_{prefix}"
+        # One account for all, so that they share their reads; what it may call is in each database by itself.
+        first, *others = (sql.Identifier(prefix + name) for name in NAMES)
+        server.create_database(prefix + NAMES[0])
+        server.create_collector_role(self._role, PASSWORD, prefix + NAMES[0])
+        for other in others:
+            server.execute_admin(sql.SQL("create database {} template {}").format(other, first))
 
     @property
     def live(self) -> list[Declared]:
@@ -151,7 +153,7 @@ class Administration:
 
     def declare(self, name: str) -> None:
         """Declare a database and wait until it is collected."""
-        place = {"host": self._server.host, "port": self._server.port, "username": self._role(name)}
+        place = {"host": self._server.host, "port": self._server.port, "username": self._role}
         database = self._dbaudit.declare(
             "postgresql",
             database=self._prefix + name,

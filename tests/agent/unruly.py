@@ -13,6 +13,7 @@ from dbaudit.engine import (
     Chunk,
     Cursor,
     Decoded,
+    Diagnosis,
     Dialect,
     DriverStatus,
     Engine,
@@ -32,7 +33,7 @@ class Unruly(Engine):
     None.
 
     ``acknowledged`` are the cursors it was told of, ``targets`` those that were opened, ``reads`` how often
-    it was read.
+    it was read, ``decoded`` how many records. ``repeatable`` says whether sessions may read for each other.
     """
 
     display_name = "Unruly"
@@ -49,6 +50,8 @@ class Unruly(Engine):
         self.targets: list[Target] = []
         self.closed = 0
         self.reads = 0
+        self.decoded = 0
+        self.repeatable = False
         self.chunk_records = 1000
 
     def happens(self, call: str) -> Any:
@@ -66,6 +69,7 @@ class Unruly(Engine):
         found: Decoded | None = self.happens("decode")
         if found is not None:
             return found
+        self.decoded += len(records)
         events = []
         for number, text in records:
             if isinstance(text, AuditEvent):
@@ -100,6 +104,13 @@ class UnrulySession(Session):
         records = list(enumerate(self._engine.source))[position:end]
         more = end < len(self._engine.source)
         return Chunk(records=records, cursor={"v": 1, "position": end}, more=more)
+
+    def is_repeatable(self, cursor: Cursor) -> bool:
+        return self._engine.repeatable
+
+    def check_source(self) -> Diagnosis | None:
+        found: Diagnosis | None = self._engine.happens("check_source")
+        return found
 
     def databases(self) -> list[str] | None:
         found: list[str] | None = self._engine.happens("databases")

@@ -308,7 +308,9 @@ def test_status_of_a_database_that_nobody_collects(api: Api) -> None:
             "gaps": 0,
             "rejected": 0,
         },
-        "health_checks": dict.fromkeys(("connectivity", "permissions", "latency", "disk_space"), "unknown"),
+        "health_checks": dict.fromkeys(
+            ("connectivity", "permissions", "latency", "disk_space", "audit_source"), "unknown"
+        ),
         "last_event": None,
     }
 

@@ -78,6 +78,7 @@ def test_the_status_comes_along_when_asked_for(service: Service) -> None:
             "permissions",
             "latency",
             "disk_space",
+            "audit_source",
         }
 
 

@@ -11,10 +11,13 @@ import threading
 import time
 from collections.abc import Callable
 
+import msgspec
+
 from dbaudit.agent.backoff import Backoff
 from dbaudit.agent.calls import EngineCalls
 from dbaudit.agent.decoding import chunk_name, decode
-from dbaudit.agent.failures import shown, unusable
+from dbaudit.agent.failures import error_of, shown, unusable
+from dbaudit.agent.flow import Flow
 from dbaudit.agent.marks import Marks
 from dbaudit.agent.mending import mend
 from dbaudit.agent.pace import Pace
@@ -22,6 +25,7 @@ from dbaudit.agent.protection import protect, strictest
 from dbaudit.agent.rate import Rate
 from dbaudit.agent.routing import Router
 from dbaudit.agent.settings import AgentSettings
+from dbaudit.agent.sharing import Member, Shared, SharedReads
 from dbaudit.agent.turns import Turns
 from dbaudit.agent.undeclared import databases_of, is_of_interest, with_undeclared
 from dbaudit.core.clock import now_us
@@ -34,10 +38,10 @@ from dbaudit.core.errors import (
     TransientError,
 )
 from dbaudit.core.event import AuditEvent
-from dbaudit.core.report import Health
+from dbaudit.core.report import CheckStatus, Diagnosis, DiagnosisStatus, Health
 from dbaudit.core.statements import Fingerprints
 from dbaudit.core.tracebacks import safe_traceback
-from dbaudit.engine import Chunk, Engine, Session
+from dbaudit.engine import Chunk, Cursor, Decoded, Engine, Session
 from dbaudit.engine.manager import EngineRegistry
 from dbaudit.state import State
 from dbaudit.state.collectors import CollectorState, Pulse
@@ -67,6 +71,7 @@ class Collector(threading.Thread):
         marks: Marks,
         pace: Pace,
         turns: Turns,
+        reads: SharedReads,
     ) -> None:
         super().__init__(name=f"collector-{lease.database_id}", daemon=True)
         self.lease = lease
@@ -78,6 +83,8 @@ class Collector(threading.Thread):
         self._marks = marks
         self._pace = pace
         self._turns = turns
+        self._reads = reads
+        self._member: Member | None = None
         self._stopping = threading.Event()
         self._given_up = False
         self._backoff = Backoff(settings.backoff_initial_seconds, settings.backoff_max_seconds)
@@ -90,6 +97,9 @@ class Collector(threading.Thread):
         self._calls: EngineCalls | None = None
         self._router: Router | None = None
         self._existing: frozenset[str] | None = None
+        self._flow = Flow()
+        self._shown_flow = CheckStatus.HEALTHY
+        self._health = Health()
         self._shared_options: AuditOptions | None = None
 
     def stop(self) -> None:
@@ -155,26 +165,35 @@ class Collector(threading.Thread):
         self._calls = calls
         session: Session = calls.call("open", Session, engine.open, target)
         try:
-            report = calls.test(session)
-            self._lived()
-            if report.success:
-                self._list_databases(database, engine, calls, session)
-                if self._existing is not None:
-                    report = with_undeclared(
-                        report, self._state, engine, calls, session, target, self._existing
-                    )
-            self._quietly(lambda: self._state.collectors.set_report(self.lease, report))
-            if not report.success:
-                raise unusable(report)
-            self._measure_health(calls, session)
-            self._follow(database, engine, calls, session)
+            self._flow = Flow()
+            self._test(database, engine, target, calls, session)
+            self._member = self._reads.join(engine.type, target)
+            self._follow(database, engine, target, calls, session)
         finally:
+            if self._member is not None:
+                self._member.leave()
+                self._member = None
             self._close(calls, session)
+
+    def _test(
+        self, database: Database, engine: Engine, target: Target, calls: EngineCalls, session: Session
+    ) -> None:
+        report = calls.test(session)
+        self._lived()
+        if report.success:
+            self._list_databases(database, engine, calls, session)
+            if self._existing is not None:
+                report = with_undeclared(report, self._state, engine, calls, session, target, self._existing)
+        self._quietly(lambda: self._state.collectors.set_report(self.lease, report))
+        if not report.success:
+            raise unusable(report)
 
     def _know_database(self) -> None:
         self._database = self._state.databases.get(self.lease.database_id)
 
-    def _follow(self, database: Database, engine: Engine, calls: EngineCalls, session: Session) -> None:
+    def _follow(
+        self, database: Database, engine: Engine, target: Target, calls: EngineCalls, session: Session
+    ) -> None:
         """Collect until the connection has to be made anew or this collector is stopped."""
         declared = self._state.wakeup.count(Topic.DATABASES)
         cursor = self._state.events.cursor(self.lease.database_no)
@@ -182,9 +201,9 @@ class Collector(threading.Thread):
             # The agent may have died between storing and telling the source.
             calls.call("acknowledge", object, session.acknowledge, cursor.cursor)
         next_health = time.monotonic() + self._settings.health_interval_seconds
-        self._running_since = last_new = time.monotonic()
+        self._running_since = last_new = last_tested = time.monotonic()
         self._shared_options = None
-        shown_running = False
+        shown_running = measured = False
         while not self._stopping.is_set():
             before = cursor
             cursor, more = self._advance(database, engine, calls, session, cursor)
@@ -192,12 +211,21 @@ class Collector(threading.Thread):
             if not shown_running:
                 # Only now is it true that nothing which happens from here on will be missed.
                 shown_running = self._show_running(database)
+                if not measured:
+                    measured = True
+                    self._measure_health(calls, session)
                 self._turns.give_back(self._stopping)
             look = time.monotonic() >= next_health
             if look:
                 next_health = time.monotonic() + self._settings.health_interval_seconds
+                if time.monotonic() - max(last_new, last_tested) >= self._settings.quiet_seconds:
+                    self._test(database, engine, target, calls, session)
+                    last_tested = time.monotonic()
                 self._measure_health(calls, session)
+                self._check_source(calls, session)
                 self._list_databases(database, engine, calls, session)
+            if shown_running:
+                self._show_flow()
             notices = self._state.wakeup.count(Topic.DATABASES)
             if look or notices != declared:
                 declared = notices
@@ -209,30 +237,54 @@ class Collector(threading.Thread):
             now = time.monotonic()
             if cursor is not before:
                 last_new = now
-            if not more:
+            if not more or self._flow.gets_nowhere:
                 self._stopping.wait(self._pace.pause_seconds(now - last_new))
         more = calls.call("finish", bool, session.finish)
-        while more:
+        while more and not self._flow.gets_nowhere:
             cursor, more = self._advance(database, engine, calls, session, cursor)
 
     def _advance(
         self, database: Database, engine: Engine, calls: EngineCalls, session: Session, cursor: StoredCursor
     ) -> tuple[StoredCursor, bool]:
         """Read and store what follows ``cursor``; returns the cursor then, and whether more is waiting."""
-        chunk: Chunk = calls.call("read", Chunk, session.read, cursor.cursor, self._settings.chunk_bytes)
+        chunk, decoded = self._read(engine, calls, session, cursor.cursor)
         if chunk.records or chunk.gaps or chunk.cursor != cursor.cursor:
             router = self._router
             if router is None or not router.is_for(database, session):
                 self._router = router = Router(engine, session, database)
             router.existing = self._existing
-            stored = self._store(database, engine, calls, router, cursor, chunk)
+            stored = self._store(database, engine, calls, router, cursor, chunk, decoded)
             if stored is None:
                 return self._state.events.cursor(self.lease.database_no), True
             cursor = StoredCursor(chunk.cursor, stored.revision)
             calls.call("acknowledge", object, session.acknowledge, chunk.cursor)
             self._rate.add(time.monotonic(), stored.stored)
+        else:
+            self._flow.nothing(more=chunk.more)
         self._lived()
         return cursor, chunk.more
+
+    def _read(
+        self, engine: Engine, calls: EngineCalls, session: Session, cursor: Cursor | None
+    ) -> tuple[Chunk, Decoded | None]:
+        """What follows ``cursor``, and what it was decoded to where it is shared with other declarations."""
+
+        def read() -> Chunk:
+            return calls.call("read", Chunk, session.read, cursor, self._settings.chunk_bytes)
+
+        def decoded(chunk: Chunk) -> Decoded:
+            return decode(engine, calls, chunk.records, lambda events: events, cursor)
+
+        member = self._member
+        if (
+            cursor is None
+            or member is None
+            or member.alone
+            or not calls.call("is_repeatable", bool, session.is_repeatable, cursor)
+        ):
+            return read(), None
+        got = member.read(cursor, read, decoded)
+        return (got.chunk, got.decoded) if isinstance(got, Shared) else (got, None)
 
     def _store(
         self,
@@ -242,6 +294,7 @@ class Collector(threading.Thread):
         router: Router,
         cursor: StoredCursor,
         chunk: Chunk,
+        shared: Decoded | None,
     ) -> Appended | None:
         """Store the chunk with its cursor; None when the stored cursor turns out to be another one."""
         routed = router.chunk()
@@ -253,9 +306,10 @@ class Collector(threading.Thread):
             protect(own, database.audit_options, self._fingerprints, engine.dialect)
             if of_server:
                 protect(of_server, shared_options, self._fingerprints, engine.dialect)
+            routed.decoded += len(events)
             return kept
 
-        decoded = decode(engine, calls, chunk.records, prepared, cursor.cursor)
+        decoded = decode(engine, calls, chunk.records, prepared, cursor.cursor, shared)
         routed.add_gaps(chunk.gaps)
         events, rejected = [*chunk.gaps, *decoded.events], decoded.rejected
         of_server = routed.places(events)
@@ -292,6 +346,15 @@ class Collector(threading.Thread):
         self._state_backoff.reset()
         if rejected:
             _log.warning("%s: %d records were put aside", database.id, len(rejected))
+        self._flow.saw(
+            cursor.cursor,
+            chunk.cursor,
+            records=len(chunk.records),
+            events=routed.decoded,
+            rejected=len(decoded.rejected),
+            new=max(0, done.stored - len(chunk.gaps)),
+            more=chunk.more,
+        )
         if done.stored:
             self._quietly(lambda: self._state.wakeup.notify(Topic.EVENTS))
         return done
@@ -320,7 +383,38 @@ class Collector(threading.Thread):
             _log.warning("%s: health cannot be measured: %s", self.lease.database_id, error)
             health = Health(measured_at_us=now_us())
         self._lived()
-        self._quietly(lambda: self._state.collectors.set_health(self.lease, health))
+        self._health = health
+        self._write_health()
+
+    def _write_health(self) -> bool:
+        health = msgspec.structs.replace(self._health, audit_source=self._flow.finding().status)
+        return self._quietly(lambda: self._state.collectors.set_health(self.lease, health))
+
+    def _check_source(self, calls: EngineCalls, session: Session) -> None:
+        """Raises what the engine says of a source that is not there any more."""
+        try:
+            found = calls.call("check_source", object, session.check_source)
+        except DbauditError as error:
+            _log.warning("%s: the source cannot be checked: %s", self.lease.database_id, error)
+            return
+        self._lived()
+        if isinstance(found, Diagnosis) and found.status is DiagnosisStatus.FAILED:
+            raise error_of(found)
+
+    def _show_flow(self) -> None:
+        """Show, once, that reading gets nowhere, and that it gets on again."""
+        finding = self._flow.finding()
+        if finding.status is self._shown_flow:
+            return  # the words may differ by a number
+        code = None if finding.reason is None else str(ErrorCode.AUDIT_SOURCE_STUCK)
+        if finding.reason is not None:
+            _log.warning("%s: %s", self.lease.database_id, finding.reason)
+
+        def write() -> None:
+            self._write_state(CollectorState.RUNNING, error_code=code, error=finding.reason)
+
+        if self._quietly(write) and self._write_health():
+            self._shown_flow = finding.status
 
     def _close(self, calls: EngineCalls, session: Session) -> None:
         try:
@@ -376,6 +470,7 @@ class Collector(threading.Thread):
     def _show_running(self, database: Database) -> bool:
         def write() -> None:
             self._write_state(CollectorState.RUNNING)
+            self._shown_flow = CheckStatus.HEALTHY
             self._state.databases.set_status(
                 database.id,
                 database.connection_version,

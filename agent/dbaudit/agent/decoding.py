@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from typing import Any
 
 import msgspec
@@ -22,17 +23,20 @@ def decode(
     records: Sequence[Any],
     prepare: Prepare,
     cursor: Mapping[str, Any] | None,
+    shared: Decoded | None = None,
 ) -> Decoded:
     """The prepared events of ``records``, and the records that could not be decoded.
 
     Where the engine or the preparation fails, each record is tried by itself, so that only those at fault are
     put aside. ``cursor`` is where the records were read: with the place in the chunk it names a record for
-    ever.
+    ever. ``shared`` is what the records were decoded to already, for others too: its events are copied.
     """
     if not records:
         return Decoded([])
     with calls.watched("decode"):
         try:
+            if shared is not None:
+                return _kept(Decoded(list(map(copy, shared.events)), shared.rejected), prepare)
             return _prepared(engine, records, prepare)
         except BaseException as error:  # noqa: BLE001  # a plugin's code: it fails for itself
             calls.log_failure("decode", error)
@@ -60,7 +64,10 @@ def _one_by_one(engine: Engine, records: Sequence[Any], prepare: Prepare, chunk:
 
 
 def _prepared(engine: Engine, records: Sequence[Any], prepare: Prepare) -> Decoded:
-    decoded = engine.decode(records)
+    return _kept(engine.decode(records), prepare)
+
+
+def _kept(decoded: Decoded, prepare: Prepare) -> Decoded:
     events = prepare(decoded.events)
     return decoded if events is decoded.events else Decoded(events, decoded.rejected)
 

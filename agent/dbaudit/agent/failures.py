@@ -7,7 +7,7 @@ import msgspec
 from dbaudit.core.clock import now_us
 from dbaudit.core.database import ConnectionStatus
 from dbaudit.core.errors import ConfigurationError, DbauditError, ErrorCode, TransientError
-from dbaudit.core.report import CheckStatus, DiagnosisStatus, Health, TestReport
+from dbaudit.core.report import CheckStatus, Diagnosis, DiagnosisStatus, Health, TestReport
 from dbaudit.state.collectors import CollectorState
 
 # A report may hold these, too; they may be gone at the next try.
@@ -69,6 +69,11 @@ def unusable(report: TestReport) -> DbauditError:
         return ConfigurationError(
             ErrorCode.CONNECTION_TEST_FAILED, report.error or "The test was not successful."
         )
+    return error_of(failed)
+
+
+def error_of(failed: Diagnosis) -> DbauditError:
+    """What a step of a test that failed means for collecting."""
     if failed.code in _PASSING:
         return TransientError(ErrorCode(failed.code), failed.detail, remedy=failed.remedy)
     if failed.code in set(ErrorCode):

@@ -71,6 +71,8 @@ class Routed:
 
     def __init__(self, router: Router) -> None:
         self._router = router
+        self.decoded = 0
+        """So many events were taken, whosever they are, and could be protected."""
         # By their identity, and kept: that of an event that is gone may become another one's.
         self._of_server: dict[int, AuditEvent] = {}
         self._claimed: dict[int, AuditEvent] = {}

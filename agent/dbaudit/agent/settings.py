@@ -13,7 +13,8 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):
     agent waits ``backoff_initial_seconds`` and then longer and longer, up to ``backoff_max_seconds``; while
     the state is away, up to ``state_retry_max_seconds``. A database whose configuration is wrong is tried
     again every ``misconfigured_retry_seconds``, and at once when it is changed. A call into an engine that
-    has not returned after ``call_seconds`` is given up.
+    has not returned after ``call_seconds`` is given up. A source that gave nothing for
+    ``quiet_seconds`` is tested anew, as if its database had just been declared.
     """
 
     node_name: str
@@ -25,5 +26,6 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):
     state_retry_max_seconds: float = 5.0
     misconfigured_retry_seconds: float = 60.0
     call_seconds: float = 120.0
+    quiet_seconds: float = 300.0
     retention_interval_seconds: float = 300.0
     shutdown_seconds: float = 10.0

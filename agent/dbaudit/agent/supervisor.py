@@ -17,6 +17,7 @@ from dbaudit.agent.marks import Marks
 from dbaudit.agent.pace import Pace
 from dbaudit.agent.retention import Retention
 from dbaudit.agent.settings import AgentSettings
+from dbaudit.agent.sharing import SharedReads
 from dbaudit.agent.suspects import Suspects
 from dbaudit.agent.turns import Turns
 from dbaudit.core import db_conns
@@ -58,6 +59,7 @@ class Agent:
         self._held_back: set[str] = set()
         self._pace = Pace(settings.poll_interval_seconds)
         self._turns = Turns()
+        self._reads = SharedReads(settings.poll_interval_seconds)
         self._registry = registry
         self._settings = settings
         self._collectors: dict[str, Collector] = {}
@@ -156,6 +158,7 @@ class Agent:
             marks=self._marks,
             pace=self._pace,
             turns=self._turns,
+            reads=self._reads,
         )
 
     def _hold_back(self, lease: Lease, node: Node) -> None:

@@ -106,6 +106,7 @@ def status_object(database: Database, collector: Collector, node: Node | None) -
             "permissions": health.permissions,
             "latency": health.latency,
             "disk_space": health.disk_space,
+            "audit_source": health.audit_source,
         },
         "last_event": (
             None

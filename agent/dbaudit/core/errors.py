@@ -57,6 +57,7 @@ class ErrorCode(StrEnum):
     TOO_MANY_CONNECTIONS = "too_many_connections"
     PERMISSION_MISSING = "permission_missing"
     AUDIT_SOURCE_MISSING = "audit_source_missing"
+    AUDIT_SOURCE_STUCK = "audit_source_stuck"
     LISTENER_UNREACHABLE = "listener_unreachable"
     CURSOR_INVALID = "cursor_invalid"
     RECORD_INVALID = "record_invalid"

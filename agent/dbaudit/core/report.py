@@ -73,12 +73,16 @@ DISK_CRITICAL_FREE_RATIO = 0.10
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):
-    """The health of one database, measured at ``measured_at_us`` (microseconds since the epoch)."""
+    """The health of one database, measured at ``measured_at_us`` (microseconds since the epoch).
+
+    ``audit_source`` is the agent's own word on what it reads; engines leave it.
+    """
 
     connectivity: CheckStatus = CheckStatus.UNKNOWN
     permissions: CheckStatus = CheckStatus.UNKNOWN
     latency: CheckStatus = CheckStatus.UNKNOWN
     disk_space: CheckStatus = CheckStatus.UNKNOWN
+    audit_source: CheckStatus = CheckStatus.UNKNOWN
     latency_ms: float | None = None
     disk_free_ratio: float | None = None
     measured_at_us: int = 0

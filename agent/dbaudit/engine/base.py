@@ -18,7 +18,7 @@ import msgspec
 
 from dbaudit.core.database import Target
 from dbaudit.core.event import AuditEvent, Rejected
-from dbaudit.core.report import Health, TestReport
+from dbaudit.core.report import Diagnosis, Health, TestReport
 from dbaudit.core.statements import Dialect
 
 API_VERSION = 1
@@ -101,6 +101,13 @@ class Session(ABC):
         them.
         """
 
+    def is_repeatable(self, cursor: Cursor) -> bool:
+        """Whether another session of the same account would read the same at ``cursor``, so that one may read
+        for several declarations. Not where the source drops what is acknowledged, or is listened to.
+        """
+        of = type(self)
+        return of.acknowledge is Session.acknowledge and of.finish is Session.finish
+
     def finish(self) -> bool:
         """Take nothing new from the source; returns whether something was taken that is nowhere else.
 
@@ -108,6 +115,12 @@ class Session(ABC):
         ``more`` is waiting. A source that keeps its records itself has nothing to do here.
         """
         return False
+
+    def check_source(self) -> Diagnosis | None:
+        """Look, at little cost, whether what is read is still there: a diagnosis that `failed` stops the
+        reading until it is mended. None where nothing is wrong. Asked after every measuring of the health.
+        """
+        return None
 
     def databases(self) -> Sequence[str] | None:
         """The names of the server's databases, without the server's own; None where that cannot be known.

@@ -97,6 +97,7 @@ class HealthChecks(msgspec.Struct, frozen=True, kw_only=True):
     permissions: str = "unknown"
     latency: str = "unknown"
     disk_space: str = "unknown"
+    audit_source: str = "unknown"
 
 
 class LastEvent(msgspec.Struct, frozen=True, kw_only=True):

@@ -15,6 +15,7 @@ from dbaudit.engines.mariadb.settings import version_of
 from dbaudit.engines.mariadb.sources import ChosenSource
 from dbaudit.engines.mysql_protocol import schemas
 from dbaudit.engines.mysql_protocol.connection import ServerConnection, connect
+from dbaudit.engines.mysql_protocol.general_log import SOURCE as GENERAL_LOG
 from dbaudit.engines.mysql_protocol.network import endpoint
 
 
@@ -55,6 +56,9 @@ class MariaDBSession(Session):
     def acknowledge(self, cursor: Cursor) -> None:
         if self._reader is not None:
             self._reader.acknowledge(cursor)
+
+    def is_repeatable(self, cursor: Cursor) -> bool:
+        return cursor.get("source") != GENERAL_LOG
 
     def databases(self) -> list[str]:
         return schemas.names(self._connection)

@@ -19,6 +19,7 @@ from dbaudit.engines.mysql.options import Options, Source
 from dbaudit.engines.mysql.server import Server, ask
 from dbaudit.engines.mysql_protocol import schemas
 from dbaudit.engines.mysql_protocol.connection import ServerConnection, connect
+from dbaudit.engines.mysql_protocol.general_log import SOURCE as GENERAL_LOG
 from dbaudit.engines.mysql_protocol.general_log import GeneralLogReader
 
 
@@ -71,6 +72,9 @@ class MySQLSession(Session):
 
     def acknowledge(self, cursor: Cursor) -> None:
         self._opened().acknowledge(cursor)
+
+    def is_repeatable(self, cursor: Cursor) -> bool:
+        return cursor.get("source") != GENERAL_LOG
 
     def databases(self) -> list[str]:
         return schemas.names(self._connection)

@@ -7,19 +7,17 @@ from dbaudit.core.report import CheckStatus, Health, judge_disk, judge_latency
 from dbaudit.engine.measuring import free_ratio as free_ratio_of
 from dbaudit.engine.measuring import median_latency_ms
 from dbaudit.engines.postgresql.connection import ServerConnection
-from dbaudit.engines.postgresql.options import LogSource, Options
-from dbaudit.engines.postgresql.rights import read_rights
-from dbaudit.engines.postgresql.settings import read_settings
+from dbaudit.engines.postgresql.options import LogSource
+from dbaudit.engines.postgresql.rights import Rights
+from dbaudit.engines.postgresql.settings import LogSettings
 
 
-def measure(connection: ServerConnection, options: Options) -> Health:
+def measure(connection: ServerConnection, rights: Rights, settings: LogSettings) -> Health:
     """Health measured now. Raises TransientError when the server does not answer any more.
 
     The free disk space is known in local mode only: no function of the server tells it.
     """
     latency_ms = measure_latency_ms(connection)
-    rights = read_rights(connection)
-    settings = read_settings(connection, rights, options)
     permitted = rights.suffice(settings.source)
     free_ratio = None
     if settings.source is LogSource.LOCAL:
