@@ -209,11 +209,11 @@ class Collector(threading.Thread):
             cursor, more = self._advance(database, engine, calls, session, cursor)
             calls.has_collected()
             if not shown_running:
-                # Only now is it true that nothing which happens from here on will be missed.
-                shown_running = self._show_running(database)
                 if not measured:
                     measured = True
                     self._measure_health(calls, session)
+                # Only now is it true that nothing which happens from here on will be missed.
+                shown_running = self._show_running(database)
                 self._turns.give_back(self._stopping)
             look = time.monotonic() >= next_health
             if look:

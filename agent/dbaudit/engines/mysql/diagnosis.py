@@ -172,7 +172,7 @@ def _retired(connection: ServerConnection) -> Diagnosis:
         code,
         f"{len(others)} tables in {SCHEMA} are of another declaration of this server: two of them that empty "
         "the same general log take its rows from each other.",
-        f"Declare each server once; then DROP TABLE {table};",
+        f"Declare the server once, with audit_options.scope server; then DROP TABLE {table};",
     )
 
 
