@@ -34,7 +34,8 @@ def test_a_declaration_gets_its_databases_events_and_the_oldest_the_servers(dbau
     ]
     dbaudit.start()
     dbaudit.wait_until(lambda: dbaudit.queries(hr) == ["in hr", "at last"], "the events of hr")
-    dbaudit.wait_until(lambda: dbaudit.queries(shop) == ["in shop", "in none"], "the events of shop")
+    dbaudit.wait_until(lambda: len(dbaudit.queries(shop)) == 2, "the events of shop")
+    assert set(dbaudit.queries(shop)) == {"in shop", "in none"}
 
 
 def test_the_whole_server_is_for_whoever_asks_for_it(dbaudit: Installation) -> None:
@@ -44,7 +45,7 @@ def test_the_whole_server_is_for_whoever_asks_for_it(dbaudit: Installation) -> N
     dbaudit.start()
     dbaudit.wait_until(lambda: len(dbaudit.queries(whole)) == 3, "everything")
     dbaudit.wait_until(lambda: dbaudit.queries(shop) == ["in shop"], "the events of shop")
-    assert dbaudit.queries(whole) == ["in shop", "in hr", "in none"]
+    assert set(dbaudit.queries(whole)) == {"in shop", "in hr", "in none"}
 
 
 def test_a_change_of_the_scope_holds_from_the_next_events_on(dbaudit: Installation) -> None:
