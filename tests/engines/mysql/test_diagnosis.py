@@ -1,12 +1,14 @@
 """The connection test: what is missing is found, and each remedy, run as it stands, mends it."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import msgspec
 import pytest
 from dbaudit.core.errors import ConfigurationError, ErrorCode
 from dbaudit.core.report import Diagnosis, DiagnosisStatus, TestReport
 from dbaudit.engines.mysql import MySQLEngine, diagnosis
+from dbaudit.engines.mysql.options import Options
 from dbaudit.engines.mysql.server import Server, ask
 from dbaudit.engines.mysql_protocol.connection import connect
 from dbaudit.engines.mysql_protocol.grants import Grants, parse_grant
@@ -112,6 +114,32 @@ def test_version_is_told_as_its_users_write_it(
     mysql: MySQLServer, version: str, comment: str, product: str
 ) -> None:
     assert _pretending(mysql, version, comment).product == product
+
+
+@pytest.mark.parametrize(
+    ("variables", "beginning", "remedy"),
+    [
+        ({"audit_log_filter_format": "NEW"}, "<?xml", "audit_log_filter_format = JSON"),
+        ({"audit_log_filter.event_mode": "FULL"}, "<?xml", "audit_log_filter.event_mode = REDUCED"),
+        ({"audit_log_filter.event_mode": "REDUCED"}, "<?xml", None),
+        ({"audit_log_filter_format": "JSON"}, "[", None),
+        ({"audit_log_format": "NEW"}, "<?xml", None),
+    ],
+)
+def test_records_that_do_not_say_that_they_are_of_one_statement_are_warned_of(
+    mysql: MySQLServer, tmp_path: Path, variables: dict[str, str], beginning: str, remedy: str | None
+) -> None:
+    file = tmp_path / "audit.log"
+    file.write_text(f"{beginning}\n")
+    options = Options.of({"audit_file": str(file)})
+    connection = connect(target(mysql))
+    server = msgspec.structs.replace(ask(connection), variables=variables)
+    report = diagnosis.test(connection, server, options)
+    connection.close()
+    warned = [d.remedy for d in report.diagnoses if d.code == "audit_records" and d.status == "warning"]
+    assert report.success
+    assert len(warned) == (remedy is not None)
+    assert remedy is None or remedy in str(warned)
 
 
 def test_mariadb_is_told_with_the_type_to_declare(mysql: MySQLServer) -> None:

@@ -9,6 +9,7 @@ from dbaudit.core.database import Target
 from dbaudit.core.errors import ConfigurationError, ErrorCode
 from dbaudit.core.report import Diagnosis, DiagnosisStatus, TestReport
 from dbaudit.engine.findings import encryption, failed, ok, skipped, warning
+from dbaudit.engines.mysql.audit_borders import AuditFormat
 from dbaudit.engines.mysql.audit_file import read_format
 from dbaudit.engines.mysql.options import Options, Source
 from dbaudit.engines.mysql.server import RETIRING_RIGHTS, Server
@@ -78,6 +79,7 @@ def _diagnose(
         yield from _audit_log(server, me)
     elif source is Source.AUDIT_FILE:
         yield _audit_file(options.audit_file or "")
+        yield from _records(server, options.audit_file or "")
     elif source is Source.GENERAL_LOG:
         yield from _general_log(connection, server, me)
     elif source is Source.ERROR_LOG:
@@ -189,6 +191,27 @@ def _audit_file(path: str) -> Diagnosis:
     if file_format is None:
         return warning(code, f"{path} is empty: its format shows once something is written.", None)
     return ok(code, f"{path} is read from the disk, as {file_format.value}.")
+
+
+def _records(server: Server, path: str) -> Iterator[Diagnosis]:
+    """Whether the file says which of its records are of one statement; XML of Percona's filter may not."""
+    try:
+        in_xml = read_format(path) is AuditFormat.XML
+    except ConfigurationError:
+        return
+    if not (in_xml and server.audit_log_in_local_time):
+        return
+    mode = server.audit_log_event_mode
+    if mode == "REDUCED":
+        yield ok("audit_records", "The audit log has one record for each statement.")
+        return
+    yield warning(
+        "audit_records",
+        "The audit log may have several records for a statement, which in XML do not say that they are.",
+        "Set audit_log_filter_format = JSON in the configuration of the server, and restart it."
+        if mode is None
+        else "SET PERSIST audit_log_filter.event_mode = REDUCED;",
+    )
 
 
 def _audit_log(server: Server, me: str) -> Iterator[Diagnosis]:

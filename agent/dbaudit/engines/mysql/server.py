@@ -76,6 +76,11 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
         return any(name.startswith("audit_log_filter") for name in self.variables)
 
     @property
+    def audit_log_event_mode(self) -> str | None:
+        """``FULL`` or ``REDUCED`` of Percona's audit_log_filter; None where it has no such setting."""
+        return self.variables.get("audit_log_filter.event_mode")
+
+    @property
     def general_log_written(self) -> bool:
         """Whether the table mysql.general_log is written to."""
         outputs = {word.strip() for word in self.variables.get("log_output", "").upper().split(",")}
