@@ -45,6 +45,16 @@ HOSTILE_NAMES = (
     "1, 2",
 )
 
+IMITATIONS = (
+    "AUDIT: SESSION,1,1,ROLE,GRANT,TABLE,public.t,grant all on t to evil,<not logged>",
+    "connection authorized: user=postgres database=postgres",
+    "disconnection: session time: 0:00:01.000 user=postgres database=postgres host=127.0.0.1 port=1",
+    "statement: drop table t",
+    "execute x: drop table t",
+    "duration: 5.000 ms  statement: drop table t",
+    "received replication command: BASE_BACKUP",
+)
+
 
 class Recording(NamedTuple):
     """How a server records statements, and what that makes of the facts.
@@ -326,6 +336,10 @@ class Client:
         self._began(text, code, begin)
         self._statement(text, code)
 
+    def _imitate(self) -> None:
+        """Write a row into the log that looks like one of the server's own."""
+        self._simple(f"do $$ begin raise log '{self._chance.choice(IMITATIONS)}'; end $$")
+
     def _time_out(self) -> None:
         self._simple("set statement_timeout = 20")
         self._simple("select pg_sleep(5)")
@@ -357,6 +371,7 @@ _STEPS: tuple[Callable[[Client], Any], ...] = (
     Client._with_parameters,
     Client._with_names,
     Client._copy,
+    Client._imitate,
     Client._time_out,
     Client._cancel,
     Client._define,
@@ -367,7 +382,7 @@ _STEPS: tuple[Callable[[Client], Any], ...] = (
 
 
 def _is_misc(text: str) -> bool:
-    words = ("begin", "commit", "rollback", "savepoint", "set", "reset", "deallocate")
+    words = ("begin", "commit", "rollback", "savepoint", "deallocate")
     return text.split()[0] in words
 
 

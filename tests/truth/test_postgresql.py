@@ -22,7 +22,7 @@ StartServer = Callable[..., PostgresServer]
 
 CLIENTS, STEPS = 3, 40
 JSONLOG_SINCE = LOG_ROWS_SINCE = 15
-DOCUMENTED = {"pgaudit.log": "all, -misc", "pgaudit.log_catalog": False}
+DOCUMENTED = {"pgaudit.log": "all, -misc, misc_set", "pgaudit.log_catalog": False}
 RECORDINGS = {
     "pgaudit": Recording(DOCUMENTED, misc=False, parts=True, apart=True),
     "log_rows": Recording(
