@@ -99,7 +99,11 @@ def rows(draw: st.DrawFn) -> bytes:
     )
     vxid = draw(st.sampled_from(["4/11", "4/11", "4/12", "4/0", ""]))
     columns[8], columns[9], columns[10] = "2026-11-21 19:34:04 UTC", vxid, "0"
-    columns[11], columns[12], columns[13] = "LOG", code, message
+    columns[11], columns[12], columns[13] = (
+        ("LOG" if code == "00000" else draw(st.sampled_from(["ERROR", "LOG"]))),
+        code,
+        message,
+    )
     columns[14] = draw(st.sampled_from(["", "", "parameters: $1 = '1'"]))
     columns[18] = draw(st.sampled_from(["", "", "", "PL/pgSQL function f() line 1 at RAISE"]))
     columns[19] = draw(st.sampled_from(STATEMENTS)) if code != "00000" or columns[18] else ""

@@ -82,6 +82,19 @@ def test_row_of_the_server_with_a_context_or_a_statement_is_no_threat(
     assert (event.type, event.operation) == (EventType.QUERY, "CREATE_REPLICATION_SLOT")
 
 
+@BOTH
+@pytest.mark.parametrize("severity", ["LOG", "WARNING", "NOTICE", "INFO", "СООБЩЕНИЕ", "WARNUNG", "日志"])
+def test_error_code_that_a_statement_logs_is_no_failure(log_format: LogFileFormat, severity: str) -> None:
+    block = "do $$ begin raise log 'x' using errcode = '42501'; end $$"
+    events = events_of(
+        log_format,
+        audit(block, kind="FUNCTION,DO"),
+        raised("x", block, state_code="42501", error_severity=severity),
+        record("could not send data to client", state_code="08006", line=3, error_severity=severity),
+    )
+    assert [(e.query, e.outcome) for e in events] == [(block, None)]
+
+
 def test_user_of_a_real_server_forges_nothing(read_server: PostgresServer) -> None:
     server = read_server
     server.create_role("forger", "right")
@@ -91,14 +104,16 @@ def test_user_of_a_real_server_forges_nothing(read_server: PostgresServer) -> No
             with psycopg.connect(server.conninfo("forger", "right"), autocommit=True) as connection:
                 for message in FORGED:
                     connection.execute(f"do $f$ begin raise log '%', $m${message}$m$; end $f$")
+                connection.execute("do $f$ begin raise log 'x' using errcode = '42501'; end $f$")
             log.until(lambda: log.of("forger", EventType.DISCONNECT), "the disconnection")
             kinds = [e.type for e in log.of("forger")]
             assert kinds == [
                 EventType.LOGIN_SUCCESS,
                 *([EventType.QUERY, EventType.THREAT_DETECTED] * len(FORGED)),
+                EventType.QUERY,
                 EventType.DISCONNECT,
             ]
-            assert {e.operation for e in log.of("forger", EventType.QUERY)} == {"DO"}
+            assert {(e.operation, e.outcome) for e in log.of("forger", EventType.QUERY)} == {("DO", None)}
             assert not log.rejected
     finally:
         server.execute_admin("drop role forger")

@@ -5,7 +5,8 @@ of its failure and of its duration, a log-in those of its authentication and its
 read together become one event; a read waits a tenth of a second for them. A later one, such as the failure of
 a long statement, is an event of its own, because the first was stored long before.
 
-Failures are known by SQLSTATE and never by severity or wording, which are localised.
+Failures are known by SQLSTATE, whatever the language. A statement may log any SQLSTATE without failing (RAISE
+LOG USING ERRCODE), so what is known to be of a lower severity is no failure.
 """
 
 from __future__ import annotations
@@ -17,11 +18,15 @@ import msgspec
 from dbaudit.core.errors import RecordError
 from dbaudit.core.event import AuditEvent, EventType, Rejected
 from dbaudit.engines.postgresql import failed_statements, forged, log_ins, pgaudit, statements, workers
+from dbaudit.engines.postgresql.labels import FAILURES, SEVERITIES
 from dbaudit.engines.postgresql.ledger import Exchange, Ledger
 from dbaudit.engines.postgresql.messages import Kind, recognise
 from dbaudit.engines.postgresql.records import LogBlock, LogRecord
 
 _HARMLESS_CLASSES = frozenset({"00", "01", "02"})
+_NO_FAILURES = frozenset(
+    word for severity, words in SEVERITIES.items() if severity not in FAILURES for word in words
+)
 
 
 class Decoder:
@@ -62,7 +67,7 @@ class Decoder:
 
     def _others(self, row: LogRecord) -> list[AuditEvent]:
         code = row.state_code
-        if code and code[:2] not in _HARMLESS_CLASSES:
+        if code and code[:2] not in _HARMLESS_CLASSES and row.error_severity not in _NO_FAILURES:
             return self._failure(row, code)
         if not row.by_the_server and forged.is_forged(row):
             return forged.forgery(self._ledger, row)

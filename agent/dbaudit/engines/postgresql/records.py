@@ -87,6 +87,7 @@ class LogRecord(msgspec.Struct, gc=False):
     internal_query: str | None = None
     cursor_position: int | None = None
     leader_pid: int | None = None
+    error_severity: str | None = None
 
     @property
     def by_the_server(self) -> bool:
@@ -212,6 +213,7 @@ def _record(row: list[str]) -> LogRecord:
         row[16] or None,
         int(row[20]) if row[20] else None,
         int(row[24]) if columns > 24 and row[24] else None,
+        row[11],
     )
 
 
