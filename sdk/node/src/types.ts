@@ -116,6 +116,7 @@ export interface DatabaseStatus {
     readonly permissions: CheckStatus;
     readonly latency: CheckStatus;
     readonly diskSpace: CheckStatus;
+    readonly auditSource: CheckStatus;
   };
   readonly lastEvent: { readonly timestamp: string; readonly type: string; readonly user: string | null } | null;
 }
