@@ -42,7 +42,8 @@ test: $(INSTALLED) ## every check and every test
 	@PYTEST='$(PYTEST)' $(BIN)/python -m tests.check
 
 truth: $(INSTALLED) ## random work on live servers against the events that came of it (SEEDS=20 for more of it)
-	@DBAUDIT_TRUTH_SEEDS=$(SEEDS) $(BIN)/python -m pytest tests/truth --timeout=3600 $(PYTEST)
+	@DBAUDIT_TRUTH_SEEDS=$(SEEDS) DBAUDIT_MASKED_STATEMENTS=100000 \
+		$(BIN)/python -m pytest tests/truth tests/core/test_second_opinions.py --timeout=3600 $(PYTEST)
 
 bench: $(INSTALLED) ## the figures, one a line (ONLY=name for some of them)
 	@$(BIN)/python -m tests.benchmarks $(ONLY)

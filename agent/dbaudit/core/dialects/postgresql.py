@@ -25,26 +25,32 @@ _PLAIN_LITERAL = re.compile(
     rf"['0-9]{_NOT_IN_NAME}(?:(?<=')(?<![eEnNbBxX&]')(?:{TEXT})|(?<=[0-9]){_REST_OF_NUMBER})"
 )
 
-_TOKEN = re.compile(
-    rf"""
+_TAG = r"\$(?:[A-Za-z_\x80-\U0010ffff][\w\x80-\U0010ffff]*)?\$"
+
+_TOKENS = rf"""
       (?P<name>    "[^"\0]*(?:""[^"\0]*)*" )
     | (?P<comment> --[^\n\r\0]* | /\*[^\0]*?(?:\*/|(?=\0)|\Z) )
     | (?<![{_IN_NAME}])[eE]'[^'\\\0]*(?:(?:''|\\[^\0])[^'\\\0]*)*(?:'|\\?(?=\0|\Z))
     | (?P<text>    (?:(?<![{_IN_NAME}])(?:[uU]&|[bBxXnN]))?'{TEXT} )
-    | (?<![A-Za-z_$\x80-\U0010ffff])\$(?P<tag>(?:[A-Za-z_\x80-\U0010ffff][\w\x80-\U0010ffff]*)?)\$
-      [^\0]*?(?:\$(?P=tag)\$(?:[0-9][\w.]*)?|(?=\0)|\Z)
+    | (?<![A-Za-z_$\x80-\U0010ffff])(?={_TAG})
+      (?:\$(?P<tag>{_TAG[2:-2]})\$[^\0]*?\$(?P=tag)\$(?:[0-9][\w.]*)?)*+(?:{_TAG}[^\0]*)?
     | [0-9]{_NOT_IN_NAME}{_REST_OF_NUMBER}
-    """,
-    re.VERBOSE,
+"""
+_TOKEN = re.compile(_TOKENS, re.VERBOSE)
+# A name can hold dollar signs: where there are some, names are read as well.
+_DOLLAR = re.compile(r"\$(?![0-9])")
+_TOKEN_BESIDE_NAMES = re.compile(
+    rf"(?P<word> [A-Za-z_\x80-\U0010ffff][{_IN_NAME}]*+(?!['&]) ) | {_TOKENS}", re.VERBOSE
 )
 
 
 def mask_lexically(statement: str) -> str:
+    pattern = _TOKEN_BESIDE_NAMES if _DOLLAR.search(statement) else _TOKEN
     if "\\" not in statement and statement.count("/*") < 2:
-        return _TOKEN.sub(_replacement, statement)
+        return pattern.sub(_replacement, statement)
     parts: list[str] = []
     position = 0
-    while token := _TOKEN.search(statement, position):
+    while token := pattern.search(statement, position):
         parts.append(statement[position : token.start()])
         parts.append(_replacement(token))
         position = token.end()
@@ -61,7 +67,7 @@ def mask_lexically(statement: str) -> str:
 
 def _replacement(token: re.Match[str]) -> str:
     kind = token.lastgroup
-    if kind == "name":
+    if kind in ("name", "word"):
         return token.group()
     return " " if kind == "comment" else MASK
 
@@ -71,7 +77,7 @@ RULES = Rules(
     name_quote='"',
     name_left_alone=re.compile(r'"[^"\'?\0]*"'),
     marks=("'", '"', "--", "/*"),
-    left=re.compile(r"\$(?![0-9])"),
+    left=_DOLLAR,
     source_mark="\\",
     lexically=mask_lexically,
 )
