@@ -40,7 +40,7 @@ _TOKEN = re.compile(_TOKENS, re.VERBOSE)
 # A name can hold dollar signs: where there are some, names are read as well.
 _DOLLAR = re.compile(r"\$(?![0-9])")
 _TOKEN_BESIDE_NAMES = re.compile(
-    rf"(?P<word> [A-Za-z_\x80-\U0010ffff][{_IN_NAME}]*+(?!['&]) ) | {_TOKENS}", re.VERBOSE
+    rf"(?P<word> (?![eEbBxXnN]'|[uU]&')[A-Za-z_\x80-\U0010ffff][{_IN_NAME}]*+ ) | {_TOKENS}", re.VERBOSE
 )
 
 
