@@ -259,6 +259,18 @@ def test_message_of_log_statement_takes_any_failure_of_it(log_format: LogFileFor
 
 
 @BOTH
+def test_failure_whose_start_may_have_been_stored_before_says_so(log_format: LogFileFormat) -> None:
+    late = failing("select pg_sleep(9)", "57014", at_ms=9000)
+    audited = frozenset({"read", "write"})
+    (event,) = events_of(log_format, late, audited=audited)
+    assert event.detail == {"start": "may be an event of its own, without an outcome"}
+    denied = failing("select * from t_secret", "42501")
+    for row, context in ((denied, {}), (late, {"recorded_at_end": True}), (late, {"audited": frozenset()})):
+        (event,) = events_of(log_format, row, **({"audited": audited} | context))
+        assert event.detail is None
+
+
+@BOTH
 def test_session_ended_by_the_server_is_no_clean_end(log_format: LogFileFormat) -> None:
     fatal = failing(
         None, "25P03", message="terminating connection", error_severity="FATAL", ps="idle in transaction"

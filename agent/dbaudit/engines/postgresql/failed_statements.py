@@ -20,7 +20,7 @@ from dbaudit.core.statements import Dialect
 from dbaudit.engines.postgresql.ledger import Exchange, Ledger, Recorded
 from dbaudit.engines.postgresql.records import LogRecord
 from dbaudit.engines.postgresql.statement_parts import bare, parts
-from dbaudit.engines.postgresql.statements import BIND, FUNCTION, PARSE
+from dbaudit.engines.postgresql.statements import BIND, FUNCTION, PARSE, is_audited
 
 _QUERIES = frozenset({"SELECT", "INSERT", "UPDATE", "DELETE", "MERGE", "COPY", "???"})
 """Commands that pgaudit records when they start; it calls those `???` that it does not know."""
@@ -40,6 +40,8 @@ _AFTER_START_MESSAGES = (
 """Rights that are looked at after those of the tables; in other languages they are not known."""
 _BEFORE_START_CLASSES = frozenset({"0A", "25", "26", "34", "42"})
 """Names, syntax, rights, the state of the transaction: looked at before pgaudit writes."""
+_MAY_HAVE_ANOTHER = "may be an event of its own, without an outcome"
+"""Said of a statement whose start pgaudit may have recorded before what was read with the failure."""
 _OF_PARAMETERS = re.compile(
     r'(?:unnamed portal|portal ".*"|extended query) (?:with parameters|parameter \$\d+)\b', re.DOTALL
 )
@@ -61,6 +63,9 @@ def failed(ledger: Ledger, row: LogRecord, code: str) -> AuditEvent | None:
     ledger.exchanges.pop(row.session_id, None)
     own = ledger.event(row, EventType.QUERY, Outcome.FAILURE, error_code=code, query=row.statement)
     add_operations(own, Dialect.POSTGRESQL)
+    recorded = not ledger.context.recorded_at_end and is_audited(ledger, row, row.statement)
+    if recorded and not _is_before_start(row, code):
+        own.detail = {**(own.detail or {}), "start": _MAY_HAVE_ANOTHER}
     return own
 
 

@@ -461,6 +461,7 @@ def _audited(settings: LogSettings) -> dict[str, Any]:
         "exempt_roles": of_a_role,
         "exempt_databases": of_a_database,
         "catalogs_exempt": settings.value("pgaudit.log_catalog") == "off",
+        "recorded_at_end": settings.value("pgaudit.log_rows") == "on",
     }
 
 

@@ -28,9 +28,9 @@ class LogContext(msgspec.Struct, frozen=True, kw_only=True):
     how the agent logs in, ``own_session`` is the session that reads, and ``own_host`` where it comes from, as
     the log names it. ``audited`` are the classes of statements that pgaudit records for certain, but for
     ``exempt_roles``, ``exempt_databases`` and, with ``catalogs_exempt``, for those on the catalogs alone;
-    ``told_twice`` says that log_statement may record the same ones. ``log_ins_authorized`` says that each
-    log-in that worked has a record of its authorization. ``line_prefixes`` are the
-    present `log_line_prefix` and earlier ones, where the log is text.
+    ``recorded_at_end`` says that it does so when they have ended (pgaudit.log_rows). ``told_twice`` says that
+    log_statement may record the same ones. ``log_ins_authorized`` says that each log-in that worked has a
+    record of its authorization.
     """
 
     time_zones: tuple[str, ...]
@@ -42,6 +42,7 @@ class LogContext(msgspec.Struct, frozen=True, kw_only=True):
     exempt_roles: frozenset[str] = frozenset()
     exempt_databases: frozenset[str] = frozenset()
     catalogs_exempt: bool = False
+    recorded_at_end: bool = False
     told_twice: bool = False
     log_ins_authorized: bool = False
     line_prefixes: tuple[str, ...] = ()

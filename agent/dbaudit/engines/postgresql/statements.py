@@ -252,7 +252,7 @@ def is_recorded(ledger: Ledger, row: LogRecord, statement: str) -> bool:
     exchange = _exchange_of(ledger, row)
     if exchange is not None and _recorded_as(exchange, statement)[0]:
         return True
-    return _is_audited(ledger, row, statement)
+    return is_audited(ledger, row, statement)
 
 
 def executed(ledger: Ledger, row: LogRecord, text: str) -> AuditEvent | None:
@@ -331,7 +331,7 @@ def duration(ledger: Ledger, row: LogRecord, start: int) -> AuditEvent | None:
                 ledger.close(row)
                 _note(event, duration_ms)
                 return None
-    if _is_audited(ledger, row, statements[0]):
+    if is_audited(ledger, row, statements[0]):
         return None  # it was recorded when it started, long ago
     event = logged(ledger, row, statements[0])
     _say_what_is_ambiguous(event, statements)
@@ -403,7 +403,7 @@ def _note(event: AuditEvent | None, duration_ms: float) -> None:
         event.duration_ms, event.outcome = duration_ms, Outcome.SUCCESS
 
 
-def _is_audited(ledger: Ledger, row: LogRecord, statement: str) -> bool:
+def is_audited(ledger: Ledger, row: LogRecord, statement: str) -> bool:
     """Whether pgaudit recorded a statement for certain, maybe long ago."""
     context = ledger.context
     if not context.audited or row.user in context.exempt_roles or row.dbname in context.exempt_databases:
