@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import resource
 import socket
 import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -99,7 +100,7 @@ def test_what_the_server_refuses_by_itself_has_the_form_of_the_path(api: Api, se
     server = serve(api)
     with api.unchanged(), client(api, server) as http:
         for content in (b"x" * 3_000_000, iter([b"x" * 3_000_000])):
-            answer = http.put(path, content=content)
+            answer = http.put(path, content=content, headers={"Content-Type": "application/json"})
             assert answer.status_code == 413
             assert answer.json()["error_code"] == "payload_too_large"
     head, body = raw(server, f"PUT {path} HTTP/1.1\r\nHost: x\r\nContent-Length: x\r\n\r\n".encode())
@@ -118,7 +119,7 @@ def test_a_chunked_body_is_read_and_bounded(api: Api, serve: Serve) -> None:
         assert http.post("/v1/databases", content=chunks(body), headers=headers).status_code == 201
         with api.unchanged():
             too_much = http.post("/v1/databases", content=chunks(b" " * 3_000_000), headers=headers)
-            assert too_much.status_code == 413
+            assert too_much.status_code == 413, too_much.text
             assert too_much.json()["error"]["code"] == "payload_too_large"
 
 
@@ -132,8 +133,12 @@ def test_a_chunked_body_is_read_and_bounded(api: Api, serve: Serve) -> None:
         b"POST /v1/databases HTTP/1.1\r\nHost: x\r\nContent-Length: +5\r\n\r\n12345",
         b"POST /v1/databases HTTP/1.1\r\nHost: x\r\nContent-Length: five\r\n\r\n",
         b"POST /v1 HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-        b"POST /v1/databases HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n\r\n",
         b"POST /v1/databases HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n",
+        b"POST /v1/databases HTTP/1.1\r\nHost: x\r\nContent-Length: 40\r\nContent-Length: 2\r\n\r\n{}",
+        b"POST /v1/databases HTTP/1.1\r\nHost: x\r\nContent-Length : 2\r\n\r\n{}",
+        b"GET /v1/databases HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n",
+        b"GET /v1/databases HTTP/1.1\r\nHost: x\r\nX-Folded: a\r\n b\r\n\r\n",
+        b"GET /v1/databases HTTP/1.1\r\n\r\n",
         b"GET /" + b"x" * 100_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost: x\r\nX-Long: " + b"x" * 100_000 + b"\r\n\r\n",
     ],
@@ -152,8 +157,110 @@ def test_a_malformed_request_is_answered_in_the_form_of_all_errors(
         assert http.get("/v1/databases").status_code == 200
 
 
+@pytest.mark.parametrize("size", [b"-2", b"0x0", b"0x2", b"1_0", b"+2", b" 2", b""])
+def test_a_chunk_of_an_unclear_size_ends_the_connection_and_smuggles_nothing(
+    api: Api, serve: Serve, size: bytes
+) -> None:
+    head = (
+        b"POST /v1/databases HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\n"
+        b"Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n" % api.key.encode()
+    )
+    smuggled = b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n"
+    with api.unchanged():
+        answer, body = raw(serve(api), head + size + b"\r\n" + smuggled, shut=True)
+    assert answer.startswith(b"HTTP/1.1 400")
+    assert body["error"]["code"] == "malformed_request"  # type: ignore[index]
+
+
 @pytest.mark.parametrize(
-    "part", [b"GET /v1/databases HT", b"POST /v1 HTTP/1.1\r\nContent-Length: 50\r\n\r\n{"]
+    ("request_bytes", "status", "code"),
+    [
+        (b"GET /" + b"x" * 100_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", 414, "uri_too_long"),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 100_000 + b"\r\n\r\n", 431, "headers_too_large"),
+        (b"GET / HTTP/9.9\r\nHost: x\r\n\r\n", 505, "http_version_not_supported"),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505, "http_version_not_supported"),
+        (b"nonsense\r\n\r\n", 400, "malformed_request"),
+    ],
+    ids=lambda value: value[:20].decode() if isinstance(value, bytes) else None,
+)
+def test_each_refusal_of_the_server_has_a_status_and_a_code_of_its_own(
+    api: Api, serve: Serve, request_bytes: bytes, status: int, code: str
+) -> None:
+    head, body = raw(serve(api), request_bytes, shut=True)
+    assert head.startswith(b"HTTP/1.1 %d" % status)
+    assert body["error"]["code"] == code  # type: ignore[index]
+
+
+@contextmanager
+def connections(server: ApiServer, number: int, part: bytes = b"") -> Iterator[list[socket.socket]]:
+    with ExitStack() as opened:
+        made = []
+        for _ignored in range(number):
+            made.append(socket.create_connection(("127.0.0.1", server.port), timeout=30))
+            opened.enter_context(made[-1])
+            if part:
+                made[-1].sendall(part)
+        yield made
+
+
+def test_a_thousand_silent_connections_hold_no_worker(api: Api, serve: Serve) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 8192), hard))
+    try:
+        # Only their time-out would end them: a request that is answered has not waited for it.
+        server = serve(api, threads=2)
+        with connections(server, 1000), client(api, server) as http:
+            http.timeout = 5
+            assert http.get("/health/live").status_code == 200
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.parametrize(
+    "part",
+    [b"GET /v1/databases HT", b"POST /v1/databases HTTP/1.1\r\nHost: x\r\nContent-Length: 50\r\n\r\n{"],
+)
+def test_unfinished_requests_do_not_hold_all_workers(api: Api, serve: Serve, part: bytes) -> None:
+    # Their own time is an hour: they are cut because workers are scarce.
+    server = serve(api, threads=4, read_timeout_seconds=3600)
+    with connections(server, 8, part), client(api, server) as http:
+        assert http.get("/health/live").status_code == 200
+
+
+def test_without_descriptors_the_server_goes_on_and_says_so_once(
+    api: Api, serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = serve(api)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    highest = max(int(entry.name) for entry in Path("/proc/self/fd").iterdir())
+    with connections(server, 20) as silent, client(api, server) as http:
+        assert http.get("/health/live").status_code == 200
+        resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 25, hard))
+        try:
+            with suppress(OSError), connections(server, 40):
+                pass
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert http.get("/health/live").status_code == 200
+        assert len(silent) == 20
+    assert sum("no connection can be accepted" in line for line in caplog.messages) <= 1
+    assert "Traceback" not in caplog.text
+
+
+def test_a_body_is_not_read_before_the_key_is_known(api: Api, serve: Serve) -> None:
+    request = (
+        b"POST /v1/databases HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        b"Content-Length: 1000000\r\n\r\n"
+    )
+    server = serve(api)
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
+        connection.sendall(request)  # and not one byte of the body
+        assert connection.recv(65536).startswith(b"HTTP/1.1 401")
+
+
+@pytest.mark.parametrize(
+    "part",
+    [b"GET /v1/databases HT", b"POST /v1/databases HTTP/1.1\r\nHost: x\r\nContent-Length: 50\r\n\r\n{"],
 )
 def test_a_request_that_trickles_in_is_ended(api: Api, serve: Serve, part: bytes) -> None:
     server = serve(api, threads=1, read_timeout_seconds=0.5)

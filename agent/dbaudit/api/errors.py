@@ -18,7 +18,7 @@ from dbaudit.core.tracebacks import safe_traceback
 _log = logging.getLogger(__name__)
 
 _OF_HTTP = {
-    400: (ErrorCode.INVALID_JSON, "The request cannot be understood."),
+    400: (ErrorCode.MALFORMED_REQUEST, "The request cannot be understood."),
     404: (ErrorCode.PATH_NOT_FOUND, "There is nothing at this path."),
     405: (ErrorCode.METHOD_NOT_ALLOWED, "This path does not know this method."),
     413: (ErrorCode.PAYLOAD_TOO_LARGE, "The body is too large."),

@@ -94,10 +94,11 @@ class Gate:
         require_scope(key, scope)
 
     def _read(self, operation: Operation) -> bytes:
-        most = max(self._max_body_bytes, operation.max_body_bytes or 0)
+        most = operation.max_body_bytes or self._max_body_bytes
+        too_large = RequestError(ErrorCode.PAYLOAD_TOO_LARGE, f"The body has more than {most} bytes.")
         if (request.content_length or 0) > most:
-            raise RequestError(ErrorCode.PAYLOAD_TOO_LARGE, f"The body has more than {most} bytes.")
-        request.max_content_length = most
+            raise too_large
+        request.max_content_length = most + 1  # of a chunked body no more than that is ever read
         charset = request.mimetype_params.get("charset", "utf-8").lower()
         if request.mimetype != JSON or charset != "utf-8" or "Content-Encoding" in request.headers:
             raise RequestError(
@@ -105,7 +106,10 @@ class Gate:
                 "The body has to be application/json in UTF-8, without a content encoding.",
                 remedy="Send the header Content-Type: application/json.",
             )
-        return request.get_data(cache=False)
+        body = request.get_data(cache=False)
+        if len(body) > most:
+            raise too_large
+        return body
 
 
 def _require_acceptable(operation: Operation) -> None:

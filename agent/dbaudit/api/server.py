@@ -1,18 +1,22 @@
 """Serves the application with cheroot: bounded bodies, bounded reading, errors in our own form, a clean stop.
 
 What cheroot leaves open is closed here: an answer of its own (a malformed request, a body too large) has the
-form of every other error; a whole request has to arrive within a time, however slowly its bytes come; a TLS
-handshake holds a worker and not the one thread that accepts; a refused body is read away, so that its sender
-sees the answer.
+form of every other error; a connection that has sent nothing waits without a worker; a whole request has to
+arrive within a time, however slowly its bytes come, and a short one while workers are scarce; a body is read
+when the application asks for it, after it has looked at the key; a TLS handshake holds a worker and not the
+one thread that accepts; a refused body is read away, so that its sender sees the answer.
 """
 
 from __future__ import annotations
 
-import io
+import contextlib
+import errno
 import logging
 import re
+import resource
 import socket
 import ssl
+import sys
 import threading
 import time
 import uuid
@@ -28,6 +32,7 @@ from flask import Flask
 
 from dbaudit.api.application import WAITING_ROOM
 from dbaudit.api.errors import error_body
+from dbaudit.api.framing import CheckedChunks, StrictHeaderReader
 from dbaudit.core.errors import ConfigurationError, ErrorCode
 
 _log = logging.getLogger(__name__)
@@ -38,64 +43,103 @@ _IDLE_SECONDS = 30
 _IDLE_CONNECTIONS = 500
 _DRAIN_BYTES = 32 * 1024 * 1024
 _DRAIN_SECONDS = 5.0
+_SCARCE_SHARE = 0.75
+"""With so many of the workers reading requests, each request has only _SCARCE_SECONDS to arrive."""
+_SCARCE_SECONDS = 1.0
+_LOOK_SECONDS = 0.25
+_RESERVED_DESCRIPTORS = 200
+"""Descriptors of the process that connections leave to everything else: the state, logs, wake-ups."""
+_MOST_CONNECTIONS = 10_000
+_ACCEPT_PAUSE_SECONDS = 0.2
+_SAY_AGAIN_SECONDS = 60.0
 _CODES = {
-    "400": ErrorCode.INVALID_JSON,
     "405": ErrorCode.METHOD_NOT_ALLOWED,
     "413": ErrorCode.PAYLOAD_TOO_LARGE,
+    "414": ErrorCode.URI_TOO_LONG,
+    "431": ErrorCode.HEADERS_TOO_LARGE,
+    "500": ErrorCode.INTERNAL_ERROR,
     "503": ErrorCode.SHUTTING_DOWN,
+    "505": ErrorCode.HTTP_VERSION_NOT_SUPPORTED,
 }
 
 
+class _Body:
+    """The body of a request, which is read when the application asks for it."""
+
+    def __init__(self, source: ChunkedRFile | KnownLengthRFile, connection: _Connection) -> None:
+        self._source = source
+        self._connection = connection
+        self._begun_at = connection.reading_since
+        self.finished = isinstance(source, KnownLengthRFile) and source.remaining == 0
+
+    def read(self, size: int | None = None) -> bytes:
+        self._connection.reading_since = self._begun_at
+        try:
+            data: bytes = self._source.read(None if size is None or size < 0 else size)
+        finally:
+            self._connection.reading_since = None
+        left = (
+            self._source.remaining if isinstance(self._source, KnownLengthRFile) else not self._source.closed
+        )
+        self.finished = not left
+        return data
+
+
 class _Request(HTTPRequest):
+    header_reader = StrictHeaderReader()
+
     def read_request_headers(self) -> bool:
         if not super().read_request_headers():  # type: ignore[no-untyped-call]
             return False
         length = self.inheaders.get(b"Content-Length")
         if length is not None and (self.chunked_read or not _DIGITS.fullmatch(length)):
-            self.close_connection = True
-            self.simple_response("400 Bad Request", "The length of the body is not clear.")
-            return False
+            return self._refuse("The length of the body is not clear.")
+        if b"Transfer-Encoding" in self.inheaders and not self.chunked_read:
+            return self._refuse("A transfer coding needs HTTP/1.1.")
+        if self.response_protocol == "HTTP/1.1" and b"Host" not in self.inheaders:
+            return self._refuse("The header Host is missing.")
         return True
 
+    def _refuse(self, why: str) -> bool:
+        self.close_connection = True
+        self.simple_response("400 Bad Request", why)
+        return False
+
     def respond(self) -> None:
-        """Read the whole body first: from then on the time belongs to the application."""
-        limit = self.server.max_request_body_size
+        """Let the application answer; it reads the body itself, once it knows who asks."""
         length = int(self.inheaders.get(b"Content-Length", 0))
         source = (
-            ChunkedRFile(self.conn.rfile, limit)
+            ChunkedRFile(CheckedChunks(self.conn.rfile), None)
             if self.chunked_read
             else KnownLengthRFile(self.conn.rfile, length)
         )
-        try:
-            body = source.read() if self.chunked_read or length else b""
-        except OSError as error:
-            if error.args != ("Request Entity Too Large",):  # how cheroot says it of chunks
-                raise
-            self.simple_response("413 Request Entity Too Large")
-            return
-        except ValueError:
-            self.close_connection = True
-            self.simple_response("400 Bad Request", "The chunks of the body are malformed.")
-            return
-        if self.chunked_read:
-            self.inheaders.pop(b"Transfer-Encoding", None)
-            self.inheaders[b"Content-Length"] = str(len(body)).encode()
-        self.rfile = io.BytesIO(body)
+        self.rfile = _Body(source, self.conn)
         self.conn.reading_since = None
         self.server.gateway(self).respond()
         if self.ready:
             self.ensure_headers_sent()
         if self.chunked_write:
             self.conn.wfile.write(b"0\r\n\r\n")
+        if not self.rfile.finished:
+            self.conn.drain()
+
+    def send_headers(self) -> None:
+        """A body that nobody has read would be taken for the next request."""
+        if not self.rfile.finished:
+            self.close_connection = True
+        super().send_headers()
 
     def simple_response(self, status: str, msg: str = "") -> None:
         """What cheroot answers by itself, in the form of our errors."""
         number = str(status)[:3]
         request_id = uuid.uuid4().hex
         message = msg or str(status)[4:]
-        if number == "413":
+        if number == "413" and "headers" in msg:
+            number, status = "431", "431 Request Header Fields Too Large"
+            message = f"The headers have more than {_MAX_HEADER_BYTES} bytes."
+        elif number == "413":
             message = f"The body has more than {self.server.max_request_body_size} bytes."
-        code = _CODES.get(number, ErrorCode.INTERNAL_ERROR if number == "500" else ErrorCode.INVALID_JSON)
+        code = _CODES.get(number, ErrorCode.MALFORMED_REQUEST)
         path = getattr(self, "path", b"").decode("latin-1")  # a malformed request may have none
         body = msgspec.json.encode(error_body(code, message, request_id, path=path))
         self.close_connection = True
@@ -109,7 +153,7 @@ class _Request(HTTPRequest):
         except OSError as error:
             if error.errno not in cheroot_errors.socket_errors_to_ignore:
                 raise
-        if number == "413":
+        if number in ("413", "414", "431"):
             self.conn.drain()
 
 
@@ -117,6 +161,8 @@ class _Connection(HTTPConnection):
     RequestHandlerClass = _Request
     reading_since: float | None = None
     """When the reading of the present request began; None while none is being read."""
+    has_waited = False
+    """Whether it was given to the thread that waits for the first bytes."""
 
     def communicate(self) -> bool:
         self.reading_since = time.monotonic()
@@ -126,6 +172,10 @@ class _Connection(HTTPConnection):
         finally:
             self.reading_since = None
             self.server.unwatch(self)
+
+    def close(self) -> None:
+        self.server.forget(self)
+        super().close()
 
     def drain(self) -> None:
         """Read away what is still coming: closing with unread bytes would reset the connection before the
@@ -193,6 +243,8 @@ class ApiServer(Server):
         self._listener = listener
         self._read_timeout_seconds = read_timeout_seconds
         self._watched: set[_Connection] = set()
+        self._open: dict[_Connection, None] = {}
+        self._out_of_descriptors_at = -_SAY_AGAIN_SECONDS
         self._watching = threading.Event()
         if certificate is not None or key is not None:
             self.ssl_adapter = _tls(certificate, key)
@@ -229,21 +281,70 @@ class ApiServer(Server):
         """A worker has finished with ``connection`` for now."""
         self._watched.discard(connection)
 
+    def process_conn(self, conn: _Connection) -> None:
+        """Give a connection to a worker: a new one as soon as it has sent something."""
+        if conn.has_waited:
+            super().process_conn(conn)
+            return
+        conn.has_waited = True
+        self._open[conn] = None
+        if len(self._open) > _room_for_connections():
+            # The one that was opened first: whoever waits for its answer there has had the most time.
+            _cut(next(iter(self._open)))
+        self.put_conn(conn)
+
+    def forget(self, connection: _Connection) -> None:
+        """``connection`` is closed."""
+        self._open.pop(connection, None)
+
     def error_log(self, msg: str = "", level: int = logging.INFO, traceback: bool = False) -> None:
         """Where cheroot reports what happens outside of requests."""
-        _log.log(level, "%s", msg, exc_info=traceback)
+        error = sys.exc_info()[1]
+        if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+            self._pause_accepting(error)
+        else:
+            _log.log(level, "%s", msg, exc_info=traceback)
+
+    def _pause_accepting(self, error: OSError) -> None:
+        """Without descriptors nothing can be accepted: the oldest connections make room, without a flood of
+        lines in the log.
+        """
+        now = time.monotonic()
+        if now - self._out_of_descriptors_at >= _SAY_AGAIN_SECONDS:
+            self._out_of_descriptors_at = now
+            _log.error("no connection can be accepted for now: %s (raise LimitNOFILE)", error.strerror)
+        for connection in list(self._open)[: max(1, len(self._open) // 10)]:
+            _cut(connection)
+        time.sleep(_ACCEPT_PAUSE_SECONDS)
 
     def _end_slow_requests(self) -> None:
-        while not self._watching.wait(1.0):
-            oldest = time.monotonic() - self._read_timeout_seconds
-            for connection in self._watched.copy():
-                since = connection.reading_since
-                if since is not None and since < oldest:
+        while not self._watching.wait(_LOOK_SECONDS):
+            reading = [
+                (since, connection)
+                for connection in self._watched.copy()
+                if (since := connection.reading_since) is not None
+            ]
+            scarce = len(reading) > 1 and len(reading) >= _SCARCE_SHARE * self.numthreads
+            seconds = (
+                min(_SCARCE_SECONDS, self._read_timeout_seconds) if scarce else self._read_timeout_seconds
+            )
+            oldest = time.monotonic() - seconds
+            for since, connection in reading:
+                if since < oldest:
                     connection.reading_since = None
-                    try:
-                        connection.socket.shutdown(socket.SHUT_RD)
-                    except OSError:
-                        continue  # it has ended by itself
+                    _cut(connection, socket.SHUT_RD)
+
+
+def _cut(connection: _Connection, how: int = socket.SHUT_RDWR) -> None:
+    """End what is read of ``connection``; the worker, or the thread that waits for it, closes it then."""
+    with contextlib.suppress(OSError):  # it has ended by itself
+        connection.socket.shutdown(how)
+
+
+def _room_for_connections() -> int:
+    """How many connections may be open at once, by the limit of the process as it is now."""
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return min(_MOST_CONNECTIONS, max(limit - _RESERVED_DESCRIPTORS, limit // 2))
 
 
 def serve(app: Flask, host: str, port: int, **options: Any) -> None:

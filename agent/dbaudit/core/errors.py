@@ -23,7 +23,11 @@ class ErrorCode(StrEnum):
     DATABASE_EXISTS = "database_exists"
     CONFLICT = "conflict"
     PRUNE_LIMIT_EXCEEDED = "prune_limit_exceeded"
+    MALFORMED_REQUEST = "malformed_request"
     PAYLOAD_TOO_LARGE = "payload_too_large"
+    URI_TOO_LONG = "uri_too_long"
+    HEADERS_TOO_LARGE = "headers_too_large"
+    HTTP_VERSION_NOT_SUPPORTED = "http_version_not_supported"
     UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
     CONNECTION_TEST_FAILED = "connection_test_failed"
     RATE_LIMIT_EXCEEDED = "rate_limit_exceeded"
@@ -99,7 +103,11 @@ HTTP_STATUS: Final[Mapping[ErrorCode, int]] = {
     ErrorCode.DB_CONNS_NOT_CONFIGURED: 406,
     ErrorCode.DB_CONNS_ON_BY_POLICY: 406,
     ErrorCode.DB_CONNS_ON_FOR_DATABASE: 406,
+    ErrorCode.MALFORMED_REQUEST: 400,
     ErrorCode.PAYLOAD_TOO_LARGE: 413,
+    ErrorCode.URI_TOO_LONG: 414,
+    ErrorCode.HEADERS_TOO_LARGE: 431,
+    ErrorCode.HTTP_VERSION_NOT_SUPPORTED: 505,
     ErrorCode.UNSUPPORTED_MEDIA_TYPE: 415,
     ErrorCode.CONNECTION_TEST_FAILED: 422,
     ErrorCode.RATE_LIMIT_EXCEEDED: 429,
