@@ -232,6 +232,25 @@ def test_semicolon_in_a_literal_or_a_comment_ends_no_statement(log_format: LogFi
 
 
 @BOTH
+@pytest.mark.parametrize("comment", ["-- a\n", "/* a /* b */ ; */ ", "\n-- a; b\n  /* c */\n"])
+def test_comment_before_a_statement_is_no_part_of_its_text(log_format: LogFileFormat, comment: str) -> None:
+    """pgaudit for 18 leaves it out, others do not."""
+    for recorded in (X, (comment + X).lstrip()):
+        (event,) = events_of(
+            log_format, audit(recorded, **INSERT), failing(f"{comment}{X};", line=2, ps="INSERT")
+        )
+        assert (event.query, event.error_code) == (recorded, "23505")
+        message = f"{comment}select 1; {comment}{X}"
+        first, second = events_of(
+            log_format,
+            audit("select 1"),
+            audit(recorded, 2, line=2, **INSERT),
+            failing(message, line=3, ps="INSERT"),
+        )
+        assert (first.error_code, second.error_code) == (None, "23505")
+
+
+@BOTH
 def test_prepared_statement_of_sql_fails_when_it_is_executed(log_format: LogFileFormat) -> None:
     prepare = "prepare p as insert into u values($1)"
     (event,) = events_of(

@@ -96,10 +96,10 @@ def _of_text(records: list[Recorded], statement: str) -> list[Recorded]:
 
 def _of_prepared(records: list[Recorded], row: LogRecord, statement: str) -> list[Recorded]:
     """pgaudit records EXECUTE with the text of the PREPARE."""
-    name = _EXECUTE.match(statement) if row.ps == "EXECUTE" else None
+    name = _EXECUTE.match(bare(statement)) if row.ps == "EXECUTE" else None
     if name is None:
         return []
-    prepared = [(one, _PREPARE.match(one.event.query or "")) for one in records if one.ps == row.ps]
+    prepared = [(one, _PREPARE.match(bare(one.event.query or ""))) for one in records if one.ps == row.ps]
     return [one for one, found in prepared if found is not None and found[1] == name[1]]
 
 

@@ -41,8 +41,17 @@ def parts(message: str) -> tuple[str, ...]:
 
 
 def bare(statement: str) -> str:
-    """A statement without blanks and semicolons around it, as pgaudit records it."""
-    return statement.strip(BLANKS)
+    """A statement without what stands around it: blanks and semicolons, and comments in front of it, which
+    pgaudit records up to 17 only.
+    """
+    text = statement.strip(BLANKS)
+    begin = 0
+    while text.startswith(("--", "/*"), begin):
+        line = text[begin] == "-"
+        begin = text.find("\n", begin) + 1 or len(text) if line else _after_comment(text, begin)
+        while begin < len(text) and text[begin] in BLANKS:
+            begin += 1
+    return text[begin:]
 
 
 def _not_empty(texts: list[str]) -> tuple[str, ...]:
