@@ -192,6 +192,7 @@ class _Hiding:
         self._spans = spans
         beginning = [token.word for token in tokens[:10] if token.kind == "word"]
         self._first = beginning[0] if beginning else ""
+        self._texts_behind_are_hidden = False
         self._accounts = self._first not in _QUERIES and not (
             self._first in ("CREATE", "ALTER", "DROP") and not _OTHER_KINDS.isdisjoint(beginning[1:6])
         )
@@ -346,7 +347,8 @@ class _Hiding:
             first = _INSIDE.search(text, begin, closed)
             if first is not None and text[first.start() : first.start() + 4].lower() != "pass":
                 self._spans.append((token.start + first.end(), token.start + closed))
-        if not text[found.end() : closed].strip("'\" \t\r\n="):
+        if not self._texts_behind_are_hidden and not text[found.end() : closed].strip("'\" \t\r\n="):
+            self._texts_behind_are_hidden = True
             for following in self._tokens[place + 1 :]:
                 if following.kind == "text":
                     self._spans.append((following.start, following.end))
