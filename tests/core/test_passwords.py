@@ -96,6 +96,10 @@ LIKE_WORDS = [
     (Dialect.POSTGRESQL, 'ALTER ROLE app SET my.secret TO "t1ger"'),
     (Dialect.POSTGRESQL, "CREATE USER MAPPING FOR u SERVER s OPTIONS (user u, password t1ger)"),
     (Dialect.POSTGRESQL, 'CREATE SUBSCRIPTION s CONNECTION "host=h password=t1ger"'),
+    (Dialect.POSTGRESQL, "update users set password = t1ger where a = b"),
+    (Dialect.POSTGRESQL, 'update users set password = "t1ger"'),
+    (Dialect.POSTGRESQL, "update users set password = crypt(t1ger, x)"),
+    (Dialect.SQLSERVER, "update users set pwd = t1ger"),
     (Dialect.MYSQL, "create user z identified by t1ger"),
     (Dialect.MYSQL, "set password for u = t1ger"),
     (Dialect.MYSQL, "set password = password(t1ger)"),
@@ -167,7 +171,8 @@ def test_values_of_settings_are_masked_as_the_texts_that_they_are(statement: str
         "alter table t alter column password set default null",
         "alter table t add column password text",
         "alter table t set schema s",
-        "update users set password = other where a = b",
+        "update users set password = $1 where a = b",
+        "select a from users where password = crypt($1, password)",
         "select password, secret from users u where u.password is null",
         "grant select (password) on users to app",
         "create user app",
@@ -347,3 +352,50 @@ def test_a_statement_of_another_dialect_without_a_password_stays_as_it_is(
 )
 def test_looking_for_the_forms_of_a_dialect_takes_linear_time(dialect: Dialect, piece: str) -> None:
     remove_passwords("select payload password " + piece * (200_000 // len(piece)), dialect)
+
+
+@pytest.mark.parametrize("dialect", [Dialect.POSTGRESQL, Dialect.MYSQL, Dialect.SQLSERVER, Dialect.ORACLE])
+@pytest.mark.parametrize(
+    "beginning",
+    ["create user ", "set password ", "set ", "alter system ", "administer ", "create x ", "begin "],
+)
+@pytest.mark.parametrize(
+    "piece",
+    [
+        *(
+            "password ",
+            "password for ",
+            "password = ",
+            "password default ",
+            "password,",
+            "secret ",
+            "using a.",
+        ),
+        *(
+            "identified by ",
+            "identified by password ",
+            "encrypt(",
+            "aes_encrypt('a',",
+            "set ",
+            "set a = b ",
+            "a.",
+        ),
+        *(
+            "set a.",
+            "'identified by '",
+            "'password='",
+            '"password" ',
+            '"pass',
+            "passpass",
+            "password=f(",
+            "(",
+        ),
+        *("user 'user password ", "://a", "' password ", "password x;", "encrypt using ", "secret = a."),
+    ],
+)
+def test_hiding_words_takes_linear_time_whatever_is_repeated(
+    dialect: Dialect, beginning: str, piece: str
+) -> None:
+    hostile = beginning + "pwd " + piece * (60_000 // len(piece))
+    remove_passwords(hostile, dialect)
+    mask(hostile, dialect)

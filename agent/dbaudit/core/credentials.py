@@ -29,6 +29,10 @@ _SETTING = re.compile(r"[\0;]\s*+(?:set|alter|create)\b")
 # masked, but in a name that is none. Each pattern begins with a constant, which makes looking for it fast.
 _NOT_PLAIN = re.compile(r"\0(?!(?:select|insert|update|delete|commit|begin|rollback)\b)")
 _SECOND_STATEMENT = re.compile(r";(?!\s*+(?:\0|\Z))")
+_ASSIGNABLE = ("passw", "passphrase", "pwd", "secret")
+_ASSIGNED = re.compile(
+    r"(?:password|passwd|passphrase|pwd|secret)[\"`\]]?\s*+(?::=|=>?)\s*+[a-z_\"`\[\x80-\U0010ffff]"
+)
 _ODD_NAME = re.compile(r'"\s*+\w++\s*+(?:=|://)')
 
 
@@ -41,6 +45,7 @@ def hide_in_masked(joined: str, masked: list[str], dialect: Dialect) -> list[str
         _NOT_PLAIN.search(lower)
         or (";" in lower and _SECOND_STATEMENT.search(lower))
         or ('"' in lower and _ODD_NAME.search(lower))
+        or (any(map(lower.__contains__, _ASSIGNABLE)) and _ASSIGNED.search(lower))
     ):
         return masked
     known = ORACLE_MARKS if dialect is Dialect.ORACLE else MASKED_MARKS
@@ -57,6 +62,8 @@ def hide_in_masked(joined: str, masked: list[str], dialect: Dialect) -> list[str
 
 
 _LONGEST_WORD = 64
+_LONGEST_NAME = 12  # in tokens
+_MOST_WRAPPERS = 4
 
 
 class _Token(msgspec.Struct, frozen=True, gc=False):
@@ -106,7 +113,7 @@ _INSIDE = re.compile(
       | \b(?:password|passwd|passphrase|pwd|secret)\s*+(?:=|:=)?\s*+(?=['"]{0,4}\Z)""",
     re.IGNORECASE | re.VERBOSE,
 )
-_IN_NAME = re.compile(r"(?:pass\w*+|pwd|secret)\s*+=|://[^/\s]*+:", re.IGNORECASE)
+_IN_NAME = re.compile(r"(?:pass\w{0,20}+|pwd|secret)\s{0,20}+=|://[^/\s:]{0,99}+:", re.IGNORECASE)
 _QUOTES = re.compile(r"""(?:[A-Za-z&]{0,2}["']|[nN]?[qQ]'.|\$\w*\$)""", re.DOTALL)
 
 
@@ -190,9 +197,9 @@ class _Hiding:
         self._dialect = dialect
         self._masked = masked
         self._spans = spans
+        self._arguments_to = 0  # the place up to which arguments were hidden
         beginning = [token.word for token in tokens[:10] if token.kind == "word"]
         self._first = beginning[0] if beginning else ""
-        self._texts_behind_are_hidden = False
         self._accounts = self._first not in _QUERIES and not (
             self._first in ("CREATE", "ALTER", "DROP") and not _OTHER_KINDS.isdisjoint(beginning[1:6])
         )
@@ -203,6 +210,8 @@ class _Hiding:
         if self._first in ("SET", "ALTER", "CREATE"):
             self._setting()
         for place, token in enumerate(self._tokens):
+            if self._spans and token.start < self._spans[-1][1]:
+                continue  # hidden already; looking at it again would take the square of the time
             if token.kind == "word":
                 if token.word == "IDENTIFIED":
                     self._identified(place + 1)
@@ -232,7 +241,10 @@ class _Hiding:
 
     def _hide_rest(self, place: int) -> None:
         """From behind the token before to the end of the statement, unless all of that is kept."""
-        if all(token.word in _KEPT_VALUES for token in self._tokens[place:]):
+        behind = place
+        while (token := self._at(behind)) is not None and token.word in _KEPT_VALUES:
+            behind += 1
+        if token is None:
             return
         start, end = self._tokens[place - 1].end, self._end
         while start < end and self._text[start].isspace():
@@ -299,38 +311,55 @@ class _Hiding:
             if self._word(place - 1) == "SECRET":
                 self._key(place)
             return
-        if self._first == "SET" and self._word(place) == "FOR":
+        if self._first == "SET" and place == len(("SET", "PASSWORD")) and self._word(place) == "FOR":
             while self._at(place) is not None and self._word(place) not in ("=", "TO"):
                 place += 1
         explicit = False
         while self._word(place) in _CONNECTING or (self._first == "SET" and self._word(place) == "TO"):
             explicit = explicit or self._word(place) in ("=", ">")
             place += 1
-        while self._accounts and self._word(place) in ("PASSWORD", "OLD_PASSWORD", "("):
-            place += 1
+        for _wrapper in range(_MOST_WRAPPERS):
+            place += self._accounts and self._word(place) in ("PASSWORD", "OLD_PASSWORD", "(")
         token = self._at(place)
         if token is None:
             return
-        if token.kind == "name" and explicit and not self._masked:
+        if explicit and not self._accounts and token.kind in ("name", "word") and self._masked:
+            self._hide_operand(place)
+        elif explicit and token.kind == "name" and not self._masked:
             self._spans.append((token.start, token.end))
         elif token.kind == "text" or (self._accounts and (explicit or self._dialect is not Dialect.ORACLE)):
             self._hide_value(place)
 
+    def _hide_operand(self, place: int) -> None:
+        """`SET password = tiger`: a name, which a server took for that of a column and refused."""
+        while (token := self._at(place)) is not None and token.kind in ("name", "word"):
+            start, end = token.start, token.end
+            while self._word(place + 1) == "." and (part := self._at(place + 2)) is not None:
+                end, place = part.end, place + 2
+            if self._word(place + 1) == "(":
+                place += 2  # a function of it
+                continue
+            if token.word not in _KEPT:
+                self._spans.append((start, end))
+            return
+
     def _key(self, place: int) -> None:
-        while self._word(place) in ("SECRET", "="):
+        if self._word(place) == "=":
             place += 1
         self._hide_like_a_name(place)
 
     def _arguments(self, place: int) -> None:
-        if self._word(place) != "(":
+        if self._word(place) != "(" or place < self._arguments_to:
             return
         depth = 0
-        for token in self._tokens[place:]:
+        while (token := self._at(place)) is not None:
             depth += {"(": 1, ")": -1}.get(token.word, 0)
             if depth == 0:
-                return
+                break
             if token.kind == "text":
                 self._spans.append((token.start, token.end))
+            place += 1
+        self._arguments_to = place
 
     def _statement_inside(self, place: int) -> None:
         token = self._tokens[place]
@@ -347,11 +376,14 @@ class _Hiding:
             first = _INSIDE.search(text, begin, closed)
             if first is not None and text[first.start() : first.start() + 4].lower() != "pass":
                 self._spans.append((token.start + first.end(), token.start + closed))
-        if not self._texts_behind_are_hidden and not text[found.end() : closed].strip("'\" \t\r\n="):
-            self._texts_behind_are_hidden = True
-            for following in self._tokens[place + 1 :]:
-                if following.kind == "text":
-                    self._spans.append((following.start, following.end))
+        if not text[found.end() : closed].strip("'\" \t\r\n="):
+            self._hide_all_texts(place + 1)
+
+    def _hide_all_texts(self, place: int) -> None:
+        while (token := self._at(place)) is not None:
+            if token.kind == "text":
+                self._spans.append((token.start, token.end))
+            place += 1
 
     def _setting(self) -> None:
         """`SET a.b TO c`, `ALTER ROLE r SET a.b = "c"`: the value is a text, however it is written."""
@@ -362,8 +394,10 @@ class _Hiding:
             if token.word != "SET" or token.kind != "word":
                 continue
             behind = place + 1
-            while (following := self._at(behind)) is not None and (
-                following.kind in ("word", "name") or following.word == "."
+            while (
+                (following := self._at(behind)) is not None
+                and (following.kind in ("word", "name") or following.word == ".")
+                and behind < place + _LONGEST_NAME
             ):
                 if following.kind == "word" and following.word in ("TO", *_BEHIND_SET):
                     break
@@ -373,6 +407,8 @@ class _Hiding:
             name = self._text[tokens[place + 1].start : tokens[behind].start].upper()
             if self._at(behind + 1) is not None and (self._masked or _SECRET_NAME.search(name)):
                 self._hide_setting(behind + 1)
+                if self._first != "CREATE":
+                    return
 
     def _hide_setting(self, place: int) -> None:
         if self._first != "CREATE":

@@ -12,6 +12,7 @@ from dbaudit.core.statements import MASK, mask, remove_passwords
 
 _OF_LOG_INS = frozenset({EventType.LOGIN_FAILED, EventType.LOGIN_SUCCESS, EventType.DISCONNECT})
 _OPENING_QUOTE = re.compile("[\"'`\u00ab\u00bb\u201c-\u201e\u2018-\u201a\u300c\u300e]")
+_PASSWORD_WAS_USED = re.compile(r"\(using password: (?:YES|NO)\)\Z")
 _VALUE_AT_START = re.compile(r"^-?[0-9][\w.+-]*")
 _VALUE_IN_BRACKETS = re.compile(r"(\b(?:value|values)\b[^()]{0,40}\().*\)", re.DOTALL)
 
@@ -33,7 +34,7 @@ def protect_detail(
     for key, protect in _FIELDS.items():
         value = detail.get(key)
         if isinstance(value, str):
-            shown = protect(value, kind, dialect) if masked else remove_passwords(value, dialect)
+            shown = protect(value, kind, dialect) if masked else _without_passwords(value, dialect)
             if shown != value:
                 changed[key] = shown
     return {**detail, **changed} if changed else detail
@@ -45,8 +46,15 @@ def _message(text: str, kind: EventType, dialect: Dialect) -> str:
         said, colon, _value = text.partition(": ")
         return _VALUE_AT_START.sub(MASK, said) + (colon and f": {MASK}")
     if kind in _OF_LOG_INS:
-        return remove_passwords(text, dialect)  # names in quotes, and what the server says of them
+        return _without_passwords(text, dialect)  # names in quotes, and what the server says of them
     return _VALUE_IN_BRACKETS.sub(rf"\1{MASK})", mask(text, dialect))
+
+
+def _without_passwords(text: str, dialect: Dialect) -> str:
+    """What MySQL ends a refusal with, "(using password: YES)", is no password."""
+    said = _PASSWORD_WAS_USED.search(text)
+    end = said.start() if said else len(text)
+    return remove_passwords(text[:end], dialect) + text[end:]
 
 
 def _context(text: str, _kind: EventType, _dialect: Dialect) -> str:
