@@ -330,9 +330,8 @@ def test_reading_much_takes_no_more_memory_than_reading_little(
 def test_record_that_waits_does_not_part_a_statement_from_its_failure(opened: Open, tmp_path: Path) -> None:
     """A log-in from the agent's own host waits longer than a statement does."""
     asleep = record("AUDIT: SESSION,1,1,READ,SELECT,,,select pg_sleep(9),<not logged>", at_ms=1000)
-    cancelled = record(
-        "canceling statement", at_ms=1030, line=2, state_code="57014", statement="select pg_sleep(9)"
-    )
+    of_failure = {"error_severity": "ERROR", "state_code": "57014", "statement": "select pg_sleep(9)"}
+    cancelled = record("canceling statement", at_ms=1030, line=2, **of_failure)
     log_in = record(
         *("connection received: host=127.0.0.1 port=7",),
         at_ms=1020,

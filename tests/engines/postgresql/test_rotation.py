@@ -183,7 +183,8 @@ def test_folder_without_files_is_waited_for(opened: Open, folder: Folder) -> Non
 
 def test_statement_and_its_failure_in_two_files_are_one_event(opened: Open, folder: Folder) -> None:
     audit = "AUDIT: SESSION,1,1,READ,SELECT,,,select f(),<not logged>"
-    failure = record("no", line=2, at_ms=20, state_code="P0001", statement="select f()")
+    of_failure = {"error_severity": "ERROR", "state_code": "P0001", "statement": "select f()"}
+    failure = record("no", line=2, at_ms=20, **of_failure)
     first, second = folder.path / "a.json", folder.path / "b.json"
     first.write_bytes(written(JSONLOG, [record("statement: select 1", line=0), record(audit)]))
     log = opened(JSONLOG)
