@@ -86,8 +86,9 @@ class CollectingChecks:
             finally:
                 visitor.leave()
             statements = [e for e in reading.events if e.type is EventType.QUERY and e.query is not None]
-            if not statements:
+            if all(event.query is None for event in reading.events):
                 pytest.skip("the source records no text of statements")
+            assert statements
             unclear = [e for e in statements if not e.operation or e.command_class not in set(CommandClass)]
             assert unclear == []
 
