@@ -70,7 +70,7 @@ class Work:
     def _statements(self) -> None:
         name = self._random.choice(NAMES)
         with self._server.connect_admin(self._prefix + name) as connection:
-            for _ in range(self._random.randrange(1, 4)):
+            for _batch in range(self._random.randrange(1, 4)):
                 act = self._next("ran")
                 connection.execute(f"select '{act}'")
                 self.own[name].append(act)
@@ -228,7 +228,7 @@ def test_each_event_is_stored_once_where_it_belongs_whatever_is_declared_meanwhi
     try:
         with work.going_on():
             administration.declare("shop")
-            for _ in range(STEPS):
+            for _step in range(STEPS):
                 administration.step()
             administration.resume_all()
         live = {one.name: one for one in administration.live}
@@ -237,19 +237,19 @@ def test_each_event_is_stored_once_where_it_belongs_whatever_is_declared_meanwhi
             expected.update(work.own[name][one.first :])
 
         def missing() -> set[str]:
-            return expected.keys() - {act for act, _ in stored(dbaudit.state, work)}
+            return expected.keys() - {act for act, _event in stored(dbaudit.state, work)}
 
         dbaudit.wait_until(lambda: not missing(), "storing it all")
     finally:
         administration.close()
     found = stored(dbaudit.state, work)
-    twice = [act for act, number in Counter(act for act, _ in found).items() if number > 1]
+    twice = [act for act, number in Counter(act for act, _event in found).items() if number > 1]
     assert twice == []
     owners = {one.database.id: one.name for one in administration.ever}
     of = {act: name for name, acts in work.own.items() for act in acts}
     elsewhere = [(act, owners[where]) for act, where in found if of.get(act, owners[where]) != owners[where]]
     assert elsewhere == []
-    everything = {act for act, _ in found}
+    everything = {act for act, _event in found}
     for one in administration.ever:
         # What a removed declaration had not read yet is not stored; of what it had read nothing is missing.
         acts = [act in everything for act in work.own[one.name][one.first : one.last]]

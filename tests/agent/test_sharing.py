@@ -132,7 +132,7 @@ def read(member: Member, number: int, *, records: int = 1) -> tuple[bool, Any]:
 
 def test_the_second_takes_what_the_first_read_and_nothing_is_kept_then() -> None:
     reads = SharedReads(0.1)
-    one, two = (reads.join("unruly", TARGET) for _ in range(2))
+    one, two = (reads.join("unruly", TARGET) for _reader in range(2))
     assert read(one, 0)[0]
     by_itself, got = read(two, 0)
     assert not by_itself
@@ -143,14 +143,14 @@ def test_the_second_takes_what_the_first_read_and_nothing_is_kept_then() -> None
 
 def test_who_comes_back_to_a_place_reads_it_again() -> None:
     reads = SharedReads(0.1)
-    one, _two, _three = (reads.join("unruly", TARGET) for _ in range(3))
+    one, _two, _three = (reads.join("unruly", TARGET) for _reader in range(3))
     assert read(one, 0)[0]
     assert read(one, 0)[0]
 
 
 def test_few_reads_are_kept_for_those_behind() -> None:
     reads = SharedReads(0.1)
-    one, two = (reads.join("unruly", TARGET) for _ in range(2))
+    one, two = (reads.join("unruly", TARGET) for _reader in range(2))
     for number in range(10):
         read(one, number)
     assert [read(two, number)[0] for number in (0, 9)] == [True, False]

@@ -65,7 +65,7 @@ def by_bulk_that_keeps_passwords(api: Api, database: dict[str, Any], change: dic
 WAYS = (by_patch, by_dry_run, by_verification, by_bulk, by_bulk_that_keeps_passwords)
 
 
-@pytest.mark.parametrize("change", ELSEWHERE, ids=lambda change: "+".join(change))
+@pytest.mark.parametrize("change", ELSEWHERE, ids="+".join)
 @pytest.mark.parametrize("way", WAYS)
 def test_a_change_of_the_destination_without_the_password_is_refused_and_changes_nothing(
     api: Api, declared: dict[str, Any], way: Any, change: dict[str, Any]
@@ -79,7 +79,7 @@ def test_a_change_of_the_destination_without_the_password_is_refused_and_changes
     assert api.get(f"/v1/databases/{declared['id']}").json["updated_at"] == declared["updated_at"]
 
 
-@pytest.mark.parametrize("change", ELSEWHERE, ids=lambda change: "+".join(change))
+@pytest.mark.parametrize("change", ELSEWHERE, ids="+".join)
 @pytest.mark.parametrize("way", [by_patch, by_dry_run, by_bulk])
 def test_a_change_of_the_destination_with_a_password_uses_that_one(
     api: Api, declared: dict[str, Any], way: Any, change: dict[str, Any]
@@ -89,7 +89,7 @@ def test_a_change_of_the_destination_with_a_password_uses_that_one(
     assert stored == (declaration()["password"] if way is by_dry_run else "new-place")
 
 
-@pytest.mark.parametrize("change", SAME_PLACE, ids=lambda change: "+".join(change))
+@pytest.mark.parametrize("change", SAME_PLACE, ids="+".join)
 @pytest.mark.parametrize("way", [by_patch, by_bulk])
 def test_other_changes_keep_the_stored_password(
     api: Api, declared: dict[str, Any], way: Any, change: dict[str, Any]

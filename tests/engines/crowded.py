@@ -33,7 +33,7 @@ def _ask() -> None:
     host, port, database, username, password = json.load(sys.stdin)
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    held = [socket.socket() for _ in range(SOCKETS)]
+    held = [socket.socket() for _socket in range(SOCKETS)]
     to = Target(
         database_id="db_test",
         host=host,

@@ -168,7 +168,7 @@ def _aligned(
     of them only.
     """
     # best[i][j]: the weight of what the facts from i on have in common with the events from j on.
-    best = [[0] * (len(events) + 1) for _ in range(len(facts) + 1)]
+    best = [[0] * (len(events) + 1) for _fact in range(len(facts) + 1)]
     for i in range(len(facts) - 1, -1, -1):
         for j in range(len(events) - 1, -1, -1):
             best[i][j] = max(best[i + 1][j], best[i][j + 1])

@@ -89,7 +89,7 @@ class Client:
     def work(self, steps: int) -> None:
         """Log in, do as many random things, and log out."""
         self._log_in()
-        for _ in range(steps):
+        for _step in range(steps):
             self._chance.choice(_STEPS)(self)
         self._log_out()
 
@@ -196,7 +196,7 @@ class Client:
 
     def _transaction(self) -> None:
         self._simple("begin")
-        for _ in range(self._chance.randint(1, 5)):
+        for _step in range(self._chance.randint(1, 5)):
             if self._chance.random() < 0.5:
                 self._simple("savepoint s")
                 if self._one() is not None:

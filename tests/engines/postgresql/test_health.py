@@ -11,6 +11,8 @@ from dbaudit.engines.postgresql import PostgreSQLEngine
 from dbaudit.engines.postgresql.connection import connect
 from dbaudit.engines.postgresql.health import measure, measure_latency_ms
 from dbaudit.engines.postgresql.options import LogSource, Options
+from dbaudit.engines.postgresql.rights import read_rights
+from dbaudit.engines.postgresql.settings import read_settings
 
 from tests.engines.postgresql import listeners
 from tests.engines.postgresql.listeners import listening
@@ -72,7 +74,9 @@ def test_slow_way_to_the_server_is_seen_in_the_latency(server: PostgresServer) -
         connection = connect(target(server, port=port))
         assert measure_latency_ms(connection) < 250
         slow.set()
-        found = measure(connection, Options(log_source=LogSource.REMOTE))
+        rights = read_rights(connection)
+        settings = read_settings(connection, rights, Options(log_source=LogSource.REMOTE))
+        found = measure(connection, rights, settings)
         connection.close()
     assert found.latency is CheckStatus.WARNING
     assert found.latency_ms is not None
