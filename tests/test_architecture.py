@@ -156,3 +156,25 @@ def test_no_way_of_importing_escapes_these_tests(tmp_path: Path, source: str) ->
     assert "state" in {
         m.split(".")[1] for other, m in imported(file, "dbaudit.core") if m.startswith("dbaudit.")
     }
+
+
+TYPED_IN_ONE_PLACE = PACKAGE / "core" / "typed.py"
+
+
+def test_types_are_decoded_in_one_place_which_builds_them_under_a_lock() -> None:
+    """msgspec crashes the process where two threads build a type at once: see core/typed.py."""
+    wrong = [
+        f"{file.relative_to(REPOSITORY)}:{node.lineno} calls {ast.unparse(node.func)}"
+        for file in SOURCES
+        if file != TYPED_IN_ONE_PLACE
+        for node in ast.walk(ast.parse(file.read_text(), str(file)))
+        if isinstance(node, ast.Call) and _builds_a_type(node)
+    ]
+    assert wrong == []
+
+
+def _builds_a_type(call: ast.Call) -> bool:
+    name = ast.unparse(call.func)
+    if name.startswith("msgspec.") and name.endswith((".convert", ".Decoder")):
+        return True
+    return name == "msgspec.json.decode" and any(keyword.arg == "type" for keyword in call.keywords)

@@ -21,6 +21,7 @@ from urllib.parse import quote
 import msgspec
 from msgspec import Meta
 
+from dbaudit.core import typed
 from dbaudit.core.errors import ConfigurationError, ErrorCode
 from dbaudit.core.secret import HIDDEN, Secret
 
@@ -263,7 +264,7 @@ def _holds_secret(name: str, value: Any) -> bool:
 
 def _value(name: str, value: Any, source: str, folder: Path) -> Any:
     try:
-        converted = msgspec.convert(value, _TYPES[name], strict=not isinstance(value, str), dec_hook=_decode)
+        converted = typed.convert(value, _TYPES[name], strict=not isinstance(value, str), dec_hook=_decode)
     except msgspec.ValidationError:
         shown = "" if name in SECRETS or name == "state_url" else f", not {value!r}"
         raise _error(

@@ -161,7 +161,9 @@ def test_postgresql_is_prepared_in_one_run_where_it_may_be_restarted(
     hba = (bare_postgres.data_directory / "pg_hba.conf").read_text()
     assert hba.count("host audited_shop dbaudit") == 1
     place = {"type": "postgresql", "host": HOST, "port": bare_postgres.port, "database": "audited_shop"}
-    report = tested("prepared postgresql", **place, audit_options={"scope": "server", "engine": {"log_source": source}})
+    report = tested(
+        "prepared postgresql", **place, audit_options={"scope": "server", "engine": {"log_source": source}}
+    )
     assert report.success
     assert not [found for found in report.diagnoses if found.status in ("failed", "warning")]
 

@@ -36,6 +36,7 @@ from dbaudit.engine import (
     gap,
     hookimpl,
     judge_latency,
+    typed,
 )
 from dbaudit.engine.certificates import client_context
 
@@ -72,7 +73,7 @@ class RedisEngine(Engine):
         decoded = Decoded([], [])
         for run, entry in records:
             try:
-                decoded.events.append(_event(run, msgspec.convert(entry, Entry)))
+                decoded.events.append(_event(run, typed.convert(entry, Entry)))
             except ValueError as error:  # msgspec.ValidationError is one
                 raw = repr(entry).encode()
                 position = f"{run}:{zlib.crc32(raw):08x}"

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from dbaudit.agent.marks import Mark
+from dbaudit.core import typed
 from dbaudit.core.database import Target
 from dbaudit.core.errors import ConfigurationError, ErrorCode, PluginError, TransientError
 from dbaudit.core.report import TestReport
@@ -77,7 +78,7 @@ class EngineCalls:
         plain = self.call("test", bytes, msgspec.json.encode, report).decode()
         if self.hide(plain) == plain:
             return report
-        return msgspec.convert(self._hidden(msgspec.to_builtins(report)), TestReport)
+        return typed.convert(self._hidden(msgspec.to_builtins(report)), TestReport)
 
     @contextmanager
     def watched(self, name: str) -> Iterator[None]:

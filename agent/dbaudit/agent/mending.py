@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from dbaudit.core import typed
 from dbaudit.core.event import AuditEvent, Rejected
 
 _INTEGER_BITS = {"time_us": 63, "source_port": 31, "rows_affected": 63}
@@ -25,7 +26,7 @@ def mend(
     aside = [_mended_record(record) for record in rejected]
     for place, event in enumerate(events):
         try:
-            mended = msgspec.convert(_mended(msgspec.to_builtins(event)), AuditEvent)
+            mended = typed.convert(_mended(msgspec.to_builtins(event)), AuditEvent)
             _check_integers(mended)
         except Exception as error:  # noqa: BLE001  # a plugin's value: whatever it is, the others go on
             raw = repr(event).encode("utf-8", "replace")

@@ -19,6 +19,7 @@ from collections.abc import Callable, Collection, Iterable
 import msgspec
 
 from dbaudit.agent.marks import Marked, Marks
+from dbaudit.core import typed
 from dbaudit.core.errors import PluginError
 
 _FIRST_PAUSE_SECONDS = 2.0
@@ -223,7 +224,7 @@ class Suspects:
 
 def _noted(marks: Marks) -> _Note:
     try:
-        return msgspec.json.decode(marks.note, type=_Note)
+        return typed.decode(marks.note, _Note)
     except msgspec.DecodeError:  # none yet, or of another version
         return _Note()
 

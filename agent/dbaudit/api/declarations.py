@@ -11,6 +11,7 @@ from dbaudit.api.body import Body
 from dbaudit.api.certificates import certificate_problem, key_problem, pair_problem
 from dbaudit.api.destinations import destination_errors
 from dbaudit.api.engines import Engines
+from dbaudit.core import typed
 from dbaudit.core.database import (
     SECRET_FIELDS,
     AuditOptions,
@@ -105,7 +106,7 @@ def fields_after(wanted: Wanted, present: AuditStatus, switched_on: bool) -> Map
 
 def _changed_options(options: AuditOptions, given: Mapping[str, Any]) -> AuditOptions:
     """``options`` with those that are given, which are valid by the schema."""
-    return msgspec.convert({**msgspec.structs.asdict(options), **given}, AuditOptions)
+    return typed.convert({**msgspec.structs.asdict(options), **given}, AuditOptions)
 
 
 def _audit_status(wanted: str | None, current: Database) -> AuditStatus | None:

@@ -13,6 +13,7 @@ from dbaudit.api.answers import json_answer
 from dbaudit.api.gate import Call, Gate
 from dbaudit.api.validation import invalid
 from dbaudit.api.waiting import WaitingRoom
+from dbaudit.core import typed
 from dbaudit.core.clock import format_us, to_us
 from dbaudit.core.errors import FieldError
 from dbaudit.state import State
@@ -142,7 +143,7 @@ def _cursor(order: EventOrder, position: tuple[int, int]) -> str:
 def _position(cursor: str, order: EventOrder) -> tuple[int, int] | None:
     try:
         raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars="-_", validate=True)
-        name, time_us, number = msgspec.json.decode(raw, type=tuple[str, int, int])
+        name, time_us, number = typed.decode(raw, tuple[str, int, int])
     except (binascii.Error, ValueError, msgspec.MsgspecError):
         return None
     limit = 2**63

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from dbaudit.core import typed
 from dbaudit.core.errors import ErrorCode, RequestError
 from dbaudit.core.event import EventType
 from dbaudit.core.hosts import is_host
@@ -79,7 +80,7 @@ def merged(stored: DbConnsSettings | None, given: Mapping[str, Any]) -> DbConnsS
     if problem is not None:
         raise _refused(problem)
     try:
-        return msgspec.convert(fields, DbConnsSettings)
+        return typed.convert(fields, DbConnsSettings)
     except msgspec.ValidationError as error:
         raise RequestError(ErrorCode.DB_CONNS_INVALID, f"The settings are not valid: {error}.") from None
 

@@ -14,6 +14,7 @@ the hook ``dbaudit_engines``::
         yield RedisEngine()
 """
 
+from dbaudit.core import typed
 from dbaudit.core.database import SslMode, Target
 from dbaudit.core.errors import ConfigurationError, ErrorCode, PluginError, RecordError, TransientError
 from dbaudit.core.event import AuditEvent, EventType, Outcome, Rejected, Severity, gap
@@ -78,4 +79,5 @@ __all__ = [
     "judge_disk",
     "judge_latency",
     "operation_of",
+    "typed",
 ]

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from dbaudit.core import typed
 from dbaudit.core.errors import ConfigurationError, ErrorCode
 from dbaudit.engine.base import Cursor
 
@@ -33,7 +34,7 @@ def understood(cursor: Cursor, form: type[_Form], version: int, source: str = ""
 def converted(values: Any, form: type[_Form], source: str = "") -> _Form:
     """A part of a stored cursor in its form. Raises ConfigurationError."""
     try:
-        return msgspec.convert(values, form)
+        return typed.convert(values, form)
     except msgspec.ValidationError:
         raise not_ours(source) from None
 

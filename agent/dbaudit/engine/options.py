@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from dbaudit.core import typed
 from dbaudit.core.errors import ConfigurationError, ErrorCode, FieldError
 
 _Options = TypeVar("_Options")
@@ -35,7 +36,7 @@ def start_from_schema(now: str, beginning: str) -> Mapping[str, Any]:
 def read_options(given: Mapping[str, Any], form: type[_Options]) -> _Options:
     """The options in ``form``, a msgspec.Struct. Raises ConfigurationError saying what is wrong."""
     try:
-        return msgspec.convert(dict(given), form)
+        return typed.convert(dict(given), form)
     except msgspec.ValidationError as error:
         raise wrong_option("", str(error)) from None
 

@@ -8,6 +8,7 @@ from typing import Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from dbaudit.core import typed
 from dbaudit.sdk.methods import AsyncResource, Resource, async_call, call
 from dbaudit.sdk.request import Repeat, Reply, Request, understood_as
 
@@ -67,7 +68,7 @@ class ClusterPolicy(msgspec.Struct, frozen=True, kw_only=True):
 
 def _settings_or_none(reply: Reply) -> DbConnsSettings | None:
     settings = msgspec.json.decode(reply.content or b"{}")
-    return msgspec.convert(settings, DbConnsSettings) if settings else None
+    return typed.convert(settings, DbConnsSettings) if settings else None
 
 
 def _nothing(reply: Reply) -> None:

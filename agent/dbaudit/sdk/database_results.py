@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from dbaudit.core import typed
 from dbaudit.sdk.frozen import freeze
 
 
@@ -190,6 +191,6 @@ class DatabaseListResult(msgspec.Struct, frozen=True, kw_only=True):
 def report_of(value: Any) -> TestReport:
     """The report that goes along with an error; an empty one where there is none."""
     try:
-        return msgspec.convert(value, TestReport)
+        return typed.convert(value, TestReport)
     except msgspec.ValidationError:
         return TestReport(success=False)

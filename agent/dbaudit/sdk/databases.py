@@ -8,6 +8,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from dbaudit.core import typed
 from dbaudit.core.secret import Secret
 from dbaudit.sdk.database_results import Database, DatabaseListResult, DatabaseStatus, DryRun, TestReport
 from dbaudit.sdk.methods import AsyncResource, Resource, async_call, async_listing, call, listing
@@ -48,7 +49,7 @@ def list_databases(
 
 def _page(filters: Mapping[str, Any], page: int) -> Request[Page[Database]]:
     def understand(reply: Reply) -> Page[Database]:
-        found = msgspec.json.decode(reply.content, type=_Listing)
+        found = typed.decode(reply.content, _Listing)
         at = found.pagination
         more = at.page * at.per_page < at.total
         return Page(found.data, at.total, _page(filters, at.page + 1) if more else None)
@@ -261,7 +262,7 @@ def _path(database_id: str) -> str:
 
 
 def _database(reply: Reply) -> Database:
-    found = msgspec.json.decode(reply.content, type=Database)
+    found = typed.decode(reply.content, Database)
     return msgspec.structs.replace(found, etag=reply.headers.get("ETag"))
 
 

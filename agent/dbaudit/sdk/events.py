@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from dbaudit.core import typed
 from dbaudit.sdk.frozen import freeze
 from dbaudit.sdk.methods import AsyncResource, Resource, async_call, async_listing, call, listing
 from dbaudit.sdk.pages import Page
@@ -84,7 +85,7 @@ def list_events(
 
 def _page(filters: Mapping[str, Any], cursor: str | None) -> Request[Page[Event]]:
     def understand(reply: Reply) -> Page[Event]:
-        found = msgspec.json.decode(reply.content, type=_Listing)
+        found = typed.decode(reply.content, _Listing)
         more = found.pagination.has_more and found.pagination.next_cursor is not None
         return Page(found.data, None, _page(filters, found.pagination.next_cursor) if more else None)
 
@@ -132,7 +133,7 @@ def follow_events(
 
 
 def _batch(reply: Reply) -> Batch[Event]:
-    found = msgspec.json.decode(reply.content, type=_Listing)
+    found = typed.decode(reply.content, _Listing)
     return Batch(found.data, found.pagination.next_cursor)
 
 

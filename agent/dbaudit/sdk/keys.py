@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from dbaudit.core import typed
 from dbaudit.core.secret import Secret
 from dbaudit.sdk.methods import AsyncResource, Resource, async_call, call
 from dbaudit.sdk.request import Repeat, Reply, Request, segment, understood_as
@@ -66,11 +67,11 @@ def _path(key_id: str) -> str:
 
 
 def _keys(reply: Reply) -> tuple[Key, ...]:
-    return msgspec.json.decode(reply.content, type=_Listing).data
+    return typed.decode(reply.content, _Listing).data
 
 
 def _new_key(reply: Reply) -> NewKey:
-    return msgspec.json.decode(reply.content, type=NewKey, dec_hook=_secret)
+    return typed.decode(reply.content, NewKey, dec_hook=_secret)
 
 
 def _secret(kind: type, value: Any) -> Secret:

@@ -6,6 +6,7 @@ from datetime import datetime
 
 import msgspec
 
+from dbaudit.core import typed
 from dbaudit.sdk.methods import AsyncResource, Resource, async_call, call
 from dbaudit.sdk.request import Reply, Request
 
@@ -35,7 +36,7 @@ def list_nodes() -> Request[tuple[Node, ...]]:
 
 
 def _nodes(reply: Reply) -> tuple[Node, ...]:
-    return msgspec.json.decode(reply.content, type=_Listing).data
+    return typed.decode(reply.content, _Listing).data
 
 
 class Nodes(Resource):

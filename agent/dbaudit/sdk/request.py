@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from dbaudit.core import typed
 from dbaudit.core.secret import Secret
 
 Answer = TypeVar("Answer")
@@ -74,7 +75,7 @@ def understood_as(kind: type[Answer]) -> Callable[[Reply], Answer]:
     """Understands a JSON answer as ``kind``; the function raises msgspec.MsgspecError where it is none."""
 
     def understand(reply: Reply) -> Answer:
-        return msgspec.json.decode(reply.content or b"null", type=kind)
+        return typed.decode(reply.content or b"null", kind)
 
     return understand
 

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import Row, and_, bindparam, exists, select, update
 
+from dbaudit.core import typed
 from dbaudit.core.clock import now_us
 from dbaudit.core.errors import not_found
 from dbaudit.core.report import Health, TestReport
@@ -185,7 +186,7 @@ def _collector(row: Row[Any]) -> Collector:
         last_event_time_us=row.last_event_time_us,
         last_event_type=row.last_event_type,
         last_event_user=row.last_event_user,
-        health=None if row.health is None else msgspec.json.decode(row.health, type=Health),
-        report=None if row.report is None else msgspec.json.decode(row.report, type=TestReport),
+        health=None if row.health is None else typed.decode(row.health, Health),
+        report=None if row.report is None else typed.decode(row.report, TestReport),
         report_at_us=row.report_at_us,
     )

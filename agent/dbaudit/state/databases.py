@@ -22,6 +22,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import IntegrityError
 
+from dbaudit.core import typed
 from dbaudit.core.clock import now_us
 from dbaudit.core.database import (
     CONNECTION_FIELDS,
@@ -547,8 +548,8 @@ def _columns(declaration: Declaration) -> dict[str, Any]:
     return columns
 
 
-_decode_tags = msgspec.json.Decoder(tuple[str, ...]).decode
-_decode_options = msgspec.json.Decoder(AuditOptions).decode
+_decode_tags = typed.decoder(tuple[str, ...])
+_decode_options = typed.decoder(AuditOptions)
 
 
 def _database(row: Row[Any]) -> Database:

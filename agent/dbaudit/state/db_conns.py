@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, select, update
 
+from dbaudit.core import typed
 from dbaudit.core.clock import now_us
 from dbaudit.core.db_conns import CAPABILITY, DbConnsSettings, merged
 from dbaudit.core.errors import ErrorCode, RequestError
@@ -173,7 +174,7 @@ def _read(connection: Connection, *, lock: bool = False, share: bool = False) ->
     query = select(settings.c.value).where(settings.c.key == _KEY)
     if lock or share:
         query = query.with_for_update(read=share)
-    return msgspec.json.decode(connection.execute(query).scalar_one(), type=DbConns)
+    return typed.decode(connection.execute(query).scalar_one(), DbConns)
 
 
 def _write(connection: Connection, present: DbConns) -> None:

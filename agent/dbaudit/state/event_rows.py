@@ -25,6 +25,7 @@ from sqlalchemy import (
     update,
 )
 
+from dbaudit.core import typed
 from dbaudit.core.clock import now_us
 from dbaudit.core.db_conns import CONNECTION_EVENTS
 from dbaudit.core.errors import ErrorCode, TransientError, not_found
@@ -94,9 +95,9 @@ def _insert_sqlite(database_no: int, rows: int) -> str:
 
 
 _encode = msgspec.json.Encoder().encode
-_decode_objects = msgspec.json.Decoder(tuple[str, ...]).decode
-_decode_parameters = msgspec.json.Decoder(tuple[str | None, ...]).decode
-_decode_detail = msgspec.json.Decoder(dict[str, Any]).decode
+_decode_objects = typed.decoder(tuple[str, ...])
+_decode_parameters = typed.decoder(tuple[str | None, ...])
+_decode_detail = typed.decoder(dict[str, Any])
 
 
 class RowEventStore:

@@ -11,10 +11,11 @@ from collections.abc import Mapping
 import msgspec
 from sqlalchemy import Connection, Select, and_, exists, insert, select
 
+from dbaudit.core import typed
 from dbaudit.core.database import AuditOptions, AuditStatus, Scope
 from dbaudit.state.schema import database_servers, databases
 
-_decode_options = msgspec.json.Decoder(AuditOptions).decode
+_decode_options = typed.decoder(AuditOptions)
 
 
 class Server(msgspec.Struct, frozen=True):

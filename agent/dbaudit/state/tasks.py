@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 from sqlalchemy import Connection, and_, delete, insert, or_, select, update
 
+from dbaudit.core import typed
 from dbaudit.core.clock import now_us
 from dbaudit.core.database import SECRET_FIELDS, AuditOptions, Scope, SslMode, Target
 from dbaudit.core.report import TestReport
@@ -143,7 +144,7 @@ class TaskStore:
                 .values(status="running", node_id=node_id, started_at_us=now)
                 .returning(tasks.c.id, tasks.c.declaration, tasks.c.deadline_us)
             ).one()
-            stored = msgspec.json.decode(row.declaration, type=_Stored)
+            stored = typed.decode(row.declaration, _Stored)
             secrets = {f: self._secrets.get(connection, f"{row.id}/{f}") for f in SECRET_FIELDS}
         declaration = Declaration(
             **{f: getattr(stored, f) for f in _Stored.__struct_fields__ if f != "database_id"}
@@ -199,7 +200,7 @@ class TaskStore:
                     select(tasks.c.result).where(tasks.c.id == task_id)
                 ).scalar_one_or_none()
             if result is not None:
-                return msgspec.json.decode(result, type=TestReport)
+                return typed.decode(result, TestReport)
             left = deadline - time.monotonic()
             if left <= 0:
                 return None
@@ -207,6 +208,6 @@ class TaskStore:
 
 
 def _is_for(node_id: str, declaration: str, capabilities: Mapping[str, Sequence[str]]) -> bool:
-    wanted = engine_capability(msgspec.json.decode(declaration, type=_Stored).type)
+    wanted = engine_capability(typed.decode(declaration, _Stored).type)
     able = [node for node, found in capabilities.items() if wanted in found]
     return node_id in able or not able

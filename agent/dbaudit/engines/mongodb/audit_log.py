@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from dbaudit.core import typed
 from dbaudit.core.errors import RecordError
 from dbaudit.core.event import AuditEvent, EventType, Outcome, Severity
 from dbaudit.engines.mongodb import ocsf
@@ -102,9 +103,9 @@ class Text(msgspec.Struct, gc=False):
 
 _NO_PARAM = Param()
 _QUERY = EventType.QUERY
-_decode_record = msgspec.json.Decoder(AuditRecord).decode
-_decode_ocsf = msgspec.json.Decoder(ocsf.OcsfRecord).decode
-_decode_text = msgspec.json.Decoder(Text).decode
+_decode_record = typed.decoder(AuditRecord)
+_decode_ocsf = typed.decoder(ocsf.OcsfRecord)
+_decode_text = typed.decoder(Text)
 _BEHIND_SYSLOG = re.compile(rb"[^{]*?: (?=\{)")
 _ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 

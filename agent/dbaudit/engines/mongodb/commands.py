@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from dbaudit.core import operations
+from dbaudit.core import operations, typed
 from dbaudit.core.operations import CommandClass
 from dbaudit.core.statements import Dialect
 
@@ -46,7 +46,7 @@ _VALUE = re.compile(rf"\s*+:\s*+{_OBJECT}")
 _TEXT = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\Z)', re.DOTALL)
 _TEXT_VALUE = re.compile(_TEXT.pattern + r"(?!\s*:)", re.DOTALL)
 _WRITING_STAGE = re.compile(r'[{,]\s*"(?:\$out|\$merge)"\s*:')
-_decode = msgspec.json.Decoder(dict[str, Any]).decode
+_decode = typed.decoder(dict[str, Any])
 
 
 def without_session(command: str) -> str:

@@ -6,12 +6,13 @@ from typing import Any
 
 import msgspec
 
+from dbaudit.core import typed
 from dbaudit.engines.mongodb.commands import without_session
 from dbaudit.engines.mongodb.counts import Counts, wrote
 
 _CLOSERS = {"{": "}", "[": "]"}
 _COMMAND = '"command":'
-_decode_any = msgspec.json.Decoder(dict[str, Any]).decode
+_decode_any = typed.decoder(dict[str, Any])
 
 
 class Attributes(msgspec.Struct, gc=False):
@@ -93,10 +94,10 @@ def attributes_of_cut(text: str) -> Attributes:
     known = {name: value for name, value in found.items() if name in _NAMES}
     for name in tuple(known):
         try:
-            msgspec.convert({name: known[name]}, Attributes)
+            typed.convert({name: known[name]}, Attributes)
         except msgspec.ValidationError:
             del known[name]
-    attributes = msgspec.convert(known, Attributes)
+    attributes = typed.convert(known, Attributes)
     attributes.cut_command = command
     return attributes
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from dbaudit.core import typed
 from dbaudit.core.event import AuditEvent, EventType, Outcome, Severity
 from dbaudit.engines.mongodb.addresses import endpoint_of
 from dbaudit.engines.mongodb.commands import (
@@ -151,7 +152,7 @@ class Unmapped(msgspec.Struct, gc=False):
     mutation: Any = msgspec.field(default=None, name="directAuthMutation")
 
 
-_decode_unmapped = msgspec.json.Decoder(Unmapped).decode
+_decode_unmapped = typed.decoder(Unmapped)
 
 
 def event_of(

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from dbaudit.core import typed
 from dbaudit.core.errors import RecordError
 from dbaudit.core.event import AuditEvent, EventType, Outcome, Severity
 from dbaudit.engines.mongodb.addresses import split_remote
@@ -80,8 +81,8 @@ class LogLine(msgspec.Struct, gc=False):
             raise RecordError("attributes of an unknown form") from None
 
 
-_decode_line = msgspec.json.Decoder(LogLine).decode
-_decode_attributes = msgspec.json.Decoder(Attributes).decode
+_decode_line = typed.decoder(LogLine)
+_decode_attributes = typed.decoder(Attributes)
 
 
 def parse_line(line: bytes | str) -> LogLine:

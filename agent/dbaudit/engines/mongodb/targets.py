@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from dbaudit.core import typed
 from dbaudit.engines.mongodb.commands import parsed
 
 _PSEUDO = "$cmd"
@@ -47,7 +48,7 @@ _OF_ACCOUNTS = _ON_A_USER | _ON_A_ROLE
 
 _FIRST_VALUE = re.compile(r'\{\s*"\w+"\s*:\s*("(?:[^"\\]|\\.)*+")', re.DOTALL)
 _RENAMED_TO = re.compile(r',\s*"to"\s*:\s*("(?:[^"\\]|\\.)*+")', re.DOTALL)
-_decode_text = msgspec.json.Decoder(str).decode
+_decode_text = typed.decoder(str)
 
 Targets = tuple[str | None, tuple[str, ...] | None]
 """The database, and the objects as ``database.name``; None for what is not known, or not there."""

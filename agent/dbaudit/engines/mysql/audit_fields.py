@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from dbaudit.core import typed
 from dbaudit.core.event import AuditEvent, EventType, Outcome, Severity
 from dbaudit.core.operations import CommandClass
 from dbaudit.engines.mysql.audit_json import NOT_TOLD, STATEMENTS, of_bytes
@@ -76,7 +77,7 @@ class OldJson(msgspec.Struct):
     audit_record: dict[str, Any]
 
 
-_old_json = msgspec.json.Decoder(OldJson).decode
+_old_json = typed.decoder(OldJson)
 
 
 def xml_fields(record: bytes) -> dict[str, str]:

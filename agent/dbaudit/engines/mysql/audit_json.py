@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from dbaudit.core import typed
 from dbaudit.core.event import AuditEvent, EventType, Outcome, Severity
 from dbaudit.core.operations import CommandClass
 from dbaudit.engines.mysql.local_time import stamped
@@ -106,7 +107,7 @@ _ESCAPED_BYTES = "dbaudit.mysql.escaped"
 codecs.register_error(_ESCAPED_BYTES, _escaped)
 
 _Struct = TypeVar("_Struct")
-_decode = msgspec.json.Decoder(Record, strict=False).decode
+_decode = typed.decoder(Record, strict=False)
 _LONGEST_NUMBER = 1 << 63
 _MICROSECONDS_FROM = 10**14
 """Unix stamps are seconds (Enterprise) or microseconds (Percona): these are more than seconds ever are."""

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from dbaudit.core import typed
 from dbaudit.core.clock import now_us
 from dbaudit.core.errors import ConfigurationError, ErrorCode
 from dbaudit.core.event import AuditEvent, gap
@@ -60,7 +61,7 @@ class _Bookmark(msgspec.Struct):
 
 def _bookmark(element: bytes) -> _Bookmark | None:
     try:
-        return msgspec.json.decode(element, type=_Bookmark, strict=False)
+        return typed.decode(element, _Bookmark, strict=False)
     except msgspec.DecodeError:
         return None
 
@@ -164,7 +165,7 @@ class AuditLogReader:
             return Place(timestamp="1970-01-01 00:00:00", own=own)
         text = self._connection.value("SELECT audit_log_read_bookmark()")
         try:
-            bookmark = msgspec.json.decode(text or "null", type=_Bookmark)
+            bookmark = typed.decode(text or "null", _Bookmark)
         except (msgspec.DecodeError, TypeError):
             bookmark = _Bookmark("", 0)
         if not bookmark.timestamp:
@@ -226,7 +227,7 @@ class AuditLogReader:
 
     def _parsed(self, answer: str | bytes | None) -> list[bytes]:
         try:
-            return [bytes(element) for element in msgspec.json.decode(answer or "[]", type=list[msgspec.Raw])]
+            return [bytes(element) for element in typed.decode(answer or "[]", list[msgspec.Raw])]
         except (msgspec.DecodeError, TypeError) as error:
             raise ConfigurationError(
                 ErrorCode.AUDIT_SOURCE_MISSING,

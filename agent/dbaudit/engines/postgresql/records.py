@@ -16,6 +16,7 @@ from enum import StrEnum
 
 import msgspec
 
+from dbaudit.core import typed
 from dbaudit.core.event import Rejected
 
 csv.field_size_limit(2**31 - 1)  # a statement may be longer than the library's 128 KiB
@@ -105,8 +106,8 @@ KEPT_BYTES = 64 * 1024
 """How much of a record that is none is put aside."""
 
 COLUMNS = frozenset({23, 24, 26})
-_decode_lines = msgspec.json.Decoder(LogRecord).decode_lines
-_decode_line = msgspec.json.Decoder(LogRecord).decode
+_decode_lines = typed.lines_decoder(LogRecord)
+_decode_line = typed.decoder(LogRecord)
 
 _ESCAPED_IN_JSON = "dbaudit.escaped_in_json"
 """Bytes that are not UTF-8 stay apart: a server writes the names of a LATIN1 or SQL_ASCII database as they

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from dbaudit.core import typed
 from dbaudit.core.errors import RecordError
 
 _LATEST_SECONDS = 253_402_300_800
@@ -38,7 +39,7 @@ COMMAND_FAILED = 10
 
 _MENDABLE = re.compile(rb"\\u|[\x01-\x1f]")
 
-_decode = msgspec.json.Decoder().decode
+_decode = msgspec.json.decode
 
 
 class _Connection(msgspec.Struct, gc=False):
@@ -63,7 +64,7 @@ class Glance(msgspec.Struct, gc=False):
     audit_seq: int | None = None
 
 
-_glance = msgspec.json.Decoder(Glance).decode
+_glance = typed.decoder(Glance)
 
 
 def glance(data: bytes) -> Glance | None:
@@ -72,7 +73,7 @@ def glance(data: bytes) -> Glance | None:
         return _glance(data)
     except (ValueError, RecursionError):
         try:
-            return msgspec.convert(parse(data)[0], Glance, strict=False)
+            return typed.convert(parse(data)[0], Glance, strict=False)
         except (RecordError, ValueError, RecursionError):
             return None
 
