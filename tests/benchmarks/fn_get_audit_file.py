@@ -151,4 +151,5 @@ class _Audit:
             *(self._time_us, number, action, True, session, user, user, "dbo", "", "", "shop"),
             *(schema or None, name or None, statement, information, b"0123456789abcdef", 0),
             *(address, "shop server", "web1", None, None, None, None),
+            "U " if table else "DB",
         )
