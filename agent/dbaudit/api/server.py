@@ -89,7 +89,7 @@ class _Request(HTTPRequest):
     header_reader = StrictHeaderReader()
 
     def read_request_headers(self) -> bool:
-        if not super().read_request_headers():  # type: ignore[no-untyped-call]
+        if not super().read_request_headers():  # type: ignore[no-untyped-call]  # cheroot
             return False
         length = self.inheaders.get(b"Content-Length")
         if length is not None and (self.chunked_read or not _DIGITS.fullmatch(length)):
@@ -168,7 +168,7 @@ class _Connection(HTTPConnection):
         self.reading_since = time.monotonic()
         self.server.watch(self)
         try:
-            return bool(super().communicate())  # type: ignore[no-untyped-call]
+            return bool(super().communicate())  # type: ignore[no-untyped-call]  # cheroot
         finally:
             self.reading_since = None
             self.server.unwatch(self)
@@ -257,7 +257,7 @@ class ApiServer(Server):
     def bind(self, family: int, type: int, proto: int = 0) -> socket.socket:  # noqa: A002  # cheroot's
         """Take the listener that was given, or make one."""
         if self._listener is None:
-            return super().bind(family, type, proto)  # type: ignore[no-any-return]
+            return super().bind(family, type, proto)  # type: ignore[no-any-return]  # cheroot
         self.socket = self._listener
         self.bind_addr = self._listener.getsockname()[:2]
         return self._listener

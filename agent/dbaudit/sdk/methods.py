@@ -77,10 +77,10 @@ def described(method: _Method, describe: Callable[..., Any]) -> _Method:
     """``method`` with the name, the parameters and the docstring of ``describe``, as ``help`` shows them."""
     functools.update_wrapper(method, describe)
     signature = inspect.signature(describe)
-    method.describe = method.__wrapped__  # type: ignore[attr-defined]
+    method.describe = method.__wrapped__  # type: ignore[attr-defined]  # ours
     del method.__wrapped__  # type: ignore[attr-defined]  # it has no self, which help would take away
     shown = signature.replace(
         parameters=[_SELF, *signature.parameters.values()], return_annotation=inspect.Signature.empty
     )
-    method.__signature__ = shown  # type: ignore[attr-defined]
+    method.__signature__ = shown  # type: ignore[attr-defined]  # ours
     return method

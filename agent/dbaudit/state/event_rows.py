@@ -91,7 +91,7 @@ _INSERT_POSTGRESQL = (
 def _insert_sqlite(database_no: int, rows: int) -> str:
     # Our own number stands in the text: one value less to bind for each of thousands of rows.
     row = f"({database_no:d}, {', '.join('?' * len(_COLUMNS))})"
-    return f"INSERT INTO events (database_no, {_QUOTED}) VALUES {', '.join([row] * rows)}"  # noqa: S608
+    return f"INSERT INTO events (database_no, {_QUOTED}) VALUES {', '.join([row] * rows)}"  # noqa: S608  # our own
 
 
 _encode = msgspec.json.Encoder().encode
@@ -345,7 +345,7 @@ _WAITING_SQLITE = text(
     f" (SELECT 1 {_OF_CONNECTIONS} AND database_no = asked.value ->> 0 AND seq > asked.value ->> 1)"
 )
 _WAITING_POSTGRESQL = text(
-    "SELECT no FROM (SELECT (value ->> 0)::bigint AS no, (value ->> 1)::bigint AS after"  # noqa: S608
+    "SELECT no FROM (SELECT (value ->> 0)::bigint AS no, (value ->> 1)::bigint AS after"  # noqa: S608  # our own
     " FROM json_array_elements(cast(:asked AS json)) AS asked) AS asked WHERE EXISTS"
     f" (SELECT 1 {_OF_CONNECTIONS} AND database_no = no AND seq > after)"
 )

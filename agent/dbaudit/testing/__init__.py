@@ -27,8 +27,8 @@ except ModuleNotFoundError as missing:
 # The failures of the suite show the values that were compared, as those of the author's own tests do.
 pytest.register_assert_rewrite("dbaudit.testing.suite", "dbaudit.testing.outcomes")
 
-from dbaudit.testing.certificates import CertificateAuthority, Credential  # noqa: E402
-from dbaudit.testing.collecting import Collecting  # noqa: E402
-from dbaudit.testing.monitored import Monitored, Visitor  # noqa: E402
+from dbaudit.testing.certificates import CertificateAuthority, Credential  # noqa: E402  # after the line above
+from dbaudit.testing.collecting import Collecting  # noqa: E402  # after the line above
+from dbaudit.testing.monitored import Monitored, Visitor  # noqa: E402  # after the line above
 
 __all__ = ["CertificateAuthority", "Collecting", "Credential", "Monitored", "Visitor"]

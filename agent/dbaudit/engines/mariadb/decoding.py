@@ -148,7 +148,7 @@ class _Lines:
         hour_us = self._block.hours_us.get(line[:11])
         second_us = _SECONDS_US.get(line[12:17])
         usual = hour_us is not None and second_us is not None and line[17:18] == b","
-        return (hour_us + second_us, _STAMP_BYTES) if usual else None  # type: ignore[operator]
+        return (hour_us + second_us, _STAMP_BYTES) if usual else None  # type: ignore[operator]  # numbers where ``usual``
 
     def _continued(self, before: bytes, line: bytes, offset: int, events: int, rejected: int) -> bool:
         """Take a line that has no time stamp together with the one before it, where that makes a record."""

@@ -45,12 +45,12 @@ def first_border(data: bytes) -> int:
     """Behind the first element, or behind the rest of one that the data begin inside of; 0 where it is not
     whole yet.
     """
-    begin = _BEFORE.match(data).end()  # type: ignore[union-attr]  # it matches nothing, too
+    begin = _BEFORE.match(data).end()  # type: ignore[union-attr]  # it always matches
     following = _LINE_OPENING.search(data, begin + 1)
     if _OPENING_CUT.match(data, begin):
         end = _end_of(data, begin, following.start() if following else len(data))
         if end:
-            return _BEHIND.match(data, end).end()  # type: ignore[union-attr]
+            return _BEHIND.match(data, end).end()  # type: ignore[union-attr]  # it always matches
         return following.start() if following else 0
     if following is not None:
         return following.start()
@@ -72,7 +72,7 @@ def last_border(data: bytes) -> int:
     behind = _end_of(data, brace, len(data))
     if not behind:
         return opening
-    return max(end, _BEHIND_LAST.match(data, behind).end())  # type: ignore[union-attr]
+    return max(end, _BEHIND_LAST.match(data, behind).end())  # type: ignore[union-attr]  # it always matches
 
 
 def _last_opening(data: bytes) -> int | None:

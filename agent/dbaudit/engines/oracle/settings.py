@@ -98,7 +98,7 @@ class Settings(msgspec.Struct, frozen=True):
 def read_settings(connection: ServerConnection, *, policies: bool) -> Settings:
     """``policies``: whether the views of policies may be read."""
     number = connection.version
-    major = int(re.match(r"\d*", number)[0] or 0)  # type: ignore[index]
+    major = int(re.match(r"\d*", number)[0] or 0)  # type: ignore[index]  # it always matches
     return Settings(
         version=_version(connection, number, major),
         major=major,

@@ -15,7 +15,7 @@ from dbaudit.engines.oracle.trail import COLUMNS, CONTAINER, TRADITIONAL, TRADIT
 
 VIEW, FINE_VIEW = "dba_audit_trail", "dba_fga_audit_trail"
 PROBE = f"SELECT * FROM {VIEW} WHERE 1 = 0"  # noqa: S608  # a name of ours
-FINE_PROBE = f"SELECT * FROM {FINE_VIEW} WHERE 1 = 0"  # noqa: S608
+FINE_PROBE = f"SELECT * FROM {FINE_VIEW} WHERE 1 = 0"  # noqa: S608  # our own names
 
 # By the column of the unified trail, that of each view which holds the same.
 _STANDARD = {
@@ -96,7 +96,7 @@ def traditional(there: frozenset[str], fine: frozenset[str] | None) -> Trail:
 
 def _rows(view: str, audit_type: str, names: Mapping[str, str], there: frozenset[str]) -> str:
     columns = ", ".join(_column(name, audit_type, names.get(name), there) for name in COLUMNS)
-    return f"SELECT SYS_EXTRACT_UTC(extended_timestamp) AS recorded, {columns} FROM {view}"  # noqa: S608
+    return f"SELECT SYS_EXTRACT_UTC(extended_timestamp) AS recorded, {columns} FROM {view}"  # noqa: S608  # our own names
 
 
 def _column(name: str, audit_type: str, source: str | None, there: frozenset[str]) -> str:

@@ -157,7 +157,7 @@ class Trail(msgspec.Struct, frozen=True, kw_only=True):
         rows = self.select.partition(" FROM ")[2]
         minute = f"TO_CHAR({time}, 'YYYY-MM-DD HH24:MI')"
         return (
-            f"SELECT {minute}, SUM(CASE WHEN {time} < :front THEN 1 ELSE 0 END),"  # noqa: S608
+            f"SELECT {minute}, SUM(CASE WHEN {time} < :front THEN 1 ELSE 0 END),"  # noqa: S608  # our own names
             f" SUM(CASE WHEN {time} = :front THEN 1 ELSE 0 END)"
             f" FROM {rows} AND {time} >= :low AND {time} <= :front GROUP BY {minute}"
         )
@@ -166,7 +166,7 @@ class Trail(msgspec.Struct, frozen=True, kw_only=True):
     def purged_until(self) -> str:
         """Until when the server noted that the trail was purged."""
         return (
-            "SELECT MAX(SYS_EXTRACT_UTC(last_archive_ts)) FROM dba_audit_mgmt_last_arch_ts"  # noqa: S608
+            "SELECT MAX(SYS_EXTRACT_UTC(last_archive_ts)) FROM dba_audit_mgmt_last_arch_ts"  # noqa: S608  # our own names
             f" WHERE audit_trail = '{self.purged_as}'"
         )
 
