@@ -317,7 +317,7 @@ ALL = {
 
 @pytest.mark.parametrize(
     ("dialect", "statement", "operation", "command_class"),
-    [(dialect, *case) for dialect, cases in ALL.items() for case in cases],
+    [(dialect, *case) for dialect, cases in ALL.items() for case in cases],  # type: ignore[attr-defined]  # cases of two lengths
 )
 def test_operation_and_class(
     dialect: Dialect, statement: str, operation: str | None, command_class: str

@@ -14,7 +14,7 @@ import pytest
 import sqlglot
 from dbaudit.core.statements import Dialect, mask, mask_all
 from sqlglot.errors import SqlglotError
-from sqlglot.tokens import TokenType
+from sqlglot.tokens import TokenType  # type: ignore[attr-defined]  # it is in another module
 
 STATEMENTS = int(os.environ.get("DBAUDIT_MASKED_STATEMENTS", "1000"))
 """How many are tried for each dialect."""

@@ -217,7 +217,7 @@ class Client:
 
     def change(self, user: str, password: str, database: str | None) -> str | None:
         """Become another user on this connection; returns the number of the error that came of it."""
-        scramble = pymysql._auth.scramble_native_password
+        scramble = pymysql._auth.scramble_native_password  # type: ignore[attr-defined]  # of its own
         connection = self._connection
         answer = scramble(password.encode(), connection.salt[:20])
         request = (

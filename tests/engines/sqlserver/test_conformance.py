@@ -123,7 +123,10 @@ class MonitoredSqlServer(Monitored):
         return self._double.model
 
     def _files(self) -> list[FileSet]:
-        return [each.files for each in (*self._model.audits, *self._model.event_sessions)]
+        return [
+            each.files  # type: ignore[attr-defined]  # both have them
+            for each in (*self._model.audits, *self._model.event_sessions)
+        ]
 
 
 @contextlib.contextmanager
