@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -28,9 +29,9 @@ START_US = time.time_ns() // 1000 - 60_000_000
 
 
 class Unruly(Engine):
-    """``source`` are the records, texts of statements or whole events; ``instead`` has, by the name of a
-    call, what happens first in it: it may raise, wait, or return what the call then returns, unless that is
-    None.
+    """``source`` are the records: texts of statements, whole events, and `/Ping` for a record of a class that
+    makes no event. ``instead`` has, by the name of a call, what happens first in it: it may raise, wait, or
+    return what the call then returns, unless that is None.
 
     ``acknowledged`` are the cursors it was told of, ``targets`` those that were opened, ``reads`` how often
     it was read, ``decoded`` how many records. ``repeatable`` says whether sessions may read for each other.
@@ -71,15 +72,19 @@ class Unruly(Engine):
             return found
         self.decoded += len(records)
         events = []
+        left_out: Counter[str] = Counter()
         for number, text in records:
             if isinstance(text, AuditEvent):
                 events.append(msgspec.structs.replace(text, key=str(number), time_us=START_US + number))
+                continue
+            if isinstance(text, str) and text.startswith("/"):
+                left_out[text[1:]] += 1
                 continue
             if text == "poison":
                 raise KeyError(text)
             event = AuditEvent(str(number), EventType.QUERY, START_US + number, query=text, rows_affected=1)
             events.append(event)
-        return Decoded(events)
+        return Decoded(events, left_out=dict(left_out))
 
 
 class UnrulySession(Session):

@@ -308,6 +308,7 @@ def test_status_of_a_database_that_nobody_collects(api: Api) -> None:
             "last_error": None,
             "gaps": 0,
             "rejected": 0,
+            "left_out": {},
         },
         "health_checks": dict.fromkeys(
             ("connectivity", "permissions", "latency", "disk_space", "audit_source"), "unknown"
@@ -341,7 +342,7 @@ def test_status_and_details_show_what_the_agent_measured(api_on_both: Api) -> No
         AuditEvent(key="1", type=EventType.QUERY, time_us=now, user="app_user"),
     ]
     cursor = state.events.cursor(lease.database_no)
-    state.events.append(lease, cursor, {"v": 1}, events, [])
+    state.events.append(lease, cursor, {"v": 1}, events, [], left_out={"Ping": 3, "server_startup": 1})
 
     path = f"/v1/databases/{database['id']}"
     details = api_on_both.get(path).json
@@ -361,6 +362,7 @@ def test_status_and_details_show_what_the_agent_measured(api_on_both: Api) -> No
         "last_error": None,
         "gaps": 1,
         "rejected": 0,
+        "left_out": {"Ping": 3, "server_startup": 1},
     }
     assert status["health_checks"]["disk_space"] == "warning"
     assert status["last_event"] == {

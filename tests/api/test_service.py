@@ -37,6 +37,9 @@ def test_metrics_count_requests_and_read_the_state(api_on_both: Api) -> None:
     api.get("/v1/databases")
     api.get("/v1/databases/db_nosuch")
     api.get("/nosuch")
+    lease = next(iter(api.state.nodes.beat(api.state.nodes.register("agent-7", "2.4.1", ("postgresql",)))))
+    cursor = api.state.events.cursor(lease.database_no)
+    api.state.events.append(lease, cursor, {"v": 1}, [], [], left_out={"Close stmt": 4})
     with api.agent():
         answer = api.get("/metrics")
     assert answer.status_code == 200
@@ -54,7 +57,8 @@ def test_metrics_count_requests_and_read_the_state(api_on_both: Api) -> None:
     assert samples["dbaudit_events_stored_total", database["id"]] == 0
     assert samples["dbaudit_gaps_total", database["id"]] == 0
     assert samples["dbaudit_rejected_records_total", database["id"]] == 0
-    assert [name for name, *ignored in samples].count("dbaudit_node_heartbeat_age_seconds") == 1
+    assert samples["dbaudit_left_out_records_total", "Close stmt", database["id"]] == 4
+    assert [name for name, *ignored in samples].count("dbaudit_node_heartbeat_age_seconds") == 2
 
 
 @pytest.mark.parametrize("path", ["/", "/v1", "/v1/databases/", "/v1/nosuch", "/v1/databases/a/b"])

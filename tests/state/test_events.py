@@ -13,6 +13,7 @@ from dbaudit.core.errors import ErrorCode, RequestError, TransientError
 from dbaudit.core.event import AuditEvent, EventType, Outcome, Rejected, Severity, gap
 from dbaudit.state import State
 from dbaudit.state.events import EventOrder, EventQuery, StoredCursor
+from dbaudit.state.nodes import Lease
 from sqlalchemy import text
 
 from tests.state.conftest import Open
@@ -183,6 +184,34 @@ def test_a_long_replay_among_many_events_of_the_same_times_stores_nothing_twice(
     after = store.events.cursor(lease.database_no)
     done = store.events.append(lease, after, {"v": 1}, [*events[1490:1510], event("new", time_us=30)], [])
     assert (done.stored, done.replayed) == (1, 20)
+
+
+def left_out(store: State, lease: Lease, after: StoredCursor, counts: dict[str, int]) -> None:
+    cursor = {"v": 1, "n": after.revision + 1}
+    store.events.append(lease, after, cursor, [event(f"n{after.revision}")], [], left_out=counts)
+
+
+def test_records_left_out_are_counted_once_with_the_cursor(store: State) -> None:
+    database, lease = leased(store)
+    assert store.collectors.get(database.id).left_out == {}
+    first = store.events.cursor(lease.database_no)
+    left_out(store, lease, first, {"Ping": 2, "Prepare": 1})
+    with pytest.raises(TransientError):
+        left_out(
+            store, lease, first, {"Ping": 2}
+        )  # the same chunk again, by one who missed that it is stored
+    left_out(store, lease, store.events.cursor(lease.database_no), {"Ping": 5, "message": 1 << 40})
+    assert store.collectors.get(database.id).left_out == {"Ping": 7, "Prepare": 1, "message": 1 << 40}
+
+
+def test_classes_without_end_do_not_fill_the_state(store: State) -> None:
+    database, lease = leased(store)
+    for number in range(5):
+        classes = {f"class {n}": 1 for n in range(number * 100, number * 100 + 100)}
+        left_out(store, lease, store.events.cursor(lease.database_no), {"Ping": 1, **classes})
+    counts = store.collectors.get(database.id).left_out
+    assert (counts["Ping"], counts["other"]) == (5, 301)
+    assert len(counts) == 201
 
 
 def test_counters_and_the_last_event_follow_what_is_stored(store: State) -> None:

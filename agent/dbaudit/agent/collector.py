@@ -321,7 +321,7 @@ class Collector(threading.Thread):
         while True:
             try:
                 done = self._state.events.append(
-                    self.lease, cursor, chunk.cursor, events, rejected, of_server
+                    self.lease, cursor, chunk.cursor, events, rejected, of_server, decoded.left_out
                 )
                 break
             except DbauditError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from typing import Any
@@ -12,6 +13,9 @@ import msgspec
 from dbaudit.agent.calls import EngineCalls
 from dbaudit.core.event import AuditEvent, Rejected
 from dbaudit.engine import Decoded, Engine
+
+_NAME_CHARACTERS = 100
+_MOST_RECORDS = 1 << 40
 
 Prepare = Callable[[list[AuditEvent]], list[AuditEvent]]
 """Leaves out events that are not wanted, protects the others, and returns them."""
@@ -36,7 +40,9 @@ def decode(
     with calls.watched("decode"):
         try:
             if shared is not None:
-                return _kept(Decoded(list(map(copy, shared.events)), shared.rejected), prepare)
+                return _kept(
+                    Decoded(list(map(copy, shared.events)), shared.rejected, shared.left_out), prepare
+                )
             return _prepared(engine, records, prepare)
         except BaseException as error:  # noqa: BLE001  # a plugin's code: it fails for itself
             calls.log_failure("decode", error)
@@ -51,6 +57,7 @@ def chunk_name(cursor: Mapping[str, Any] | None) -> str:
 def _one_by_one(engine: Engine, records: Sequence[Any], prepare: Prepare, chunk: str) -> Decoded:
     events: list[AuditEvent] = []
     rejected: list[Rejected] = []
+    left_out: Counter[str] = Counter()
     for place, record in enumerate(records):
         try:
             decoded = _prepared(engine, [record], prepare)
@@ -60,7 +67,8 @@ def _one_by_one(engine: Engine, records: Sequence[Any], prepare: Prepare, chunk:
         else:
             events.extend(decoded.events)
             rejected.extend(decoded.rejected)
-    return Decoded(events, rejected)
+            left_out.update(decoded.left_out)
+    return Decoded(events, rejected, left_out)
 
 
 def _prepared(engine: Engine, records: Sequence[Any], prepare: Prepare) -> Decoded:
@@ -69,7 +77,24 @@ def _prepared(engine: Engine, records: Sequence[Any], prepare: Prepare) -> Decod
 
 def _kept(decoded: Decoded, prepare: Prepare) -> Decoded:
     events = prepare(decoded.events)
-    return decoded if events is decoded.events else Decoded(events, decoded.rejected)
+    if events is decoded.events and not decoded.left_out:
+        return decoded
+    return Decoded(events, decoded.rejected, counted(decoded.left_out))
+
+
+def counted(left_out: Mapping[Any, Any]) -> dict[str, int]:
+    """What a decoder says it left out, as far as the state can count it.
+
+    Raises TypeError or ValueError for anything but names and numbers of records.
+    """
+    counts: Counter[str] = Counter()
+    for name, records in left_out.items():
+        if type(records) is not int or not isinstance(name, str):
+            raise TypeError("what is left out is counted by names")
+        if not 0 <= records < _MOST_RECORDS:
+            raise ValueError("no number of records")
+        counts["".join(c if c.isprintable() else "?" for c in name[:_NAME_CHARACTERS])] += records
+    return dict(counts)
 
 
 def _bytes_of(record: Any) -> bytes:

@@ -100,6 +100,7 @@ def status_object(database: Database, collector: Collector, node: Node | None) -
             ),
             "gaps": collector.gaps_total,
             "rejected": collector.rejected_total,
+            "left_out": collector.left_out,
         },
         "health_checks": {
             "connectivity": health.connectivity,

@@ -91,6 +91,11 @@ class StateFigures(Collector):
         rejected = CounterMetricFamily(
             "dbaudit_rejected_records", "Records that could not be understood.", labels=labels
         )
+        left_out = CounterMetricFamily(
+            "dbaudit_left_out_records",
+            "Records of classes that make no event.",
+            labels=("database_id", "class"),
+        )
         lag = GaugeMetricFamily(
             "dbaudit_collector_lag_seconds", "Seconds since the collector last reported.", labels=labels
         )
@@ -104,11 +109,13 @@ class StateFigures(Collector):
             stored.add_metric(name, collector.events_total)
             gaps.add_metric(name, collector.gaps_total)
             rejected.add_metric(name, collector.rejected_total)
+            for record_class, records in collector.left_out.items():
+                left_out.add_metric((collector.database_id, record_class), records)
             if collector.heartbeat_at_us is not None:
                 lag.add_metric(name, (now - collector.heartbeat_at_us) / _MICROSECONDS)
             if collector.last_event_time_us is not None:
                 latest.add_metric(name, collector.last_event_time_us / _MICROSECONDS)
-        yield from (stored, gaps, rejected, lag, latest)
+        yield from (stored, gaps, rejected, left_out, lag, latest)
 
     def _of_deliveries(self) -> Iterator[_Family]:
         labels = ("database_id",)

@@ -130,6 +130,7 @@ def _fields(database: Database, status: DatabaseStatus) -> list[tuple[str, Any]]
         ("collector.events_per_second", f"{collector.events_per_second:g}"),
         ("collector.gaps", collector.gaps),
         ("collector.rejected", collector.rejected),
+        *((f"collector.left_out.{name}", records) for name, records in sorted(collector.left_out.items())),
         ("collector.last_error", error and error.message),
         ("events_today", stats and stats.events_today),
         ("last_event", last and f"{format_time(last.timestamp)} {last.type} {last.user or ''}".rstrip()),

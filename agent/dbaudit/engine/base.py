@@ -70,10 +70,15 @@ class Chunk(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Decoded(msgspec.Struct, frozen=True):
-    """The events of some native records, in their order, and the records that were not understood."""
+    """The events of some native records, in their order, and the records that were not understood.
+
+    ``left_out`` counts the records that were understood and that no event speaks of, by their class in the
+    source's own word. What the agent did itself is not counted, nor a record whose event is that of another.
+    """
 
     events: list[AuditEvent]
     rejected: list[Rejected] = []
+    left_out: dict[str, int] = {}
 
 
 class Session(ABC):

@@ -79,7 +79,10 @@ class LastError(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Collector(msgspec.Struct, frozen=True, kw_only=True):
-    """The collector of a database: its agent, what it does, how fast, and what was lost or not understood."""
+    """The collector of a database: its agent, what it does, how fast, and what was lost or not understood.
+
+    ``left_out`` counts the records that make no event, by their class in the word of the source.
+    """
 
     version: str | None = None
     uptime_seconds: int = 0
@@ -89,6 +92,10 @@ class Collector(msgspec.Struct, frozen=True, kw_only=True):
     last_error: LastError | None = None
     gaps: int = 0
     rejected: int = 0
+    left_out: dict[str, int] = {}
+
+    def __post_init__(self) -> None:
+        freeze(self, "left_out")
 
 
 class HealthChecks(msgspec.Struct, frozen=True, kw_only=True):

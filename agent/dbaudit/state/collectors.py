@@ -49,6 +49,8 @@ class Collector(msgspec.Struct, frozen=True, kw_only=True):
     events_total: int
     gaps_total: int
     rejected_total: int
+    left_out: dict[str, int]
+    """The records that were read and make no event, by their class."""
     last_event_time_us: int | None
     last_event_type: str | None
     last_event_user: str | None
@@ -183,6 +185,7 @@ def _collector(row: Row[Any]) -> Collector:
         events_total=row.events_total,
         gaps_total=row.gaps_total,
         rejected_total=row.rejected_total,
+        left_out={} if row.left_out is None else typed.decode(row.left_out, dict[str, int]),
         last_event_time_us=row.last_event_time_us,
         last_event_type=row.last_event_type,
         last_event_user=row.last_event_user,

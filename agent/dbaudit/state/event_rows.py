@@ -98,6 +98,10 @@ _encode = msgspec.json.Encoder().encode
 _decode_objects = typed.decoder(tuple[str, ...])
 _decode_parameters = typed.decoder(tuple[str | None, ...])
 _decode_detail = typed.decoder(dict[str, Any])
+_decode_counts = typed.decoder(dict[str, int])
+_MOST_CLASSES = 200
+OTHER_CLASSES = "other"
+"""What is counted of classes beyond the first 200: a plugin may have any number of them."""
 
 
 class RowEventStore:
@@ -115,6 +119,7 @@ class RowEventStore:
         events: Sequence[AuditEvent],
         rejected: Sequence[Rejected],
         of_server: OfServer | None = None,
+        left_out: Mapping[str, int] | None = None,
     ) -> Appended:
         with self._backend.writing() as connection:
             # Numbers are given in the order of committing, so that following by number misses nothing.
@@ -141,6 +146,8 @@ class RowEventStore:
                     _add_hours(connection, number, new)
                 if new or put_aside.get(number):
                     _count(connection, number, new, put_aside.get(number, 0))
+            if left_out:
+                _count_left_out(connection, lease.database_no, left_out)
         stored = sum(map(len, placed.values()))
         return Appended(stored, len(events) - stored, revision)
 
@@ -458,6 +465,16 @@ def _count(connection: Connection, database_no: int, new: Sequence[AuditEvent], 
                 last_event_user=latest.user,
             )
         )
+
+
+def _count_left_out(connection: Connection, database_no: int, left_out: Mapping[str, int]) -> None:
+    """Add to the counts of a declaration, which reads its source once: with its cursor, each record once."""
+    mine = collectors.c.database_no == database_no
+    known = connection.execute(select(collectors.c.left_out).where(mine)).scalar_one_or_none()
+    counts = Counter({} if known is None else _decode_counts(known))
+    for name, records in left_out.items():
+        counts[name if name in counts or len(counts) < _MOST_CLASSES else OTHER_CLASSES] += records
+    connection.execute(update(collectors).where(mine).values(left_out=_encode(counts).decode()))
 
 
 def _count_unsent(connection: Connection, database_no: int, dropped: Sequence[int]) -> None:

@@ -125,10 +125,12 @@ class EventStore(Protocol):
         events: Sequence[AuditEvent],
         rejected: Sequence[Rejected],
         of_server: OfServer | None = None,
+        left_out: Mapping[str, int] | None = None,
     ) -> Appended:
         """Store a chunk's events, its rejected records and its cursor: all of them or nothing.
 
         ``of_server`` says what is stored for the server; with None everything is the declaration's own.
+        ``left_out`` are the numbers of records of which nothing is stored, by class: they are counted.
 
         Raises TransientError: `lease_lost` when another node holds the database by now, or
         `state_changed_elsewhere` when the cursor is not ``after`` any more. Nothing is stored then, and

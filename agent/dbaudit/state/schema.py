@@ -198,6 +198,7 @@ collectors = Table(
     Column("health", Text),
     Column("report", Text),
     Column("report_at_us", BigInteger),
+    Column("left_out", Text),
 )
 
 events = Table(

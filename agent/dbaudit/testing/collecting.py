@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
@@ -20,7 +21,8 @@ class Collecting:
 
     It begins at ``cursor``; with None, at what happens from now on. ``acknowledging`` tells the source what
     was read, as an agent does once it is stored. ``events`` and ``gaps`` are in the order in which they came;
-    ``steps`` has the cursor before each read that gave something, and how many events had come by then.
+    ``left_out`` counts the records of classes that make no event; ``steps`` has the cursor before each read
+    that gave something, and how many events had come by then.
     """
 
     def __init__(
@@ -38,6 +40,7 @@ class Collecting:
         self.events: list[AuditEvent] = []
         self.gaps: list[AuditEvent] = []
         self.rejected: list[Rejected] = []
+        self.left_out: Counter[str] = Counter()
         self.records: list[Any] = []
         self.steps: list[tuple[Any, int]] = []
         self.session: Session = monitored.engine.open(self._target)
@@ -75,6 +78,7 @@ class Collecting:
         self.gaps += [*chunk.gaps, *(e for e in decoded.events if e.type is EventType.GAP)]
         self.events += [e for e in decoded.events if e.type is not EventType.GAP]
         self.rejected += decoded.rejected
+        self.left_out.update(decoded.left_out)
         if self._acknowledging:
             self.session.acknowledge(self.cursor)
         return chunk

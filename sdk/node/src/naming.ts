@@ -6,8 +6,9 @@ export function segment(id: string): string {
 
 // The API names fields like ssl_mode, JavaScript like sslMode.
 
-// What is below these fields has names of its own: options of an engine, rights, what only one engine tells.
-const VERBATIM: ReadonlySet<string> = new Set(['engine', 'permissions', 'detail']);
+// What is below these fields has names of its own: options of an engine, rights, classes of records, what only one
+// engine tells.
+const VERBATIM: ReadonlySet<string> = new Set(['engine', 'permissions', 'left_out', 'detail']);
 
 export function toApi(value: unknown): unknown {
   return renamed(value, (name) => name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`));

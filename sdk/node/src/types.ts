@@ -110,6 +110,8 @@ export interface DatabaseStatus {
     readonly lastError: LastError | null;
     readonly gaps: number;
     readonly rejected: number;
+    /** Records that make no event, by their class in the word of the source. */
+    readonly leftOut: Readonly<Record<string, number>>;
   };
   readonly healthChecks: {
     readonly connectivity: CheckStatus;

@@ -241,6 +241,13 @@ def test_user_name_that_begins_a_statement_is_not_one() -> None:
 def test_what_the_server_writes_into_its_own_logs_is_left_out() -> None:
     assert events(b"app,10.0.0.7,41,89,WRITE,mysql,general_log,") == []
     assert events(b"app,10.0.0.7,41,89,WRITE,mysql,slow_log,") == []
+    assert decoded(
+        b"app,10.0.0.7,41,89,WRITE,mysql,slow_log,",
+        b"app,10.0.0.7,41,90,READ,mysql,column_stats,",
+        b"app,10.0.0.7,41,91,READ,shop,t,",
+        b"app,10.0.0.7,41,91,READ,mysql,column_stats,",
+        b"dbaudit,10.0.0.1,41,91,READ,mysql,column_stats,",
+    ).left_out == {"WRITE mysql.slow_log": 1, "READ mysql.column_stats": 2}
     assert event(b"app,10.0.0.7,41,89,READ,mysql,general_log,").objects == ("mysql.general_log",)
     assert event(b"app,10.0.0.7,41,89,WRITE,shop,general_log,").objects == ("shop.general_log",)
 

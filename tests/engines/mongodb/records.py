@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from dbaudit.core.event import AuditEvent
+from dbaudit.engine.base import Decoded
 from dbaudit.engines.mongodb.decoding import decode
 from dbaudit.engines.mongodb.records import Context, FileBlock
 
@@ -40,15 +41,20 @@ def ocsf(class_uid: int, activity: int, **more: Any) -> dict[str, Any]:
     }
 
 
-def audited(*records: dict[str, Any] | bytes, **context: Any) -> list[AuditEvent]:
-    """The events of records; none of them may be put aside."""
+def decoded(*records: dict[str, Any] | bytes, **context: Any) -> Decoded:
+    """What records become; none of them may be put aside."""
     lines = [record if isinstance(record, bytes) else json.dumps(record).encode() for record in records]
     block = FileBlock(
         context=Context(**context), audit=True, source="audit", offset=0, data=b"\n".join(lines) + b"\n"
     )
-    decoded = decode([block])
-    assert decoded.rejected == []
-    return decoded.events
+    found = decode([block])
+    assert found.rejected == []
+    return found
+
+
+def audited(*records: dict[str, Any] | bytes, **context: Any) -> list[AuditEvent]:
+    """The events of records; none of them may be put aside."""
+    return decoded(*records, **context).events
 
 
 def audited_one(record: dict[str, Any] | bytes, **context: Any) -> AuditEvent:

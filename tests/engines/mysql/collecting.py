@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -31,6 +32,7 @@ class Collecting:
         self.events: list[AuditEvent] = []
         self.gaps: list[AuditEvent] = []
         self.rejected: list[Rejected] = []
+        self.left_out: Counter[str] = Counter()
         if cursor is None:
             self.read()
 
@@ -54,6 +56,7 @@ class Collecting:
         self.gaps += chunk.gaps
         self.events += decoded.events
         self.rejected += decoded.rejected
+        self.left_out.update(decoded.left_out)
         if self._acknowledging:
             self.session.acknowledge(self.cursor)
         return chunk

@@ -10,6 +10,7 @@ before it began.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -78,21 +79,29 @@ def decode(records: Sequence[Any]) -> Decoded:
     """The events of ``LineBlock``s."""
     events: list[AuditEvent] = []
     rejected: list[Rejected] = []
+    left_out: Counter[str] = Counter()
     for block in records:
         if block.whole:
-            _Lines(block, events, rejected).decode()
+            _Lines(block, events, rejected, left_out).decode()
         else:
             rejected.append(Rejected(f"{block.file}:{block.offset}", block.data, "the record has no end"))
-    return Decoded(events, rejected)
+    return Decoded(events, rejected, left_out)
 
 
 class _Lines:
-    """Decodes the lines of one block; appends to ``events`` and ``rejected``."""
+    """Decodes the lines of one block; appends to ``events`` and ``rejected``, and counts ``left_out``."""
 
-    def __init__(self, block: LineBlock, events: list[AuditEvent], rejected: list[Rejected]) -> None:
+    def __init__(
+        self,
+        block: LineBlock,
+        events: list[AuditEvent],
+        rejected: list[Rejected],
+        left_out: Counter[str],
+    ) -> None:
         self._block = block
         self._events = events
         self._rejected = rejected
+        self._left_out = left_out
         context = block.context
         self._own_user = context.own_user.encode()
         self._own_host = context.own_host.encode()
@@ -349,6 +358,7 @@ class _Lines:
         if schema == "mysql" and (
             table_name in _STATISTICS or (action == "WRITE" and table_name in _LOG_TABLES)
         ):
+            self._left_out[f"{action} mysql.{table_name}"] += 1
             return
         ip, port, host_name = self._address(host)
         whole = f"{schema}.{table_name}"

@@ -20,6 +20,7 @@ from dbaudit.engines.mongodb.commands import (
     OF_THE_CONNECTION,
     class_of,
     error_name,
+    leave_out,
     with_detail,
     without_session,
 )
@@ -111,10 +112,11 @@ _ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class AuditDecoder:
-    """The events of records that follow each other."""
+    """The events of records that follow each other; what makes none is counted in ``left_out``."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, left_out: dict[str, int]) -> None:
         self._context = context
+        self._left_out = left_out
         self._detail = {"member": context.member} if context.member else None
         self._failed = FailedLogins()
         self._events: list[AuditEvent] = []
@@ -153,8 +155,6 @@ class AuditDecoder:
         if operation.__class__ is not str or namespace.__class__ is not str:
             operation = operation if isinstance(operation, str) else None
             namespace = namespace if isinstance(namespace, str) else None
-        if operation in OF_THE_CONNECTION:
-            return
         context = self._context
         users = record.users
         user = users[0].user if users else None
@@ -167,6 +167,9 @@ class AuditDecoder:
         date = record.ts.date
         time_us = text_us(date) if date.__class__ is str else stamp_us(record.ts)
         if time_us < context.since_us:
+            return
+        if operation in OF_THE_CONNECTION:
+            leave_out(self._left_out, operation)
             return
         query = without_session(bytes(check.args).decode()) or None
         outcome, severity, code = _PLAIN if record.result == 0 else _failure(record.result)
@@ -287,6 +290,11 @@ class AuditDecoder:
         except _ERRORS:
             raise RecordError("not a record of the audit log") from None
         event = ocsf.event_of(record, key, self._context, self._detail)
+        if event is not None and event.time_us >= self._context.since_us:
+            command = ocsf.command_of_the_connection(record)
+            if command is not None:
+                leave_out(self._left_out, command)
+                return
         if event is None or event.time_us < self._context.since_us:
             return
         if event.type == EventType.LOGIN_FAILED:

@@ -21,6 +21,12 @@ OF_THE_CONNECTION = frozenset(
 )
 """What drivers send by themselves to open, keep and close connections: no statement of anybody."""
 
+
+def leave_out(left_out: dict[str, int], operation: str) -> None:
+    """Count a record of a command of which nothing is told."""
+    left_out[operation] = left_out.get(operation, 0) + 1
+
+
 OF_THE_SESSION = frozenset({"lsid", "$clusterTime", "$configTime", "$topologyTime"})
 """The fields that drivers add to a command."""
 

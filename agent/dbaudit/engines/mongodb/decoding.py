@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 from dbaudit.core.errors import RecordError
-from dbaudit.core.event import AuditEvent, Rejected
+from dbaudit.core.event import Rejected
 from dbaudit.engine.base import Decoded
 from dbaudit.engines.mongodb.audit_log import AuditDecoder
 from dbaudit.engines.mongodb.profiled import profiled_event
@@ -18,22 +19,21 @@ _KEPT_BYTES = 64 << 10
 
 def decode(records: Sequence[Any]) -> Decoded:
     """The events of some blocks, in their order, and the records that were not understood."""
-    events: list[AuditEvent] = []
-    rejected: list[Rejected] = []
+    found = Decoded([], [], Counter())
     for block in records:
         if isinstance(block, ProfileBlock):
-            _profile(block, events, rejected)
+            _profile(block, found)
         elif isinstance(block, RingBlock):
-            _ring(block, events, rejected)
+            _ring(block, found)
         elif block.audit:
-            _audit(block, events, rejected)
+            _audit(block, found)
         else:
-            _log(block, events, rejected)
-    return Decoded(events, rejected)
+            _log(block, found)
+    return found
 
 
-def _audit(block: FileBlock, events: list[AuditEvent], rejected: list[Rejected]) -> None:
-    decoder = AuditDecoder(block.context)
+def _audit(block: FileBlock, found: Decoded) -> None:
+    decoder = AuditDecoder(block.context, found.left_out)
     take = decoder.take
     source, offset = block.source, block.offset
     for line in block.data.split(b"\n"):
@@ -41,13 +41,13 @@ def _audit(block: FileBlock, events: list[AuditEvent], rejected: list[Rejected])
             try:
                 take(line, f"{source}:{offset}")
             except (RecordError, ValueError, OverflowError) as error:
-                rejected.append(_rejected(f"{source}:{offset}", line, error))
+                found.rejected.append(_rejected(f"{source}:{offset}", line, error))
         offset += len(line) + 1
-    events += decoder.events()
+    found.events.extend(decoder.events())
 
 
-def _log(block: FileBlock, events: list[AuditEvent], rejected: list[Rejected]) -> None:
-    decoder = LogDecoder(block.context, block.known)
+def _log(block: FileBlock, found: Decoded) -> None:
+    decoder = LogDecoder(block.context, block.known, found.left_out)
     source, offset = block.source, block.offset
     for line in block.data.split(b"\n"):
         if line and not line.isspace():
@@ -55,33 +55,33 @@ def _log(block: FileBlock, events: list[AuditEvent], rejected: list[Rejected]) -
             try:
                 decoder.take(parse_line(line), key)
             except (RecordError, ValueError, OverflowError) as error:
-                rejected.append(_rejected(key, line, error))
+                found.rejected.append(_rejected(key, line, error))
         offset += len(line) + 1
-    events += decoder.events()
+    found.events.extend(decoder.events())
 
 
-def _ring(block: RingBlock, events: list[AuditEvent], rejected: list[Rejected]) -> None:
-    decoder = LogDecoder(block.context, block.known)
+def _ring(block: RingBlock, found: Decoded) -> None:
+    decoder = LogDecoder(block.context, block.known, found.left_out)
     for number, line in enumerate(block.lines, block.first):
         key = f"{block.source}:{number}"
         try:
             decoder.take(parse_ring_line(line), key)
         except (RecordError, ValueError, OverflowError) as error:
             if line.strip():
-                rejected.append(_rejected(key, line.encode("utf-8", "surrogatepass"), error))
-    events += decoder.events()
+                found.rejected.append(_rejected(key, line.encode("utf-8", "surrogatepass"), error))
+    found.events.extend(decoder.events())
 
 
-def _profile(block: ProfileBlock, events: list[AuditEvent], rejected: list[Rejected]) -> None:
+def _profile(block: ProfileBlock, found: Decoded) -> None:
     for number, document in block.documents:
         try:
-            event = profiled_event(block.context, block.database, number, document)
+            event = profiled_event(block.context, block.database, number, document, found.left_out)
         except (RecordError, ValueError, OverflowError) as error:
             position = f"profile:{block.context.member}:{block.database}:{number}"
-            rejected.append(_rejected(position, document, error))
+            found.rejected.append(_rejected(position, document, error))
         else:
             if event is not None:
-                events.append(event)
+                found.events.append(event)
 
 
 def _rejected(position: str, raw: bytes, error: Exception) -> Rejected:

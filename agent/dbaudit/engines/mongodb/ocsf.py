@@ -185,7 +185,8 @@ def event_of(
         event.application = name if isinstance(name, str) else None
         return None if context.logged or (own and name == context.own_application) else event
     if record.class_uid == _API_ACTIVITY and record.api is not None:
-        return _check(record.api, event, unmapped)
+        _check(record.api, event, unmapped)
+        return event
     if _is_implicit_logout(record):
         event.type = EventType.DISCONNECT
         event.user = user or _split(record.user.name)[0]
@@ -287,9 +288,13 @@ def _login(record: OcsfRecord, event: AuditEvent, *, own: bool, context: Context
     return event
 
 
-def _check(api: Api, event: AuditEvent, unmapped: Unmapped) -> AuditEvent | None:
-    if api.operation in OF_THE_CONNECTION:
-        return None
+def command_of_the_connection(record: OcsfRecord) -> str | None:
+    """The command that a driver sent by itself, if a record is one of such."""
+    operation = None if record.class_uid != _API_ACTIVITY or record.api is None else record.api.operation
+    return operation if operation in OF_THE_CONNECTION else None
+
+
+def _check(api: Api, event: AuditEvent, unmapped: Unmapped) -> None:
     event.query = query = without_session(bytes(unmapped.args).decode(errors="replace")) or None
     event.operation, event.command_class = api.operation, class_of(api.operation, query)
     event.database, event.objects = targets_of(api.operation, api.request.uid, query)
@@ -297,7 +302,6 @@ def _check(api: Api, event: AuditEvent, unmapped: Unmapped) -> AuditEvent | None
     if api.response.code != 0:
         event.outcome, event.severity = Outcome.FAILURE, Severity.WARNING
         event.error_code = api.response.error or error_name(api.response.code)
-    return event
 
 
 def _unmapped(raw: msgspec.Raw) -> Unmapped:

@@ -22,6 +22,7 @@ from dbaudit.engines.mongodb.commands import (
     OF_THE_SESSION,
     class_of,
     error_name,
+    leave_out,
     operation_of,
     with_detail,
     without_session,
@@ -54,8 +55,12 @@ class _Command(NamedTuple):
     cut: bool = False
 
 
-def profiled_event(context: Context, database: str, number: int, document: bytes) -> AuditEvent | None:
-    """The event of a document; None for what is told elsewhere, or is the agent's own. Raises RecordError."""
+def profiled_event(
+    context: Context, database: str, number: int, document: bytes, left_out: dict[str, int]
+) -> AuditEvent | None:
+    """The event of a document; None for what is told elsewhere, is the agent's own, or is counted in
+    ``left_out``. Raises RecordError.
+    """
     try:
         found = bson.decode(document, codec_options=_OPTIONS)
     except (BSONError, ValueError, OverflowError, TypeError, RecursionError, KeyError, IndexError):
@@ -76,7 +81,8 @@ def profiled_event(context: Context, database: str, number: int, document: bytes
     command = _command(found.get("command"))
     namespace = _text(found, "ns") or None
     operation = command.name or _text(found, "op") or None
-    if operation in OF_THE_CONNECTION:
+    if operation is not None and operation in OF_THE_CONNECTION:
+        leave_out(left_out, operation)
         return None
     counts = Counts.of(found)
     failed = code is not None or "errName" in found or "errMsg" in found

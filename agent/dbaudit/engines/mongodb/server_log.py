@@ -19,6 +19,7 @@ from dbaudit.engines.mongodb.commands import (
     OF_THE_CONNECTION,
     class_of,
     error_name,
+    leave_out,
     with_detail,
     without_session,
 )
@@ -149,10 +150,11 @@ def parse_ring_line(line: str) -> LogLine:
 
 
 class LogDecoder:
-    """The events of lines that follow each other."""
+    """The events of lines that follow each other; statements that make none are counted in ``left_out``."""
 
-    def __init__(self, context: Context, known: dict[str, Known]) -> None:
+    def __init__(self, context: Context, known: dict[str, Known], left_out: dict[str, int]) -> None:
         self._context = context
+        self._left_out = left_out
         self._connections = Connections()
         for name, connection in known.items():
             self._connections.put(name, msgspec.structs.replace(connection))
@@ -293,8 +295,6 @@ class LogDecoder:
             return None
         text = attr.command_text()
         operation = attr.operation()
-        if operation in OF_THE_CONNECTION:
-            return None
         database, objects = targets_of(operation, attr.ns, text)
         is_whole = attr.type == "command" and operation in ("update", "delete")
         if is_whole and objects and before == f"{operation} {objects[0]}":
@@ -308,6 +308,10 @@ class LogDecoder:
             context.own_ip,
             context.own_user,
         ):
+            return None
+        if operation is not None and operation in OF_THE_CONNECTION:
+            if time_us >= context.since_us:
+                leave_out(self._left_out, operation)
             return None
         event = self._new(EventType.QUERY, line, key, time_us, known)
         event.application, event.source_ip, event.source_port = application, ip, port

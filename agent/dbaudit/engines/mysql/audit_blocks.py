@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple
@@ -15,7 +16,7 @@ from dbaudit.engine.connections import connection_of
 from dbaudit.engines.mysql import audit_fields, audit_json, json_elements
 from dbaudit.engines.mysql.audit_borders import CSV_START, XML_END, XML_START, AuditFormat
 from dbaudit.engines.mysql.local_time import LocalZone
-from dbaudit.engines.mysql.statement_records import Records, joined
+from dbaudit.engines.mysql.statement_records import LeftOut, Records, joined
 from dbaudit.engines.mysql_protocol.marking import marking_statement
 
 _MARKS = b" \t\r\n,"
@@ -71,15 +72,19 @@ class AuditBlock(msgspec.Struct, frozen=True, kw_only=True):
 
 def decode(records: Sequence[AuditBlock]) -> Decoded:
     """The events of blocks of records. Pure."""
-    decoded = Decoded([], [])
+    decoded = Decoded([], [], {})
     for block in records:
         if not block.whole:
             rejected = Rejected(f"{block.head}:{block.offset}", block.data, _NO_END)
             decoded.rejected.append(rejected)
             continue
         found = _records_of(block)
+        told = joined(found, hold=block.hold)
         decoded.rejected.extend(found.rejected)
-        decoded.events.extend(_told(block, joined(found, hold=block.hold).events))
+        own = _own(block, told.events)
+        decoded.events.extend(_told(block, told.events, own))
+        if found.left_out or told.left_out:
+            _count(block, found.left_out + told.left_out, own, decoded.left_out)
     return decoded
 
 
@@ -234,6 +239,8 @@ def _decode_fields(
         records.rejected.append(Rejected(key, record, "it is no audit record"))
 
 
+_Own = set[tuple[str | None, int]]
+"""Sessions, each with the place of its log-in."""
 _LOG_INS = frozenset({EventType.LOGIN_SUCCESS, EventType.LOGIN_FAILED})
 
 _DECODERS = {
@@ -246,10 +253,17 @@ _DECODERS = {
 # -- what is told of them
 
 
-def _told(block: AuditBlock, events: list[AuditEvent]) -> Iterator[AuditEvent]:
+def _count(block: AuditBlock, left_out: Counter[LeftOut], own: _Own, counts: dict[str, int]) -> None:
+    """Add the numbers of the records of which nothing is told, without those of the agent's own sessions."""
+    own_sessions = {session for session, _place in own}
+    for record, number in left_out.items():
+        if record.user != block.own_user or record.session_id not in own_sessions:
+            counts[record.name] = counts.get(record.name, 0) + number
+
+
+def _told(block: AuditBlock, events: list[AuditEvent], own: _Own) -> Iterator[AuditEvent]:
     """Without the agent's own sessions; tables that a statement touched are told with the statement."""
     own_user = block.own_user
-    own = _own(block, events)
     current: dict[str | None, int] = {}
     touched: dict[str | None, list[AuditEvent]] = {}
     superseded: set[int] = set()
@@ -278,9 +292,9 @@ def _told(block: AuditBlock, events: list[AuditEvent]) -> Iterator[AuditEvent]:
     return (event for event in kept if id(event) not in superseded)
 
 
-def _own(block: AuditBlock, events: Sequence[AuditEvent]) -> set[tuple[str | None, int]]:
+def _own(block: AuditBlock, events: Sequence[AuditEvent]) -> _Own:
     """The sessions of the agent, each with the place of its log-in: a number is used again."""
-    own: set[tuple[str | None, int]] = {(str(session), -1) for session in block.own_sessions}
+    own: _Own = {(str(session), -1) for session in block.own_sessions}
     marking = marking_statement(block.own_application)
     opened: dict[str | None, int] = {}
     for place, event in enumerate(events):

@@ -120,7 +120,7 @@ def csv_fields(record: bytes) -> dict[str, str]:
 
 
 def add(fields: Mapping[str, str], key: str, raw: bytes, records: Records) -> None:
-    """Add what one record says; nothing where it says nothing that is audited. Raises ValueError."""
+    """Add what one record says, or count it where it says nothing that is audited. Raises ValueError."""
     name, has_text = fields.get("NAME", ""), "SQLTEXT" in fields
     stamp = fields.get("TIMESTAMP", "")
     utc = stamp.removesuffix("Z").removesuffix(" UTC")
@@ -130,6 +130,8 @@ def add(fields: Mapping[str, str], key: str, raw: bytes, records: Records) -> No
     event = AuditEvent(key, EventType.QUERY, micros_of(utc.replace("T", " ").encode()))
     if _is_left_out(name, fields):
         records.several = True
+        _who(event, fields)
+        records.leave_out(name, event)
         return
     if name in _AUDIT_NAMES and not has_text:
         event.operation, event.command_class = f"AUDIT {_AUDIT_NAMES[name]}", CommandClass.MISC
@@ -151,13 +153,14 @@ def add(fields: Mapping[str, str], key: str, raw: bytes, records: Records) -> No
     elif name in ("Query Start", "Query Status End"):
         event.query = fields.get("SQLTEXT") or None
         add_operation(event, fields.get("COMMAND_CLASS"))
-        records.add(event, Part(Kind.TEXT, key, raw))
+        records.add(event, Part(Kind.TEXT, key, raw, name))
     elif name in NOT_TOLD and name not in _CONNECTION_NAMES:
         if local and failed and has_text:
             _statement(event, "", fields)
-            records.add(event, Part(Kind.MESSAGE, key, raw))
+            records.add(event, Part(Kind.MESSAGE, key, raw, name))
         else:
             records.end(event.session_id)
+            records.leave_out(name, event)
     else:
         kind = _kind(name, fields, has_text=has_text, failed=failed) if local else None
         _statement(event, name if kind in (None, Kind.ANY) else "", fields)

@@ -117,7 +117,7 @@ _AUDIT_EVENTS = {"audit": "STARTUP", "noaudit": "SHUTDOWN", "startup": "STARTUP"
 
 
 def add(text: bytes, records: Records) -> None:
-    """Add what one element says; nothing where it says nothing that is audited.
+    """Add what one element says, or count it where it says nothing that is audited.
 
     Raises ValueError (msgspec's errors are such) for what is no element.
     """
@@ -142,13 +142,17 @@ def add(text: bytes, records: Records) -> None:
         records.several = True
         if record.event in ("query_start", "query_status_end"):
             _text_of(event, record.query_data)
-            records.add(event, Part(Kind.TEXT, key, text))
+            records.add(event, Part(Kind.TEXT, key, text, f"query/{record.event}"))
+        else:
+            records.leave_out(f"query/{record.event}", event)
     elif record.kind == "audit":
         what = _AUDIT_EVENTS.get(record.event, record.event.upper())
         event.operation, event.command_class = f"AUDIT {what}".rstrip(), CommandClass.MISC
         event.severity = Severity.WARNING if what == "SHUTDOWN" else Severity.INFO
         event.session_id = None
         records.add(event)
+    else:
+        records.leave_out(record.kind, event)
 
 
 def of_bytes(decode: Callable[[bytes], _Struct], text: bytes) -> _Struct:
@@ -219,6 +223,7 @@ def _general(event: AuditEvent, record: Record, data: GeneralData, text: bytes, 
     if data.command in NOT_TOLD:
         if kind is None:
             records.end(event.session_id)
+        records.leave_out(f"general/{data.command}", event)
         return
     _statement(event, data, record.query_statistics, named=kind is not Kind.ERROR)
     if kind is None:
@@ -273,6 +278,7 @@ def _connection(event: AuditEvent, record: Record, data: ConnectionData, records
     if what == "disconnect":
         event.type, event.outcome = EventType.DISCONNECT, Outcome.SUCCESS
     elif what not in ("connect", "change_user"):
+        records.leave_out(f"connection/{what}", event)
         return
     elif data.status:
         event.type, event.outcome = EventType.LOGIN_FAILED, Outcome.FAILURE

@@ -22,9 +22,11 @@ _DECODERS: dict[type, Callable[[Sequence[Any]], Decoded]] = {
 
 def decode(records: Sequence[Any]) -> Decoded:
     """The events of native records, in their order. Pure."""
-    decoded = Decoded([], [])
+    decoded = Decoded([], [], {})
     for kind, alike in groupby(records, key=type):
         part = _DECODERS[kind](list(alike))
         decoded.events.extend(part.events)
         decoded.rejected.extend(part.rejected)
+        for name, number in part.left_out.items():
+            decoded.left_out[name] = decoded.left_out.get(name, 0) + number
     return decoded

@@ -8,6 +8,7 @@ the order are what says that they belong together, and nothing else.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
@@ -31,11 +32,22 @@ class Kind(StrEnum):
 
 
 class Part(NamedTuple):
-    """What a record is that may be one of several of its statement, and the record itself."""
+    """What a record is that may be one of several of its statement, and the record itself; ``name`` is what
+    it is counted as where no statement takes it up.
+    """
 
     kind: Kind
     key: str
     raw: bytes
+    name: str = ""
+
+
+class LeftOut(NamedTuple):
+    """A record of which nothing is told: its class, its user and its session."""
+
+    name: str
+    user: str | None
+    session_id: str | None
 
 
 @dataclass
@@ -50,6 +62,8 @@ class Records:
     rejected: list[Rejected] = field(default_factory=list)
     parts: dict[int, Part] = field(default_factory=dict)
     ended: list[tuple[int, str | None]] = field(default_factory=list)
+    left_out: Counter[LeftOut] = field(default_factory=Counter)
+    """The records of which nothing is told."""
     zone: LocalZone | None = None
     """That of the stamps; None where they are UTC."""
     several: bool = False
@@ -65,6 +79,10 @@ class Records:
             self.lasts = self.lasts or part.kind is Kind.ANY
         self.events.append(event)
 
+    def leave_out(self, name: str, event: AuditEvent) -> None:
+        """Nothing is told of a record of this class, which is what is known of ``event``."""
+        self.left_out[LeftOut(name, event.user, event.session_id)] += 1
+
     def end(self, session: str | None) -> None:
         """The statement of a session has ended, and nothing is told of the record that says so."""
         self.lasts = True
@@ -72,10 +90,11 @@ class Records:
 
 
 class Joined(NamedTuple):
-    """The events, and the records of statements that had not ended yet."""
+    """The events, the records of statements that had not ended yet, and what no statement has taken up."""
 
     events: list[AuditEvent]
     unfinished: list[Part]
+    left_out: Counter[LeftOut]
 
 
 @dataclass
@@ -95,7 +114,7 @@ class _Statement:
 def joined(records: Records, *, hold: bool) -> Joined:
     """One event for each statement. Where ``hold``, those that had not ended are not among the events."""
     if not records.parts:
-        return Joined(records.events, [])
+        return Joined(records.events, [], Counter())
     work = _Joining(lasts=records.lasts)
     ended = iter(records.ended)
     next_end = next(ended, None)
@@ -118,6 +137,7 @@ class _Joining:
         self._lasts = lasts
         self._told: list[AuditEvent] = []
         self._open: dict[str | None, _Statement] = {}
+        self._left_out: Counter[LeftOut] = Counter()
 
     def add(self, event: AuditEvent, part: Part | None) -> None:
         session = event.session_id
@@ -152,7 +172,7 @@ class _Joining:
                 unfinished += statement.parts
             else:
                 self.end(session)
-        return Joined(self._told, unfinished)
+        return Joined(self._told, unfinished, self._left_out)
 
     def _add_part(
         self, session: str | None, event: AuditEvent, part: Part, statement: _Statement | None
@@ -161,10 +181,13 @@ class _Joining:
             if statement is not None:
                 statement.parts.append(part)
                 _complete(statement.first, event)
+            else:
+                self._left_out[LeftOut(part.name, event.user, session)] += 1
             return
         if part.kind is Kind.MESSAGE:
             if statement is None or statement.first.query != event.query:
                 self.end(session)
+                self._left_out[LeftOut(part.name, event.user, session)] += 1
                 return
             part = part._replace(kind=Kind.ERROR)
         if part.kind is Kind.ANY:

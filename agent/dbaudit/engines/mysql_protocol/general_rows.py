@@ -9,6 +9,7 @@ session is known as the agent's own by its first statement, which says so.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
@@ -87,9 +88,9 @@ class GeneralLogBlock(msgspec.Struct, frozen=True, kw_only=True):
 
 def decode(records: Sequence[GeneralLogBlock]) -> Decoded:
     """The events of blocks of rows. Pure."""
-    decoded = Decoded([], [])
+    decoded = Decoded([], [], {})
     for block in records:
-        _decode(block, decoded.events, decoded.rejected)
+        _decode(block, decoded)
     return decoded
 
 
@@ -195,7 +196,8 @@ def own_sessions(block: GeneralLogBlock) -> tuple[int, ...]:
     return tuple(own)
 
 
-def _decode(block: GeneralLogBlock, events: list[AuditEvent], rejected: list[Rejected]) -> None:
+def _decode(block: GeneralLogBlock, decoded: Decoded) -> None:
+    rejected = decoded.rejected
     rows: list[Row | None] = []
     row: Row | None
     for key, line in zip(block.keys, block.rows, strict=False):
@@ -210,6 +212,7 @@ def _decode(block: GeneralLogBlock, events: list[AuditEvent], rejected: list[Rej
     log_ins: dict[int, int] = {}
     uses: dict[int, AuditEvent] = {}
     told: list[AuditEvent | None] = []
+    not_told: list[bytes] = []
     window, offset = block.window, block.zone_offset_us
     for place, row in enumerate(rows):
         if row is None:
@@ -220,6 +223,7 @@ def _decode(block: GeneralLogBlock, events: list[AuditEvent], rejected: list[Rej
         command = row.command
         opened, use = log_ins.pop(row.thread, None), uses.pop(row.thread, None)
         if command in _NOT_TOLD:
+            not_told.append(command)
             continue
         try:
             time_us = window.utc_us(micros_of(row.time), offset)
@@ -264,7 +268,10 @@ def _decode(block: GeneralLogBlock, events: list[AuditEvent], rejected: list[Rej
         told.append(event)
     for opened in log_ins.values():
         _unconfirmed(told[opened])
-    events.extend(event for event in told if event is not None)
+    decoded.events.extend(event for event in told if event is not None)
+    for command, number in Counter(not_told).items():
+        name = command.decode()
+        decoded.left_out[name] = decoded.left_out.get(name, 0) + number
 
 
 def _opened(event: AuditEvent, begun: Opening, command: bytes) -> None:

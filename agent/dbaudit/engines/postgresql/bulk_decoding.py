@@ -68,7 +68,7 @@ def decode(records: Sequence[Any]) -> Decoded:
                 rejected += decoder.take_csv(piece)
             else:
                 rejected += decoder.take_all(piece)
-    return Decoded(text_log.without_stand_ins(decoder.events()), rejected)
+    return Decoded(text_log.without_stand_ins(decoder.events()), rejected, decoder.left_out)
 
 
 class _BulkDecoder(Decoder):

@@ -11,6 +11,7 @@ LOG USING ERRCODE), so what is known to be of a lower severity is no failure.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import msgspec
@@ -34,6 +35,8 @@ class Decoder:
 
     def __init__(self) -> None:
         self._ledger = Ledger()
+        self.left_out: Counter[str] = Counter()
+        """Records of clients of which nothing is told, by what their messages begin with."""
 
     def take(self, block: LogBlock, rows: Sequence[LogRecord]) -> list[Rejected]:
         """Decode the rows of a block in their order; returns those that cannot be."""
@@ -54,6 +57,8 @@ class Decoder:
             if row.context is None and row.statement is None and row.message.startswith(pgaudit.PREFIX):
                 if row.backend_type == workers.PARALLEL_WORKER:
                     event = workers.audited(ledger, row)
+                    if event is None:
+                        self.left_out["parallel worker"] += 1
                 else:
                     event = statements.audited(ledger, row)
                 if event is not None:
@@ -104,6 +109,10 @@ class Decoder:
             return statements.logged(ledger, row, row.message[start:])
         if kind is Kind.EXECUTE:
             return statements.executed(ledger, row, row.message[start:])
+        if kind is Kind.FETCH:
+            # More rows of a portal: its first execution has an event.
+            self.left_out["execute fetch"] += 1
+            return None
         return statements.duration(ledger, row, start) if kind is Kind.DURATION else None
 
     def events(self) -> list[AuditEvent]:

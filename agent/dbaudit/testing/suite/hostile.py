@@ -57,6 +57,10 @@ class HostileChecks:
                 _check_event(event)
             for rejected in decoded.rejected:
                 _check_rejected(rejected)
+            for name, number in decoded.left_out.items():
+                assert isinstance(name, str)
+                assert type(number) is int
+                assert number > 0
 
     def test_bytes_that_are_no_record_are_put_aside_and_the_stream_goes_on(
         self, monitored: Monitored
