@@ -39,7 +39,11 @@ def test_what_the_agent_sends_and_what_was_before_its_time_is_not_counted() -> N
 def test_slow_commands_of_connections_in_the_log_and_in_the_profiler_are_counted() -> None:
     line = {
         "t": {"$date": "2025-02-03T10:15:00.123+00:00"},
-        "s": "I", "c": "COMMAND", "id": 51803, "ctx": "conn12", "msg": "Slow query",
+        "s": "I",
+        "c": "COMMAND",
+        "id": 51803,
+        "ctx": "conn12",
+        "msg": "Slow query",
         "attr": {"type": "command", "ns": "admin.$cmd", "command": {"ping": 1}, "durationMillis": 300},
     }
     data = json.dumps(line).encode() + b"\n"
