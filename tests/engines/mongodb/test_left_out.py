@@ -1,6 +1,7 @@
 """What drivers send by themselves makes no event and is counted, in every source that records it."""
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import bson
@@ -50,7 +51,7 @@ def test_slow_commands_of_connections_in_the_log_and_in_the_profiler_are_counted
     of_log = FileBlock(context=Context(), audit=False, source="log", offset=0, data=data)
     document = bson.encode({
         "op": "command", "ns": "shop.$cmd", "command": {"hello": 1}, "millis": 300,
-        "ts": bson.datetime.datetime(2025, 2, 3, tzinfo=bson.datetime.UTC),
+        "ts": datetime(2025, 2, 3, tzinfo=UTC),
     })  # fmt: skip
     of_profiler = ProfileBlock(context=Context(), database="shop", documents=[(1, document)])
     found = decode([of_log, of_profiler])
