@@ -5,7 +5,7 @@ import signal
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
-from tests.servers import mariadb, mongodb, mysql, mysql_clients, redis
+from tests.servers import mariadb, mongodb, mysql, mysql_clients, redis, rsyslog
 from tests.servers.cache import cache_folder, say
 from tests.servers.errors import EngineMissingError, ServerFailedError
 from tests.servers.installations import MAJORS, PGAUDIT_MAJORS, everything
@@ -34,7 +34,13 @@ def fetch_servers(majors: tuple[int, ...]) -> int:
     """Fetches everything that is not in the cache yet; 1 when something is not to be had."""
     say(f"the cache is {cache_folder()}")
     missing = 0
-    others = (*mariadb.everything(), *mongodb.everything(), *mysql.everything(), redis.program)
+    others = (
+        *mariadb.everything(),
+        *mongodb.everything(),
+        *mysql.everything(),
+        redis.program,
+        rsyslog.program,
+    )
     clients = mysql_clients.everything()
     wanted = [*everything(majors), *others, *clients]
     with ThreadPoolExecutor(FETCHES_AT_ONCE) as pool:

@@ -245,7 +245,7 @@ def test_cursor_of_another_engine_or_of_a_later_version_is_refused_and_says_why(
         {"gtid": "x"},
         good | {"v": 0},
         good | {"offset": -1},
-        good | {"format": "syslog"},
+        good | {"format": "eventlog"},
     ):
         with pytest.raises(ConfigurationError) as refused:
             log.session.read(wrong, 1000)

@@ -18,7 +18,7 @@ from dbaudit.core.event import AuditEvent, EventType, Rejected, Severity
 from dbaudit.engine.base import Decoded
 from dbaudit.engines.postgresql import text_log
 from dbaudit.engines.postgresql.decoding import Decoder
-from dbaudit.engines.postgresql.framing import parse, pieces
+from dbaudit.engines.postgresql.framing import parse, parse_text, pieces
 from dbaudit.engines.postgresql.ledger import (
     JOINED_WITHIN_US,
     LARGEST_PORT,
@@ -62,7 +62,7 @@ def decode(records: Sequence[Any]) -> Decoded:
     rejected: list[Rejected] = []
     for block in records:
         for piece in pieces(block):
-            if piece.format is LogFileFormat.STDERR:
+            if piece.format.is_text:
                 rejected += decoder.take_text(piece)
             elif piece.format is LogFileFormat.CSVLOG:
                 rejected += decoder.take_csv(piece)
@@ -84,9 +84,22 @@ class _BulkDecoder(Decoder):
         return rejected + self.take(block, rows)
 
     def take_text(self, block: LogBlock) -> list[Rejected]:
-        parsed = text_log.parse(block)
-        rejected = parsed.rejected + self.take(block, parsed.records)
+        parsed = parse_text(block)
+        rejected = parsed.rejected + self._take_unclear(block, parsed)
         self._ledger.events += parsed.suspicious
+        return rejected
+
+    def _take_unclear(self, block: LogBlock, parsed: text_log.Parsed) -> list[Rejected]:
+        """Decode records of which some are not clear; what they become says so."""
+        if not parsed.unclear:
+            return self.take(block, parsed.records)
+        rejected: list[Rejected] = []
+        for place, row in enumerate(parsed.records):
+            before = len(self._ledger.events)
+            rejected += self.take(block, [row])
+            if place in parsed.unclear:
+                for event in self._ledger.events[before:]:
+                    event.detail = {**(event.detail or {}), "unclear": parsed.unclear[place]}
         return rejected
 
     def take_csv(self, block: LogBlock) -> list[Rejected]:

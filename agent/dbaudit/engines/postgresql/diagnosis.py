@@ -69,8 +69,10 @@ def _diagnose(connection: ServerConnection, rights: Rights, settings: LogSetting
     collector = log_checks.logging_collector(settings)
     destination = log_checks.log_destination(settings)
     yield from (collector, destination)
-    if settings.format is LogFormat.STDERR:
+    if settings.format in (LogFormat.STDERR, LogFormat.SYSLOG):
         yield prefix_checks.log_line_prefix(settings)
+    if settings.format is LogFormat.SYSLOG:
+        yield log_checks.syslog(settings)
     if not rights.suffice(settings.source):
         yield skipped("log_files", "a permission is missing")
     elif collector.status is DiagnosisStatus.FAILED:
@@ -164,7 +166,9 @@ def _local_files(settings: LogSettings, log_format: LogFormat) -> Diagnosis:
             return ok(code, f"{newest} can be read from the disk.")
     except PermissionError as error:
         return failed(
-            code, f"{error.filename} cannot be read by the agent's account.", _access_remedy(directory)
+            code,
+            f"{error.filename} cannot be read by the agent's account.",
+            _access_remedy(directory, collected=settings.options.log_file is None),
         )
     except OSError as error:
         return failed(
@@ -179,15 +183,15 @@ def _local_files(settings: LogSettings, log_format: LogFormat) -> Diagnosis:
     )
 
 
-def _access_remedy(directory: Path) -> str:
+def _access_remedy(directory: Path, *, collected: bool) -> str:
     try:
         group = grp.getgrgid(directory.stat().st_gid).gr_name
     except (OSError, KeyError):
         group = "GROUP_OF_THE_SERVER"
-    return (
-        f"{set_and_reload('log_file_mode', '0640')} -- and on the host: "
-        f"chmod g+rx {directory} && usermod --append --groups {group} ACCOUNT_OF_THE_AGENT"
-    )
+    on_the_host = f"chmod g+rx {directory} && usermod --append --groups {group} ACCOUNT_OF_THE_AGENT"
+    if not collected:
+        return f"On the host: let a group of the agent's account read the file, and {on_the_host}"
+    return f"{set_and_reload('log_file_mode', '0640')} -- and on the host: {on_the_host}"
 
 
 def _anything_recorded(settings: LogSettings) -> Diagnosis:

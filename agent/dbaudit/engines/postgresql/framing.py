@@ -2,34 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
 from dbaudit.core.event import Rejected
-from dbaudit.engines.postgresql import records, text_log
+from dbaudit.engines.postgresql import records, syslog, text_log
 from dbaudit.engines.postgresql.records import LogBlock, LogFileFormat, LogRecord
 
 
 def pieces(block: LogBlock) -> Iterator[LogBlock]:
     """The block in parts that can be decoded one after the other, each of which starts with a record."""
-    if block.format is LogFileFormat.STDERR:
+    if block.format.is_text:
         return iter((block,))
     return records.pieces(block)
 
 
 def parse(block: LogBlock) -> tuple[list[LogRecord], list[Rejected]]:
     """The records of a block, and those that are none."""
-    if block.format is LogFileFormat.STDERR:
-        parsed = text_log.parse(block)
+    if block.format.is_text:
+        parsed = parse_text(block)
         return parsed.records, parsed.rejected
     return records.parse(block)
 
 
+def parse_text(block: LogBlock) -> text_log.Parsed:
+    """The records of a block of the text log, wherever it is written."""
+    return syslog.parse(block) if block.format is LogFileFormat.SYSLOG else text_log.parse(block)
+
+
 def placed(block: LogBlock) -> list[tuple[int, LogRecord]]:
     """The records of a block that can be parsed, each with where it starts in the block's data."""
-    if block.format is LogFileFormat.STDERR:
-        parsed = text_log.parse(block)
+    if block.format.is_text:
+        parsed = parse_text(block)
         return list(zip(parsed.starts, parsed.records, strict=True))
     starts = records.record_starts(block.format, block.data)
     rows, _broken = records.parse(block)
@@ -44,6 +49,8 @@ def placed(block: LogBlock) -> list[tuple[int, LogRecord]]:
 
 def first_record(log_format: LogFileFormat, data: bytes, line_prefixes: tuple[str, ...]) -> int | None:
     """Where the first record starts in ``data``, which may start inside one; None when none does."""
+    if log_format is LogFileFormat.SYSLOG:
+        return data.find(b"\n") + 1 or None
     if log_format is LogFileFormat.STDERR:
         return text_log.first_record(data, line_prefixes)
     return records.first_record(log_format, data)
@@ -53,15 +60,33 @@ def end_of_whole_records(log_format: LogFileFormat, data: bytes) -> int:
     """Where the last whole record of ``data`` ends, which starts with one; 0 when there is none. In the text
     log it is the last whole line: more lines of its record may follow.
     """
-    if log_format is LogFileFormat.STDERR:
+    if log_format.is_text:
         return data.rfind(b"\n") + 1
     return records.end_of_whole_records(log_format, data)
 
 
-def uncertain_bytes(block: LogBlock) -> int | None:
-    """How many bytes at the end of a block have to be seen together with what follows them, beside its last
-    record; None where whole records are whole.
-    """
-    if block.format is not LogFileFormat.STDERR:
-        return None
-    return text_log.uncertain_bytes(block.context.line_prefixes)
+class Unfinished(msgspec.Struct, frozen=True):
+    """A record that more may follow in the log, by where it starts, and for how long that is waited for."""
+
+    start: int
+    seconds: float
+
+
+def unfinished(block: LogBlock, starts: Sequence[int], seconds: float) -> list[Unfinished]:
+    """The records at the end of a block that more may follow, of those that start at ``starts``."""
+    if block.format is LogFileFormat.SYSLOG:
+        return [
+            Unfinished(whole.start, syslog.UNFINISHED_SECONDS) for whole in syslog.wholes(block) if whole.open
+        ]
+    if block.format is not LogFileFormat.STDERR or not starts:
+        return []
+    last = max(starts)
+    certain = len(block.data) - text_log.uncertain_bytes(block.context.line_prefixes)
+    return [Unfinished(start, seconds) for start in starts if start == last or start >= certain]
+
+
+def spans(block: LogBlock) -> list[tuple[int, int]]:
+    """Where each record with others in it starts, and where its last piece does."""
+    if block.format is not LogFileFormat.SYSLOG:
+        return []
+    return [(whole.start, whole.end - 1) for whole in syslog.wholes(block) if whole.part > 1]

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 import msgspec
 
 from dbaudit.engines.postgresql.decoding import Decoder
-from dbaudit.engines.postgresql.framing import first_record, placed, uncertain_bytes
+from dbaudit.engines.postgresql.framing import first_record, placed, spans, unfinished
 from dbaudit.engines.postgresql.ledger import AUDITED_WITHIN_US, JOINED_WITHIN_US, OWN_LOG_IN_WITHIN_US
-from dbaudit.engines.postgresql.records import LogBlock, LogRecord
+from dbaudit.engines.postgresql.records import LogBlock, LogFileFormat, LogRecord
 
 _FIRST_TAIL_BYTES = 8 * 1024
 _LARGEST_TAIL_BYTES = 4 * 1024 * 1024
@@ -54,8 +54,8 @@ def tail(blocks: Sequence[LogBlock], *, more: bool) -> Tail:
     Where there is ``more`` to read at once, only what may be explained by it is looked for; a slow log-in of
     the agent is not.
     """
-    size = _FIRST_TAIL_BYTES
     largest = min(max(len(block.data) for block in blocks), _LARGEST_TAIL_BYTES)
+    size = largest if any(block.format is LogFileFormat.SYSLOG for block in blocks) else _FIRST_TAIL_BYTES
     told_twice = any(block.context.told_twice for block in blocks)
     # What waits is not older than that, and what belongs together is seldom further apart than a part of it.
     within_us = (AUDITED_WITHIN_US if told_twice else JOINED_WITHIN_US) * 5 // 4
@@ -71,7 +71,9 @@ def tail(blocks: Sequence[LogBlock], *, more: bool) -> Tail:
 
 
 class _Examined:
-    """The records of the last ``size`` bytes of each block."""
+    """The records of the last ``size`` bytes of each block; of a syslog all, because they may lie in pieces
+    anywhere.
+    """
 
     def __init__(self, blocks: Sequence[LogBlock], size: int) -> None:
         self._decoder = Decoder()
@@ -79,7 +81,8 @@ class _Examined:
         self._rows: list[LogRecord] = []
         self._blocks = blocks
         for number, block in enumerate(blocks):
-            self._take(number, block, max(0, len(block.data) - size))
+            whole = block.format is LogFileFormat.SYSLOG
+            self._take(number, block, 0 if whole else max(0, len(block.data) - size))
         times = [time_us for row in self._rows if (time_us := self._decoder.time_us(row)) is not None]
         self._newest_us = max(times, default=0)
         self.covers_us = self._newest_us - min(times, default=0)
@@ -101,14 +104,18 @@ class _Examined:
 
     def _unfinished(self) -> list[Waiting]:
         """The record at the end, which further lines may follow, and those on which these may cast doubt."""
-        uncertain = uncertain_bytes(self._blocks[-1])
-        starts = [place for place in self._places.values() if place[0] == len(self._blocks) - 1]
-        if uncertain is None or not starts:
-            return []
-        last, certain = max(starts), len(self._blocks[-1].data) - uncertain
+        number = len(self._blocks) - 1
+        rows = {place[1]: row for row in self._rows if (place := self._places[id(row)])[0] == number}
         return [
-            Waiting(place, JOINED_WITHIN_US / 1e6) for place in starts if place == last or place[1] >= certain
+            Waiting((number, one.start), one.seconds)
+            for one in unfinished(self._blocks[number], list(rows), JOINED_WITHIN_US / 1e6)
+            if one.start in rows and self._is_recent(rows[one.start], one.seconds)
         ]
+
+    def _is_recent(self, row: LogRecord, seconds: float) -> bool:
+        """Whether a record is not so old that nothing can follow it; times may be whole seconds."""
+        time_us = self._decoder.time_us(row)
+        return time_us is None or time_us >= self._newest_us - (seconds + 1) * 1_000_000
 
     @property
     def waiting_us(self) -> int:
@@ -127,6 +134,8 @@ class _Examined:
             for first, last in self._decoder.joined
             if (self._decoder.time_us(first) or 0) >= oldest_us
         ]
+        for number, block in enumerate(self._blocks):
+            together += [((number, first), (number, last)) for first, last in spans(block)]
         return Tail(
             sorted(waiting, key=lambda one: one.place),
             sorted(together, reverse=True),

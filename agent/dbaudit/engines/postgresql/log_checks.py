@@ -81,6 +81,26 @@ def log_destination(settings: LogSettings) -> Diagnosis:
     )
 
 
+def syslog(settings: LogSettings) -> Diagnosis:
+    code = "syslog"
+    if settings.value("syslog_split_messages") == "off":
+        name = "syslog_split_messages"
+        return failed(
+            code,
+            f"Records of several lines cannot be read, and the daemon may cut long ones ({name} is off).",
+            set_and_reload(name, "on"),
+        )
+    if settings.value("syslog_sequence_numbers") == "off":
+        name = "syslog_sequence_numbers"
+        return warning(
+            code,
+            f"Records that the syslog daemon loses, or writes once for several, cannot be counted ({name} is "
+            "off).",
+            set_and_reload(name, "on"),
+        )
+    return ok(code, f"The records in syslog are those of {settings.value('syslog_ident')!r}, with numbers.")
+
+
 def log_connections(settings: LogSettings) -> Diagnosis:
     code = "log_connections"
     missing = CONNECTION_ASPECTS - settings.connections

@@ -27,6 +27,7 @@ class LogFormat(StrEnum):
     JSONLOG = "jsonlog"
     CSVLOG = "csvlog"
     STDERR = "stderr"
+    SYSLOG = "syslog"
 
 
 _METHODS = "(none|password|md5|scram-sha-256|gss|sspi)"
@@ -54,11 +55,13 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             raise wrong_option(
                 "/log_directory", "is for log_source local; remotely the server says where its log is"
             )
+        if options.log_format is LogFormat.SYSLOG and options.log_file is None:
+            raise wrong_option("/log_format", "needs log_file, the file that the syslog daemon writes")
         return options if options.log_file is None else _of_a_file(options, options.log_file)
 
 
 def _of_a_file(options: Options, log_file: str) -> Options:
-    """The options for a text log that the server does not collect itself."""
+    """The options for a log that the server's logging collector does not write."""
     directory, name = posixpath.split(log_file)
     if not directory.startswith("/") or not name:
         raise wrong_option(
@@ -66,10 +69,11 @@ def _of_a_file(options: Options, log_file: str) -> Options:
         )
     if options.log_directory is not None or options.log_source is LogSource.REMOTE:
         raise wrong_option("/log_file", "is read from the disk: not with log_directory or log_source remote")
-    if options.log_format not in (LogFormat.AUTO, LogFormat.STDERR):
-        raise wrong_option("/log_file", "is a text log: log_format is stderr")
+    log_format = LogFormat.STDERR if options.log_format is LogFormat.AUTO else options.log_format
+    if log_format not in (LogFormat.STDERR, LogFormat.SYSLOG):
+        raise wrong_option("/log_file", "is a text log: log_format is stderr or syslog")
     return msgspec.structs.replace(
-        options, log_source=LogSource.LOCAL, log_format=LogFormat.STDERR, log_directory=directory
+        options, log_source=LogSource.LOCAL, log_format=log_format, log_directory=directory
     )
 
 
@@ -92,7 +96,7 @@ OPTIONS_SCHEMA: Mapping[str, Any] = {
             "description": (
                 "Which log is read: `jsonlog` (servers from 15 on), `csvlog`, or `stderr`, the text log, "
                 "which says no more than its log_line_prefix; `auto` is the first of these that the server "
-                "writes."
+                "writes. `syslog` is the text log in the file of a syslog daemon, `log_file`."
             ),
         },
         "log_directory": {
@@ -108,8 +112,8 @@ OPTIONS_SCHEMA: Mapping[str, Any] = {
             "pattern": "^/.*[^/]$",
             "description": (
                 "The absolute path of a text log on this host that the server's logging collector does "
-                "not write, such as its redirected standard error; log_source is local then, and log_format "
-                "stderr."
+                "not write, such as its redirected standard error or the file of a syslog daemon; log_source "
+                "is local then, and log_format stderr unless it is syslog."
             ),
         },
         "require_auth": {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dbaudit.core.report import Diagnosis
 from dbaudit.engine.findings import failed, ok, warning
 from dbaudit.engines.postgresql.line_prefix import LinePrefix, line_prefix, sample
+from dbaudit.engines.postgresql.options import LogFormat
 from dbaudit.engines.postgresql.remedies import set_and_reload
 from dbaudit.engines.postgresql.settings import LogSettings
 
@@ -25,6 +26,10 @@ _NEEDED: tuple[tuple[str, str], ...] = (
 """What an event lacks without these escapes; any one of a group says it."""
 _WORKERS = ("b", "the records of parallel workers look like statements without a user")
 _WORKERS_SINCE = 13
+_TIME_OF_THE_DAEMON = (
+    "mtn",
+    "times are those of the syslog daemon, and where it writes them without a year nothing can be read",
+)
 _SAMPLE = {
     "m": "2026-01-01 10:00:00.000 UTC",
     "t": "2026-01-01 10:00:00 UTC",
@@ -55,11 +60,14 @@ def log_line_prefix(settings: LogSettings) -> Diagnosis:
     remedy = set_and_reload(code, RECOMMENDED)
     prefix = line_prefix(settings.line_prefix)
     has = f"log_line_prefix ({prefix.text!r}) has"
-    if not prefix.says & set("mtn"):
+    by_syslog = settings.format is LogFormat.SYSLOG
+    if not prefix.says & set("mtn") and not by_syslog:
         return failed(code, f"{has} no time (%m): nothing can be read.", remedy)
-    if not prefix.says & set("pc"):
+    if not prefix.says & set("pc") and not by_syslog:
         return failed(code, f"{has} no process (%p, %c): no two records can be joined.", remedy)
     needed = [*_NEEDED, *([_WORKERS] if settings.major >= _WORKERS_SINCE else [])]
+    if by_syslog:
+        needed.insert(0, _TIME_OF_THE_DAEMON)
     lacking = [
         f"no {' or '.join(f'%{letter}' for letter in letters)}: {what}"
         for letters, what in needed

@@ -35,8 +35,10 @@ from dbaudit.engines.postgresql.records import (
     LogBlock,
     LogContext,
     LogFileFormat,
+    SyslogForm,
 )
 from dbaudit.engines.postgresql.settings import LogSettings
+from dbaudit.engines.postgresql.syslog import numbers_after
 
 _SETTINGS_HOLD_SECONDS = 60.0
 _ASKED_EVERY_SECONDS = 1.0
@@ -81,7 +83,16 @@ class LogReader:
         chunk = _chunk(position) if cursor is None else self._read(position, limit_bytes)
         # The settings may have been read again meanwhile.
         known = self._with_settings(position)
-        remembered = {"time_zones": list(known.time_zones), "line_prefixes": list(known.line_prefixes)}
+        numbers = position.syslog_numbers
+        for block in chunk.records:
+            if block.format is LogFileFormat.SYSLOG:
+                numbers = numbers_after(block)
+        remembered = {
+            "time_zones": list(known.time_zones),
+            "line_prefixes": list(known.line_prefixes),
+            "syslog_idents": list(known.syslog_idents),
+            "syslog_numbers": numbers,
+        }
         return msgspec.structs.replace(chunk, cursor={**chunk.cursor, **remembered})
 
     def _read(self, position: Position, limit_bytes: int) -> Chunk:
@@ -121,10 +132,12 @@ class LogReader:
         """With the present settings that a record needs to be understood, before the earlier ones."""
         zones = dict.fromkeys((self._settings.log_timezone, *position.time_zones))
         prefixes = dict.fromkeys((self._settings.line_prefix, *position.line_prefixes))
+        idents = dict.fromkeys((self._settings.value("syslog_ident") or "postgres", *position.syslog_idents))
         return msgspec.structs.replace(
             position,
             time_zones=tuple(zones)[:_REMEMBERED],
-            line_prefixes=tuple(prefixes)[:_REMEMBERED] if position.format is LogFileFormat.STDERR else (),
+            line_prefixes=tuple(prefixes)[:_REMEMBERED] if position.format.is_text else (),
+            syslog_idents=tuple(idents)[:_REMEMBERED] if position.format is LogFileFormat.SYSLOG else (),
         )
 
     def _context(self, position: Position) -> LogContext:
@@ -133,6 +146,12 @@ class LogReader:
         return LogContext(
             time_zones=known.time_zones,
             line_prefixes=known.line_prefixes,
+            syslog=SyslogForm(
+                idents=known.syslog_idents,
+                numbered=self._settings.value("syslog_sequence_numbers") != "off",
+                split=self._settings.value("syslog_split_messages") != "off",
+            ),
+            syslog_numbers=known.syslog_numbers,
             own_user=target.username,
             own_application=target.application_name,
             own_session=self._own_session,
@@ -179,7 +198,7 @@ class LogReader:
         the place of one of them only where it is asked for.
         """
         wanted = self._settings.format
-        to_text = wanted is LogFormat.STDERR and log_format is not LogFileFormat.STDERR
+        to_text = wanted is LogFormat.STDERR and not log_format.is_text
         if wanted is None or (to_text and self._options.log_format is LogFormat.AUTO):
             return None
         return LogFileFormat(wanted.value)
@@ -220,7 +239,7 @@ class LogReader:
             return at_start
         size = portion.size
         # A line of the text log is known to start where the byte before is a line break.
-        begin = max(0, size - 1) if log_format is LogFileFormat.STDERR else size
+        begin = max(0, size - 1) if log_format.is_text else size
         return at_start.moved(begin, portion, aligned=False)
 
     def _first_file(self, position: Position) -> Chunk:
@@ -367,10 +386,9 @@ class LogReader:
     def _changes_to_or_from_text(self, log_format: LogFileFormat) -> bool:
         """Whether another format is asked for that holds the same records in a way that cannot be matched."""
         after = self._format_after(log_format) if self._is_over(log_format) else None
-        text = LogFileFormat.STDERR
-        if after is None or after is log_format or text not in (after, log_format):
+        if after is None or after is log_format or not (after.is_text or log_format.is_text):
             return False
-        return after is text or log_format.value in self._settings.destinations
+        return after.is_text or log_format.value in self._settings.destinations
 
     def _in_another_format(self, position: Position, portion: Portion, whole: int) -> Chunk:
         """Go on at the end of the other log: from its beginning, most would be there twice."""

@@ -11,7 +11,7 @@ import csv
 import io
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
 
 import msgspec
@@ -20,6 +20,16 @@ from dbaudit.core import typed
 from dbaudit.core.event import Rejected
 
 csv.field_size_limit(2**31 - 1)  # a statement may be longer than the library's 128 KiB
+
+
+class SyslogForm(msgspec.Struct, frozen=True):
+    """How the server writes to syslog: under which names (syslog_ident, the present one and earlier ones),
+    with a number for each record (syslog_sequence_numbers), and each line apart (syslog_split_messages).
+    """
+
+    idents: tuple[str, ...] = ("postgres",)
+    numbered: bool = True
+    split: bool = True
 
 
 class LogContext(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,7 +41,8 @@ class LogContext(msgspec.Struct, frozen=True, kw_only=True):
     ``exempt_roles``, ``exempt_databases`` and, with ``catalogs_exempt``, for those on the catalogs alone;
     ``recorded_at_end`` says that it does so when they have ended (pgaudit.log_rows). ``told_twice`` says that
     log_statement may record the same ones. ``log_ins_authorized`` says that each log-in that worked has a
-    record of its authorization.
+    record of its authorization. ``syslog_numbers`` are the latest numbers of the server's processes in its
+    syslog, before the block.
     """
 
     time_zones: tuple[str, ...]
@@ -47,14 +58,22 @@ class LogContext(msgspec.Struct, frozen=True, kw_only=True):
     told_twice: bool = False
     log_ins_authorized: bool = False
     line_prefixes: tuple[str, ...] = ()
+    syslog: SyslogForm = SyslogForm()
+    syslog_numbers: Mapping[str, int] = msgspec.field(default_factory=dict)
 
 
 class LogFileFormat(StrEnum):
-    """Which of the formats a block is in; STDERR is read by text_log.py."""
+    """Which of the formats a block is in; STDERR is read by text_log.py, SYSLOG by syslog.py."""
 
     CSVLOG = "csvlog"
     JSONLOG = "jsonlog"
     STDERR = "stderr"
+    SYSLOG = "syslog"
+
+    @property
+    def is_text(self) -> bool:
+        """Whether its records are text that begins with log_line_prefix."""
+        return self in (LogFileFormat.STDERR, LogFileFormat.SYSLOG)
 
 
 class LogBlock(msgspec.Struct, frozen=True):

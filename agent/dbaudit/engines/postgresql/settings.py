@@ -44,6 +44,9 @@ _NAMES = (
     "pgaudit.log_statement",
     "pgaudit.role",
     "shared_preload_libraries",
+    "syslog_ident",
+    "syslog_sequence_numbers",
+    "syslog_split_messages",
 )
 
 # A row is missing where the role may not see the setting, or the server does not know it.

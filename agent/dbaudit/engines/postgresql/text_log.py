@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 
 import msgspec
@@ -31,6 +31,8 @@ BY_PLACE = "at:"
 WITHOUT_CODE = "?"
 """Stands for the SQLSTATE of a failure where the log does not say it."""
 SUCCESS = "00000"
+_SAME = {"m": {"m", "n", "t"}, "p": {"p"}}
+"""Escapes that say the same."""
 _OPENING = "authentication"
 """The process title while a session is opened."""
 
@@ -131,33 +133,37 @@ def _same_process(first: re.Match[bytes], later: re.Match[bytes]) -> bool:
 
 class Parsed(msgspec.Struct, gc=False):
     """The records of a block, where each starts in it, what is none, and the events that say where a client
-    may have written into the log.
+    may have written into the log. ``unclear`` says of some records, by their place, what of their texts
+    cannot be known.
     """
 
     records: list[LogRecord]
     starts: list[int]
     rejected: list[Rejected]
     suspicious: list[AuditEvent]
+    unclear: dict[int, str]
 
 
-def parse(block: LogBlock) -> Parsed:
-    """The records of a block of the text log."""
+def parse(block: LogBlock, beside: Mapping[str, str] | None = None) -> Parsed:
+    """The records of a block of the text log. ``beside`` has what is known of all of them by other ways, by
+    the letters of log_line_prefix, for what that does not say.
+    """
     found = _examine(block.data, block.context.line_prefixes)
-    parsed = Parsed([], [], [], [])
+    parsed = Parsed([], [], [], [], {})
     certain = True
     for begin, end in _joined(found.foreign):
-        parsed.rejected.append(_rejected(block, begin, end, "lines that do not begin with log_line_prefix"))
+        parsed.rejected.append(rejected(block, begin, end, "lines that do not begin with log_line_prefix"))
     for lines in found.records:
         first = lines[0]
         end = lines[-1].found.end() + len(lines[-1].text)
         doubtful = any(low <= first.start <= high for low, high in found.doubts)
-        record = None if doubtful else _record(block, lines)
+        record = None if doubtful else _record(block, lines, beside or {})
         if record is not None:
             parsed.records.append(record)
             parsed.starts.append(first.start)
         else:
             reason = _DOUBTFUL if doubtful else _AMBIGUOUS
-            parsed.rejected.append(_rejected(block, first.start, end, reason))
+            parsed.rejected.append(rejected(block, first.start, end, reason))
             # What follows at once is put aside for the same reason.
             parsed.suspicious += _suspicion(block, first, reason) if certain else []
         certain = record is not None
@@ -199,18 +205,20 @@ def _joined(places: list[tuple[int, int]]) -> list[tuple[int, int]]:
     return joined
 
 
-def _rejected(block: LogBlock, begin: int, end: int, reason: str) -> Rejected:
+def rejected(block: LogBlock, begin: int, end: int, reason: str) -> Rejected:
+    """A part of a block that is put aside."""
     raw = block.data[begin:end]
     position = f"{block.path}:{block.offset + begin}:{zlib.crc32(raw):08x}"
     return Rejected(position, raw[:KEPT_BYTES], reason)
 
 
-def _record(block: LogBlock, lines: list[Line]) -> LogRecord | None:
+def _record(block: LogBlock, lines: list[Line], beside: Mapping[str, str]) -> LogRecord | None:
     """The record of some lines; None where they can be read in two ways."""
     first = lines[0]
     fields = _fields(first, block.data)
     if fields is None:
         return None
+    fields |= {letter: value for letter, value in beside.items() if not fields.keys() & _SAME[letter]}
     parts = {_PART_OF[line.found["part"]]: _text(line.text) for line in lines[1:]}
     severity = _SEVERITY_OF[first.found["severity"]]
     raw, code = first.text, fields.get("e")
