@@ -253,7 +253,7 @@ def test_report_of_the_test_says_what_syslog_lacks_and_the_documented_settings_m
         found = {d.code: d for d in log.session.test().diagnoses}
         assert found["syslog"].status is DiagnosisStatus.FAILED
         assert found["log_line_prefix"].status is DiagnosisStatus.WARNING
-        assert "daemon" in found["log_line_prefix"].message
+        assert "daemon" in found["log_line_prefix"].detail
         configured(syslog_sequence_numbers="off", syslog_split_messages="on", log_line_prefix=RECOMMENDED)
         found = {d.code: d for d in log.session.test().diagnoses}
         assert found["syslog"].status is DiagnosisStatus.WARNING
