@@ -36,29 +36,33 @@ _ASSIGNED = re.compile(
 _ODD_NAME = re.compile(r'"\s*+\w++\s*+(?:=|://)')
 
 
-def hide_in_masked(joined: str, masked: list[str], dialect: Dialect) -> list[str]:
-    """Statements that were ``joined`` with NUL between them and ``masked``, without what is no literal there
-    and still a password or the value of a setting.
+def hide_in_masked(masked: list[str], dialect: Dialect) -> list[str]:
+    """Statements whose literals are ``masked``, without what is no literal there and still a password or the
+    value of a setting.
     """
-    lower = "\0" + joined.lower()
+    # Programs repeat their statements, so that far fewer texts than statements are looked at.
+    texts = set(masked)
+    joined = "\0" + "\0".join(texts).lower()
     if not (
-        _NOT_PLAIN.search(lower)
-        or (";" in lower and _SECOND_STATEMENT.search(lower))
-        or ('"' in lower and _ODD_NAME.search(lower))
-        or (any(map(lower.__contains__, _ASSIGNABLE)) and _ASSIGNED.search(lower))
+        _NOT_PLAIN.search(joined)
+        or (";" in joined and _SECOND_STATEMENT.search(joined))
+        or ('"' in joined and _ODD_NAME.search(joined))
+        or (any(map(joined.__contains__, _ASSIGNABLE)) and _ASSIGNED.search(joined))
     ):
         return masked
     known = ORACLE_MARKS if dialect is Dialect.ORACLE else MASKED_MARKS
-    marks = [mark for mark in known if mark in lower]
-    settings = dialect is Dialect.POSTGRESQL and _SETTING.search(lower) is not None
+    marks = [mark for mark in known if mark in joined]
+    settings = dialect is Dialect.POSTGRESQL and _SETTING.search(joined) is not None
     if not marks and not settings:
         return masked
-    hidden = []
-    for text in masked:
+    hidden: dict[str, str] = {}
+    for text in texts:
         lower = "\0" + text.lower()
-        found = any(map(lower.__contains__, marks)) or (settings and _SETTING.search(lower))
-        hidden.append(hide(text, dialect, masked=True) if found else text)
-    return hidden
+        if any(map(lower.__contains__, marks)) or (settings and _SETTING.search(lower)):
+            without = hide(text, dialect, masked=True)
+            if without != text:
+                hidden[text] = without
+    return [hidden.get(text, text) for text in masked] if hidden else masked
 
 
 _LONGEST_WORD = 64

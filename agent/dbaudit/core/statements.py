@@ -56,7 +56,7 @@ def mask_all(statements: Sequence[str], dialect: Dialect = Dialect.POSTGRESQL) -
         return mask_all([s.replace(BETWEEN, _NUL_SHOWN) for s in statements], dialect)
     if dialect is Dialect.MONGODB:
         return mongodb.mask_joined(joined).split(BETWEEN)
-    return credentials.hide_in_masked(joined, mask_joined(joined, statements, _RULES[dialect]), dialect)
+    return credentials.hide_in_masked(mask_joined(joined, statements, _RULES[dialect]), dialect)
 
 
 def remove_passwords(statement: str, dialect: Dialect = Dialect.POSTGRESQL) -> str:
