@@ -45,10 +45,25 @@ ERROR_NAMES = {
     51003: "UserAlreadyExists",
 }
 
-_OF_THE_SESSION = tuple(f'"{name}"' for name in sorted(OF_THE_SESSION, reverse=True))
-_OBJECT = r"\{[^{}]*+(?:\{[^{}]*+(?:\{[^{}]*+\}[^{}]*+)*+\}[^{}]*+)*+\}"
-_AS_DRIVERS_SEND = re.compile(rf',"lsid":{_OBJECT}(?:,"\$clusterTime":{_OBJECT})?+')
-_VALUE = re.compile(rf"\s*+:\s*+{_OBJECT}")
+_OF_THE_SESSION = tuple(f'"{name}"' for name in sorted(OF_THE_SESSION))
+_STRING = r'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
+
+
+def _object(levels: int) -> str:
+    inner = f"|{_object(levels - 1)}" if levels else ""
+    return rf'\{{(?:[^{{}}"]++|{_STRING}{inner})*+\}}'
+
+
+_LEAF = r'\{"\$?\w++":"[^"\\]*+"(?:,"\$?\w++":"[^"\\]*+")*+\}'
+_BINARY = rf'(?:{_LEAF}|\{{"\$binary":{_LEAF}\}})'
+_PLAIN_FIELD = rf',"[^"\\]*+":(?:"[^"\\]*+"|{_object(0)}|[^,:{{}}\[\]"]++)'
+_AS_DRIVERS_SEND = re.compile(
+    rf',"lsid":\{{"id":{_BINARY}(?:,"uid":{_BINARY})?+\}}(?:,"\$clusterTime":{_object(4)})?+'
+    rf'(?=(?:,"\$db":"[^"\\]*+")?+(?:{_PLAIN_FIELD})*+\}}\Z)'
+)
+"""The fields of the session where one bracket alone is open behind them, that of the command."""
+_TOKEN = re.compile(rf"{_STRING}|[{{}}\[\],]", re.DOTALL)
+_FIELD_OF_THE_SESSION = re.compile(rf"\s*+(?:{'|'.join(map(re.escape, _OF_THE_SESSION))})\s*+:")
 _TEXT = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\Z)', re.DOTALL)
 _TEXT_VALUE = re.compile(_TEXT.pattern + r"(?!\s*:)", re.DOTALL)
 _WRITING_STAGE = re.compile(r'[{,]\s*"(?:\$out|\$merge)"\s*:')
@@ -61,21 +76,36 @@ def without_session(command: str) -> str:
     >>> without_session('{"find":"t","lsid":{"id":{"$uuid":"7e69"}},"$db":"shop"}')
     '{"find":"t","$db":"shop"}'
     """
-    start = command.find(',"lsid":{')
+    start = command.rfind(',"lsid":{')
     if start >= 0:
         both = _AS_DRIVERS_SEND.match(command, start)
         if both is not None:
             command = command[:start] + command[both.end() :]
     if '"lsid"' not in command and 'Time"' not in command:
         return command
-    for field in _OF_THE_SESSION:
-        start = command.find(field, 1)
-        comma = command.rfind(",", 0, start) if start > 0 else -1
-        if comma >= 0 and not command[comma + 1 : start].strip():
-            value = _VALUE.match(command, start + len(field))
-            if value is not None:
-                command = command[:comma] + command[value.end() :]
-    return command
+    return (
+        _without_fields_of_the_session(command)
+        if any(map(command.__contains__, _OF_THE_SESSION))
+        else command
+    )
+
+
+def _without_fields_of_the_session(command: str) -> str:
+    """What a user has in a filter or a text under such a name is no field of the command."""
+    kept: list[str] = []
+    depth = begin = 0
+    for token in _TOKEN.finditer(command):
+        sign = token[0]
+        if sign in ("{", "["):
+            depth += 1
+        elif sign in ("}", "]"):
+            depth -= 1
+        if depth == (1 if sign == "," else 0) and sign[0] != '"':
+            field = command[begin : token.start()]
+            if not kept or _FIELD_OF_THE_SESSION.match(field, 1) is None:
+                kept.append(field)
+            begin = token.start()
+    return "".join([*kept, command[begin:]])
 
 
 def class_of(
