@@ -5,13 +5,17 @@ from __future__ import annotations
 import re
 from enum import StrEnum
 
+from dbaudit.engine.file_kinds import unreadable_kind
 from dbaudit.engine.local_files import Borders
 from dbaudit.engines.mysql import json_elements
 
 XML_START = re.compile(rb"<AUDIT_RECORD[\s>]")
 XML_END = re.compile(rb'</AUDIT_RECORD>\s{0,8}|"\s{0,8}/>\s{0,8}')
 CSV_START = re.compile(rb'(?:\A|(?<=\n))"[A-Za-z ]{1,30}","\d{1,20}_\d{4}-\d\d-\d\dT')
-_GZIP, _SALTED = b"\x1f\x8b", b"Salted__"
+_REMEDIES = {
+    "compressed": "Set audit_log_compression (or audit_log_filter.compression) = NONE",
+    "encrypted": "Set audit_log_encryption (or audit_log_filter.encryption) = NONE",
+}
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _BLANKS = b" \t\r\n"
 
@@ -38,14 +42,9 @@ def format_of(beginning: bytes) -> AuditFormat | None:
     Raises:
         UnreadableFormatError: it is compressed, encrypted, or no audit file.
     """
-    if beginning.startswith(_GZIP):
-        raise UnreadableFormatError(
-            "is compressed", "Set audit_log_compression (or audit_log_filter.compression) = NONE"
-        )
-    if beginning.startswith(_SALTED):
-        raise UnreadableFormatError(
-            "is encrypted", "Set audit_log_encryption (or audit_log_filter.encryption) = NONE"
-        )
+    kind = unreadable_kind(beginning)
+    if kind is not None:
+        raise UnreadableFormatError(f"is {kind}", _REMEDIES[kind.partition(" ")[0]])
     text = beginning.lstrip(_BYTE_ORDER_MARK + _BLANKS)
     if not text:
         return None

@@ -223,7 +223,8 @@ def _decode(block: GeneralLogBlock, decoded: Decoded) -> None:
         command = row.command
         opened, use = log_ins.pop(row.thread, None), uses.pop(row.thread, None)
         if command in _NOT_TOLD:
-            not_told.append(command)
+            if row.thread:  # what bears no session is the agent's own: it begins each table that it makes
+                not_told.append(command)
             continue
         try:
             time_us = window.utc_us(micros_of(row.time), offset)
