@@ -23,11 +23,14 @@ from msgspec import Meta
 
 from dbaudit.core import typed
 from dbaudit.core.errors import ConfigurationError, ErrorCode
+from dbaudit.core.host_limits import HostLimits, is_listen_address
 from dbaudit.core.secret import HIDDEN, Secret
 
 FILE_NAME = "dbaudit.toml"
 PREFIX = "DBAUDIT_"
 CONFIG_VARIABLE = "DBAUDIT_CONFIG"
+
+_LIMITS = HostLimits()
 
 _PASSWORD_IN_URL = re.compile(r"(://[^/@:\s]*:)\S*(@)|([?&]password=)[^&\s]*", re.IGNORECASE)
 
@@ -108,14 +111,45 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             le=3600,
         ),
     ] = 10.0
+    local_paths: Annotated[
+        tuple[Annotated[str, Meta(pattern="^/")], ...],
+        _setting(
+            "Folders below which declarations may name files and sockets of the agent's host.",
+            "a list of absolute paths",
+        ),
+    ] = _LIMITS.local_paths
+    odbc_drivers: Annotated[
+        tuple[Annotated[str, Meta(pattern="^[^=/]+=/.")], ...],
+        _setting(
+            "ODBC drivers that declarations may name beside those of odbcinst.ini.",
+            "a list of NAME=/absolute/path/of/the/library",
+        ),
+    ] = _LIMITS.odbc_drivers
+    listen_addresses: Annotated[
+        tuple[str, ...],
+        _setting(
+            "Addresses on which a declaration of redis_enterprise may let the agent listen.",
+            "a list of addresses, CIDRs and host names",
+        ),
+    ] = _LIMITS.listen_addresses
     api_url: Annotated[
         Annotated[str, Meta(pattern="^https?://[^/@]+(/[^@]*)?$")] | None,
         _setting("Address of the API, for client commands.", "http://host:port or https://host"),
     ] = None
     api_key: Annotated[Secret | None, _setting("API key of client commands.", "dbaudit_live_...")] = None
 
+    @property
+    def host_limits(self) -> HostLimits:
+        """What declarations may use of the agent's host."""
+        return HostLimits(
+            local_paths=self.local_paths,
+            odbc_drivers=self.odbc_drivers,
+            listen_addresses=self.listen_addresses,
+        )
+
 
 NAMES = Settings.__struct_fields__
+LISTS = frozenset({"local_paths", "odbc_drivers", "listen_addresses"})
 SECRETS = frozenset({"encryption_keys", "api_key"})
 _TYPES: Mapping[str, Any] = get_type_hints(Settings, include_extras=True)
 
@@ -155,6 +189,8 @@ class Configuration:
             return HIDDEN
         if name == "state_url":
             return hide_password(value)
+        if name in LISTS:
+            return list(value)
         return str(value) if isinstance(value, Path) else value
 
 
@@ -263,6 +299,8 @@ def _holds_secret(name: str, value: Any) -> bool:
 
 
 def _value(name: str, value: Any, source: str, folder: Path) -> Any:
+    if name in LISTS and isinstance(value, str):
+        value = [part.strip() for part in value.split(",") if part.strip()]
     try:
         converted = typed.convert(value, _TYPES[name], strict=not isinstance(value, str), dec_hook=_decode)
     except msgspec.ValidationError:
@@ -288,6 +326,13 @@ def _check_combinations(settings: Settings, given: Mapping[str, tuple[Any, str, 
             raise _error(
                 f"The setting {one} ({given[one][1]}) needs {other}.", f"Give {other} too, or neither."
             )
+    wrong = [entry for entry in settings.listen_addresses if not is_listen_address(entry)]
+    if wrong:
+        raise _error(
+            f"The setting listen_addresses ({given['listen_addresses'][1]}) must be "
+            f"{expected('listen_addresses')}, not {', '.join(wrong)}.",
+            "Correct it there. A CIDR has no bits behind its mask, such as 10.0.0.0/24.",
+        )
     keys = [n for n in ("encryption_keys", "encryption_key_command", "encryption_key_file") if n in given]
     if len(keys) > 1:
         named = " and ".join(f"{name} ({given[name][1]})" for name in keys)

@@ -19,6 +19,7 @@ from dbaudit.state.encryption import keyring_from_file
 from dbaudit.state.events import EventOrder, EventQuery, StoredEvent
 
 from tests.agent.unruly import Hanging, Unruly
+from tests.host_limits import ANY_FOLDER
 from tests.servers.postgresql import PostgresServer
 from tests.servers.processes import wait_for
 
@@ -56,6 +57,7 @@ class Installation:
             "backoff_initial_seconds": 0.05,
             "backoff_max_seconds": 0.2,
             "state_retry_max_seconds": 0.2,
+            "host_limits": ANY_FOLDER,
         }
         agent = Agent(state or self.state, EngineRegistry(engines, ()), AgentSettings(**(quick | settings)))
         stop = threading.Event()

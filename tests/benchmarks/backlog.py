@@ -26,6 +26,7 @@ from dbaudit.state.events import EventQuery
 
 from tests.benchmarks import cores
 from tests.benchmarks.figures import figure, say
+from tests.host_limits import ANY_FOLDER
 from tests.servers.cache import cache_folder
 
 RETENTION_DAYS = 36_500
@@ -96,7 +97,7 @@ def _ingest(backlog: Backlog) -> tuple[float, float, float]:
 def _be_an_agent(pipe: Connection, folder: Path) -> None:
     cores.pin(cores.OF_THE_AGENT)
     state = _open(folder)
-    agent = Agent(state, load_engines(), AgentSettings(node_name="benchmark"))
+    agent = Agent(state, load_engines(), AgentSettings(node_name="benchmark", host_limits=ANY_FOLDER))
     stop = threading.Event()
     pipe.send("ready")
     pipe.recv()

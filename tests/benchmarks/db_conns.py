@@ -34,6 +34,7 @@ from dbaudit.state.nodes import Lease
 from tests.benchmarks import cores
 from tests.benchmarks.figures import figure, say
 from tests.benchmarks.log import AuditLog
+from tests.host_limits import ANY_FOLDER
 from tests.servers.cache import cache_folder
 from tests.servers.postgresql import PostgresServer
 
@@ -96,7 +97,7 @@ def _be_a_sender(pipe: Connection, folder: Path, port: int) -> None:
     node = state.nodes.register("benchmark", "1", ("db_conns_auditing",))
     leases = state.nodes.beat(node)
     _fill(state, leases[0])
-    sender = Sender(state, node.id, lambda: leases)
+    sender = Sender(state, node.id, lambda: leases, ANY_FOLDER)
     pipe.send("ready")
     pipe.recv()
     before = time.process_time()
@@ -212,7 +213,7 @@ def _be_an_agent(pipe: Connection, folder: Path) -> None:
     cores.pin(cores.OF_THE_AGENT)
     state = _open(folder)
     stop = threading.Event()
-    agent = Agent(state, load_engines(), AgentSettings(node_name="benchmark"))
+    agent = Agent(state, load_engines(), AgentSettings(node_name="benchmark", host_limits=ANY_FOLDER))
     working = threading.Thread(target=agent.run, args=(stop,))
     working.start()
     pipe.recv()

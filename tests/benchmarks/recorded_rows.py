@@ -21,6 +21,7 @@ from dbaudit.state.encryption import keyring_from_file
 
 from tests.benchmarks.backlog import RETENTION_DAYS
 from tests.benchmarks.figures import say
+from tests.host_limits import ANY_FOLDER
 from tests.servers.cache import cache_folder
 
 _LOOK_SECONDS, _PATIENCE_SECONDS = 0.05, 600.0
@@ -43,7 +44,7 @@ def ingest(engine: Engine, events: int, **options: Any) -> float:
         )
         database = state.databases.create(declaration, {"password": Secret("only for this benchmark")})
         registry = EngineRegistry({engine.type: InstalledEngine(engine, "benchmark", "0")}, [])
-        agent = Agent(state, registry, AgentSettings(node_name="benchmark"))
+        agent = Agent(state, registry, AgentSettings(node_name="benchmark", host_limits=ANY_FOLDER))
         stop = threading.Event()
         working = threading.Thread(target=agent.run, args=(stop,))
         begin, cpu = time.perf_counter(), time.process_time()

@@ -13,6 +13,7 @@ from typing import Self
 
 import httpx
 
+from tests.host_limits import ANY_FOLDER_VARIABLE
 from tests.servers.processes import PROC, children, is_alive, title, wait_for
 
 DBAUDIT = Path(sys.executable).with_name("dbaudit")
@@ -20,9 +21,12 @@ END_SECONDS = 30.0
 
 
 def environment(**variables: str) -> dict[str, str]:
-    """The environment of a command: none of ours that dbaudit or a proxy would heed, and ``variables``."""
+    """The environment of a command: none of ours that dbaudit or a proxy would heed, but
+    for the folders of the tests' servers, and ``variables``.
+    """
     heeded = ("DBAUDIT", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT", "XDG_")
-    return {k: v for k, v in os.environ.items() if not k.upper().startswith(heeded)} | variables
+    inherited = {k: v for k, v in os.environ.items() if not k.upper().startswith(heeded)}
+    return inherited | ANY_FOLDER_VARIABLE | variables
 
 
 def dbaudit(*arguments: str | Path, **variables: str) -> subprocess.CompletedProcess[str]:

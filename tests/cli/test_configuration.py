@@ -209,5 +209,7 @@ def test_every_setting_is_documented_with_its_variable_and_default() -> None:
         assert configuration.variable(name) in row
         default = getattr(defaults, name)
         if name not in ("home", "state_url", "encryption_key_file", "node_name"):
-            word = "none" if default is None else str(default).lower()
+            if isinstance(default, tuple):
+            default = ",".join(default) or None
+        word = "none" if default is None else str(default).lower()
             assert f"| `{word}` |" in row or f"| {word} |" in row, row

@@ -1,5 +1,6 @@
 """The collection where Python and Ansible find it, and the real API for its modules to talk to."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from dbaudit.state import State, open_state
 from dbaudit.state.api_keys import Scope
 from dbaudit.state.encryption import keyring_from_file
 
+from tests.host_limits import ANY_FOLDER_VARIABLE
 from tests.servers.certificates import CertificateAuthority, Credential
 from tests.servers.processes import wait_for
 
@@ -114,7 +116,11 @@ def installation(collections_path: Path, tmp_path_factory: pytest.TempPathFactor
     dbaudit = Path(sys.executable).with_name("dbaudit")
     log = home / "output.log"
     with log.open("wb") as output:
-        running = subprocess.Popen([dbaudit, "up", "--home", home, "--port", "0"], stderr=output)
+        running = subprocess.Popen(
+            [dbaudit, "up", "--home", home, "--port", "0"],
+            stderr=output,
+            env=os.environ | ANY_FOLDER_VARIABLE,
+        )
     try:
         wait_for(lambda: running.poll() is not None or "\nready" in log.read_text(), "dbaudit up", 60)
         assert running.poll() is None, log.read_text()

@@ -18,6 +18,7 @@ from dbaudit.state.deliveries import Delivery
 from dbaudit.state.nodes import Lease
 from dbaudit.state.wakeup import Topic
 
+from tests.host_limits import ANY_FOLDER
 from tests.servers.processes import wait_for
 from tests.state.samples import append, create
 
@@ -59,7 +60,7 @@ class Sending:
         return database
 
     def start(self) -> None:
-        self._sender = Sender(self.state, self.node.id, lambda: self.leases)
+        self._sender = Sender(self.state, self.node.id, lambda: self.leases, ANY_FOLDER)
         self._sender.start()
 
     def stop(self) -> None:

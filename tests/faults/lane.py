@@ -18,6 +18,7 @@ from tests.faults.agents import AgentProcess
 from tests.faults.monitored import COLLECTOR, declared
 from tests.faults.steps import Step
 from tests.faults.workload import Pgbench, Workload, mark_in
+from tests.host_limits import ANY_FOLDER
 from tests.servers.processes import wait_for
 
 LEASE_SECONDS = 0.5
@@ -66,6 +67,7 @@ class Lane:
             backoff_max_seconds=0.2,
             state_retry_max_seconds=0.2,
             misconfigured_retry_seconds=0.2,
+            host_limits=ANY_FOLDER,
         )
         return AgentProcess(
             self.url,

@@ -22,6 +22,7 @@ from tests.faults.monitored import COLLECTOR
 from tests.faults.plan import STEPS_OF_AGENT_ON_MONGODB
 from tests.faults.steps import Step
 from tests.faults.workload import Workload
+from tests.host_limits import ANY_FOLDER_VARIABLE
 from tests.servers.mongodb import MongoServer
 from tests.servers.processes import children, wait_for
 
@@ -94,7 +95,7 @@ def test_database_is_not_held_back_for_kills_from_outside(tmp_path: Path, mongod
 def supervised_agent(lane: Lane) -> Iterator[subprocess.Popen[bytes]]:
     """`dbaudit agent` on the lane's state, with the parent process that starts the agent again."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("DBAUDIT_")}
-    environment |= {
+    environment |= ANY_FOLDER_VARIABLE | {
         "DBAUDIT_STATE_URL": lane.url,
         "DBAUDIT_ENCRYPTION_KEY_FILE": str(lane.keys),
         "DBAUDIT_POLL_INTERVAL_SECONDS": "0.02",

@@ -15,6 +15,7 @@ import httpx
 from tests.faults.lane import Lane
 from tests.faults.plan import CHILDREN_OF_UP
 from tests.faults.workload import Workload
+from tests.host_limits import ANY_FOLDER_VARIABLE
 from tests.servers.postgresql import PostgresServer
 from tests.servers.processes import children, title, wait_for
 
@@ -65,7 +66,7 @@ def test_up_killed_as_a_whole_goes_on_when_it_is_started_again(
 def _up(lane: Lane, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     """`dbaudit up` on the lane's state."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("DBAUDIT_")}
-    environment |= {
+    environment |= ANY_FOLDER_VARIABLE | {
         "DBAUDIT_STATE_URL": lane.url,
         "DBAUDIT_ENCRYPTION_KEY_FILE": str(lane.keys),
         "DBAUDIT_LEASE_SECONDS": "1",

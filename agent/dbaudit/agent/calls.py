@@ -18,10 +18,12 @@ from dbaudit.agent.marks import Mark
 from dbaudit.core import typed
 from dbaudit.core.database import Target
 from dbaudit.core.errors import ConfigurationError, ErrorCode, PluginError, TransientError
+from dbaudit.core.host_limits import HostLimits
 from dbaudit.core.report import TestReport
 from dbaudit.core.secret import Secret
 from dbaudit.core.tracebacks import safe_traceback, without_secrets
-from dbaudit.engine import Session
+from dbaudit.engine import Engine, Session
+from dbaudit.engine.host_access import within
 
 _log = logging.getLogger(__name__)
 _Returned = TypeVar("_Returned")
@@ -71,6 +73,18 @@ class EngineCalls:
                 self.log_failure(name, error)
                 raise PluginError(f"The engine failed in {name}(): {type(error).__name__}.") from None
         return result
+
+    def open(self, engine: Engine, target: Target, limits: HostLimits) -> Session:
+        """A session that stays within what the agent allows of its host: the only way to open one here.
+
+        Raises as ``call`` does, and ConfigurationError (`host_access_refused`).
+        """
+
+        def opened() -> Session:
+            return engine.open(within(target, engine.options_schema, limits))
+
+        session: Session = self.call("open", Session, opened)
+        return session
 
     def test(self, session: Session) -> TestReport:
         """The report of ``session.test()``, without a secret in it; raises as ``call`` does."""

@@ -163,7 +163,7 @@ class Collector(threading.Thread):
 
     def _work(self, database: Database, engine: Engine, target: Target, calls: EngineCalls) -> None:
         self._calls = calls
-        session: Session = calls.call("open", Session, engine.open, target)
+        session = calls.open(engine, target, self._settings.host_limits)
         try:
             self._flow = Flow()
             self._test(database, engine, target, calls, session)

@@ -13,6 +13,7 @@ from dbaudit.agent.marks import Marks
 from dbaudit.agent.undeclared import databases_of, is_of_interest, with_undeclared
 from dbaudit.core.clock import now_us
 from dbaudit.core.errors import DbauditError, ErrorCode
+from dbaudit.core.host_limits import HostLimits
 from dbaudit.core.report import Diagnosis, DiagnosisStatus, TestReport
 from dbaudit.core.tracebacks import safe_traceback
 from dbaudit.engine import Session
@@ -42,12 +43,15 @@ class ConnectionTests(threading.Thread):
     is free again; its thread ends when the engine returns, if ever.
     """
 
-    def __init__(self, state: State, registry: EngineRegistry, node_id: str, marks: Marks) -> None:
+    def __init__(
+        self, state: State, registry: EngineRegistry, node_id: str, marks: Marks, limits: HostLimits
+    ) -> None:
         super().__init__(name="connection-tests", daemon=True)
         self._state = state
         self._registry = registry
         self._node_id = node_id
         self._marks = marks
+        self._limits = limits
         self._stopping = threading.Event()
         self._lock = threading.Lock()
         self._running: dict[str, _Running] = {}
@@ -115,7 +119,7 @@ class ConnectionTests(threading.Thread):
         calls = EngineCalls(task.engine_type, task.target, mark)
         try:
             engine = self._registry.get(task.engine_type)
-            session: Session = calls.call("open", Session, engine.open, task.target)
+            session = calls.open(engine, task.target, self._limits)
             try:
                 report = calls.test(session)
                 if report.success and is_of_interest(engine, task.scope):

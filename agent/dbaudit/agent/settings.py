@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from dbaudit.core.host_limits import HostLimits
+
 
 class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Settings of one agent process.
@@ -14,7 +16,8 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):
     the state is away, up to ``state_retry_max_seconds``. A database whose configuration is wrong is tried
     again every ``misconfigured_retry_seconds``, and at once when it is changed. A call into an engine that
     has not returned after ``call_seconds`` is given up. A source that gave nothing for
-    ``quiet_seconds`` is tested anew, as if its database had just been declared.
+    ``quiet_seconds`` is tested anew, as if its database had just been declared. ``host_limits`` are what
+    declarations may use of this host.
     """
 
     node_name: str
@@ -29,3 +32,4 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):
     quiet_seconds: float = 300.0
     retention_interval_seconds: float = 300.0
     shutdown_seconds: float = 10.0
+    host_limits: HostLimits = HostLimits()

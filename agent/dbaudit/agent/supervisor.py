@@ -8,6 +8,8 @@ import threading
 import time
 from collections import defaultdict
 
+import msgspec
+
 import dbaudit
 from dbaudit.agent.backoff import Backoff
 from dbaudit.agent.collector import Collector
@@ -23,6 +25,7 @@ from dbaudit.agent.turns import Turns
 from dbaudit.core import db_conns
 from dbaudit.core.errors import DbauditError, PluginError
 from dbaudit.core.tracebacks import safe_traceback
+from dbaudit.engine.host_access import settled
 from dbaudit.engine.manager import EngineRegistry
 from dbaudit.state import State
 from dbaudit.state.nodes import Lease, Node, engine_capability
@@ -61,7 +64,7 @@ class Agent:
         self._turns = Turns()
         self._reads = SharedReads(settings.poll_interval_seconds)
         self._registry = registry
-        self._settings = settings
+        self._settings = msgspec.structs.replace(settings, host_limits=settled(settings.host_limits))
         self._collectors: dict[str, Collector] = {}
         self._hanging: defaultdict[str, list[Collector]] = defaultdict(list)
         self._not_before: dict[str, float] = {}
@@ -74,9 +77,9 @@ class Agent:
         if node is None:
             return
         _log.info("agent %s (%s) is running", node.id, node.name)
-        tests = ConnectionTests(self._state, self._registry, node.id, self._marks)
+        tests = ConnectionTests(self._state, self._registry, node.id, self._marks, self._settings.host_limits)
         retention = Retention(self._state, self._settings.retention_interval_seconds)
-        sender = Sender(self._state, node.id, lambda: self._leases)
+        sender = Sender(self._state, node.id, lambda: self._leases, self._settings.host_limits)
         tests.start()
         retention.start()
         sender.start()

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
+from jsonschema.exceptions import ValidationError
 from jsonschema.protocols import Validator
+from jsonschema.validators import extend
 
 from dbaudit.api.document import StrictValidator
 from dbaudit.api.validation import field_errors
 from dbaudit.core.errors import FieldError
+from dbaudit.core.host_limits import KEYWORD, HostUse, form_problem
+
+
+def _of_host(_validator: Any, use: str, value: Any, _schema: Any) -> Iterator[ValidationError]:
+    problem = form_problem(HostUse(use), value) if isinstance(value, str) else None
+    if problem is not None:
+        yield ValidationError(problem)
+
+
+_OptionsValidator: Any = extend(StrictValidator, {KEYWORD: _of_host})  # type: ignore[no-untyped-call]  # it has no types
 
 
 class EngineDescription(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,7 +45,7 @@ class Engines:
         self._ports = {engine.type: engine.default_port for engine in engines}
         self._destination_options = {engine.type: _destination_options(engine) for engine in engines}
         self._options: dict[str, Validator] = {
-            engine.type: StrictValidator(dict(engine.options_schema))
+            engine.type: _OptionsValidator(dict(engine.options_schema))
             for engine in engines
             if engine.problem is None
         }
@@ -62,7 +74,7 @@ class Engines:
         return self._destination_options.get(engine_type, ())
 
     def option_errors(self, engine_type: str, options: Mapping[str, Any]) -> list[FieldError]:
-        """What the engine's schema has against ``options``."""
+        """What the engine's schema has against ``options``. What an agent's host allows, the agent knows."""
         validator = self._options.get(engine_type)
         return [] if validator is None else field_errors(validator, options, "/audit_options/engine")
 

@@ -102,6 +102,8 @@ def _message(error: ValidationError, wanted: Any, schema: Mapping[str, Any]) -> 
             return "must not be empty" if wanted == 1 else f"must have at least {wanted} entries"
         case "maxItems":
             return f"must have at most {wanted} entries"
+        case "x-host":
+            return error.message
         case "pattern":
             return str(schema.get("x-remedy", f"must match the pattern {wanted}"))
         case keyword:

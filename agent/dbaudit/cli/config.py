@@ -51,4 +51,6 @@ def check() -> None:
 
 
 def _word(value: object) -> object:
+    if isinstance(value, list):
+        return ",".join(value) or None
     return str(value).lower() if isinstance(value, bool) else value

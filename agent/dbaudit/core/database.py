@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from dbaudit.core.host_limits import HostLimits
 from dbaudit.core.secret import Secret
 
 SECRET_FIELDS = ("password", "ssl_key")
@@ -115,7 +116,8 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     ``options`` are the engine's own audit options, valid by its schema; ``capture_results`` asks a test to
     warn where row counts cannot be told. ``connect_timeout_seconds`` bounds reaching the server and logging
     in; ``statement_timeout_seconds`` bounds every statement. ``application_name`` is what the agent calls
-    itself, so that its own activity can be left out.
+    itself, so that its own activity can be left out. ``limits`` are what the agent allows of its own host;
+    None only where a program that is no agent opens the session.
     """
 
     database_id: str
@@ -133,3 +135,4 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     application_name: str = "dbaudit-agent"
     connect_timeout_seconds: float = 10.0
     statement_timeout_seconds: float = 30.0
+    limits: HostLimits | None = None

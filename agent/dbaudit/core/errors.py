@@ -70,6 +70,7 @@ class ErrorCode(StrEnum):
     ENGINE_UNKNOWN = "engine_unknown"
     ENGINE_FAILED = "engine_failed"
     DRIVER_MISSING = "driver_missing"
+    HOST_ACCESS_REFUSED = "host_access_refused"
 
     # the installation itself
     CONFIGURATION_INVALID = "configuration_invalid"

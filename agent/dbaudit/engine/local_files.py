@@ -21,7 +21,9 @@ import msgspec
 from dbaudit.core.clock import now_us
 from dbaudit.core.errors import ConfigurationError, DbauditError, ErrorCode, TransientError
 from dbaudit.core.event import AuditEvent, gap
+from dbaudit.core.host_limits import HostLimits
 from dbaudit.engine.circles import Trail
+from dbaudit.engine.host_access import open_local
 from dbaudit.engine.rotation import RotatedFile, Successor, rotated_files, successor, written_since
 
 HEAD_BYTES = 512
@@ -140,6 +142,7 @@ class LocalLog:
         begun: when the first of some records were written, as text that sorts; empty where that is not known.
             Files that are numbered in more than one way are put in order by it.
         kept: gives how many rotated files the writer keeps that numbers them; 0 where that is not known.
+        limits: what the agent allows, which is ``Target.limits``.
     """
 
     def __init__(
@@ -151,6 +154,7 @@ class LocalLog:
         largest_record_bytes: int = LARGEST_RECORD_BYTES,
         begun: Callable[[bytes], str] | None = None,
         kept: Callable[[], int] = lambda: 0,
+        limits: HostLimits | None = None,
     ) -> None:
         self.path = Path(path).absolute()
         self._borders = borders
@@ -158,6 +162,7 @@ class LocalLog:
         self._largest = largest_record_bytes
         self._begun_of = begun
         self._kept = kept
+        self._limits = limits
         self._held: _Held | None = None
 
     def first_position(self, *, beginning: bool = False) -> FilePosition:
@@ -204,7 +209,7 @@ class LocalLog:
     # -- which file
 
     def _files(self) -> list[RotatedFile] | None:
-        return rotated_files(self.path, self._begun if self._begun_of else None)
+        return rotated_files(self.path, self._begun if self._begun_of else None, self._limits)
 
     def _begun(self, file: RotatedFile) -> str:
         return self._begun_of(self._beginning(file)) if self._begun_of else ""
@@ -212,7 +217,7 @@ class LocalLog:
     def _beginning(self, file: RotatedFile) -> bytes:
         """The first bytes of a file that is not to be held open; empty where another file has the name."""
         try:
-            descriptor = os.open(self.path.with_name(file.name), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            descriptor = open_local(self.path.with_name(file.name), self._limits)
         except FileNotFoundError:
             return b""
         try:
@@ -245,8 +250,7 @@ class LocalLog:
         if self._held is not None and self._held.identity == file.identity:
             return self._held
         try:
-            path = self.path.with_name(file.name)
-            descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            descriptor = open_local(self.path.with_name(file.name), self._limits)
         except FileNotFoundError:
             return None
         status = os.fstat(descriptor)

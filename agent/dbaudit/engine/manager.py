@@ -17,6 +17,7 @@ from dbaudit.core.errors import ConfigurationError, ErrorCode
 from dbaudit.core.statements import Dialect
 from dbaudit.engine import hookspecs
 from dbaudit.engine.base import API_VERSION, Capability, DriverStatus, Engine
+from dbaudit.engine.host_access import problems_of_marks
 
 _log = logging.getLogger(__name__)
 _REASON_CHARACTERS = 500
@@ -184,7 +185,7 @@ def _problem_of(engine: Any, installed: Mapping[str, InstalledEngine]) -> str | 
         Draft202012Validator.check_schema(dict(engine.options_schema))
     except SchemaError as error:
         return f"options_schema is no JSON Schema: {error.message}"
-    return None
+    return next((f"options_schema: {problem}" for problem in problems_of_marks(engine.options_schema)), None)
 
 
 def _one_line(error: BaseException) -> str:

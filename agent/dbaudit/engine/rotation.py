@@ -8,12 +8,14 @@ files were written.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import msgspec
+
+from dbaudit.core.host_limits import HostLimits
+from dbaudit.engine.host_access import listed
 
 _COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".lz4", ".zip", ".enc", ".tmp")
 _NUMBER = re.compile(r"\d{1,5}\Z")
@@ -56,22 +58,25 @@ Begun = Callable[[RotatedFile], str]
 """When the first records of a file were written, as text that sorts; empty where that is not known."""
 
 
-def rotated_files(live: Path, begun: Begun | None = None) -> list[RotatedFile] | None:
+def rotated_files(
+    live: Path, begun: Begun | None = None, limits: HostLimits | None = None
+) -> list[RotatedFile] | None:
     """The files of the log whose live file has this path, oldest first; None while they are being renamed.
 
     A folder is listed name by name, not at one instant: a listing holds when the next one is the same.
-    ``begun`` is asked where the names do not say the order. Compressed files are not listed. Raises OSError.
+    ``begun`` is asked where the names do not say the order. Compressed files are not listed. Raises OSError,
+    and ConfigurationError where ``limits`` do not allow the folder.
     """
-    listed = _list(live)
+    before = _list(live, limits)
     for _attempt in range(_LISTINGS):
-        again = _list(live)
-        if _places(again) == _places(listed):
+        again = _list(live, limits)
+        if _places(again) == _places(before):
             if begun is not None and len(_chains(again)) > 1:
                 dated = [msgspec.structs.replace(file, begun=begun(file)) for file in again]
                 # Renamed since: what was read may be of another file.
-                return in_order(dated) if _places(_list(live)) == _places(again) else None
+                return in_order(dated) if _places(_list(live, limits)) == _places(again) else None
             return in_order(again)
-        listed = again
+        before = again
     return None
 
 
@@ -189,9 +194,9 @@ def _is_padded(file: RotatedFile) -> bool:
     return file.number is not None and file.digits > len(str(file.number))
 
 
-def _list(live: Path) -> list[RotatedFile]:
+def _list(live: Path, limits: HostLimits | None) -> list[RotatedFile]:
     files = []
-    with os.scandir(live.parent) as entries:
+    with listed(live.parent, limits) as entries:
         for entry in entries:
             if not entry.name.startswith(live.stem):
                 continue

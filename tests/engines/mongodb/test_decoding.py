@@ -182,7 +182,7 @@ def test_audit_log_that_is_no_plain_json_is_refused(tmp_path: Path, beginning: b
     path = tmp_path / "audit.log"
     path.write_bytes(beginning)
     with pytest.raises(ConfigurationError) as raised:
-        audit_files.check(path)
+        audit_files.check(path, None)
     assert raised.value.code is ErrorCode.AUDIT_SOURCE_MISSING
     assert word in raised.value.message
     assert raised.value.remedy

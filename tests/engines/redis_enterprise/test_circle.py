@@ -17,6 +17,7 @@ from tests.agent.conftest import Installation
 from tests.delivery.sending import Sending, numbered
 from tests.engines.redis_enterprise.clusters import free_port
 from tests.faults.agents import AgentProcess
+from tests.host_limits import ANY_FOLDER
 from tests.servers.processes import wait_for
 
 KILLS = {"TCP": 6, "local": 2}
@@ -25,6 +26,7 @@ SETTINGS = {
     "poll_interval_seconds": 0.02,
     "backoff_initial_seconds": 0.05,
     "backoff_max_seconds": 0.2,
+    "host_limits": ANY_FOLDER,
 }
 
 

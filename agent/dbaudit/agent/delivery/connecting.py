@@ -7,14 +7,16 @@ import threading
 from dbaudit.agent.delivery.listener import Listener
 from dbaudit.core.db_conns import DbConnsSettings
 from dbaudit.core.errors import TransientError
+from dbaudit.core.host_limits import HostLimits
 
 
 class Connecting(threading.Thread):
     """One attempt."""
 
-    def __init__(self, settings: DbConnsSettings) -> None:
+    def __init__(self, settings: DbConnsSettings, limits: HostLimits) -> None:
         super().__init__(name="connecting", daemon=True)
         self._settings = settings
+        self._limits = limits
         self._lock = threading.Lock()
         self._outcome: Listener | TransientError | None = None
         self._abandoned = False
@@ -23,7 +25,7 @@ class Connecting(threading.Thread):
         """Connect."""
         outcome: Listener | TransientError
         try:
-            outcome = Listener(self._settings)
+            outcome = Listener(self._settings, self._limits)
         except TransientError as error:
             outcome = error
         with self._lock:

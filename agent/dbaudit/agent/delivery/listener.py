@@ -21,7 +21,9 @@ import time
 from pathlib import Path
 
 from dbaudit.core.db_conns import AuditProtocol, DbConnsSettings
-from dbaudit.core.errors import ErrorCode, TransientError
+from dbaudit.core.errors import ConfigurationError, ErrorCode, TransientError
+from dbaudit.core.host_limits import HostLimits
+from dbaudit.engine.host_access import real_path
 
 _SIOCOUTQ = 0x5411
 _CONNECT_SECONDS = 5.0
@@ -41,9 +43,9 @@ class Listener:
     Making one takes as long as the name server does. Raises TransientError (`listener_unreachable`).
     """
 
-    def __init__(self, settings: DbConnsSettings) -> None:
+    def __init__(self, settings: DbConnsSettings, limits: HostLimits) -> None:
         self._local = settings.audit_protocol is AuditProtocol.LOCAL
-        self._socket = _connect(settings)
+        self._socket = _connect(settings, limits)
         self._socket.setblocking(False)
         self.written = 0
         self._finished = False
@@ -164,13 +166,14 @@ class Listener:
         return found[0][1] if found else 0
 
 
-def _connect(settings: DbConnsSettings) -> socket.socket:
+def _connect(settings: DbConnsSettings, limits: HostLimits) -> socket.socket:
     try:
         if settings.audit_protocol is AuditProtocol.LOCAL:
+            path = real_path(settings.audit_address, limits)
             connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             connection.settimeout(_CONNECT_SECONDS)
             try:
-                connection.connect(settings.audit_address)
+                connection.connect(path)
             except OSError:
                 connection.close()
                 raise
@@ -183,6 +186,8 @@ def _connect(settings: DbConnsSettings) -> socket.socket:
             raise ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
     except (OSError, UnicodeError) as error:
         raise unreachable(settings, error) from None
+    except ConfigurationError as error:
+        raise TransientError(ErrorCode.LISTENER_UNREACHABLE, error.message, remedy=error.remedy) from None
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _KEEPALIVE_SECONDS)

@@ -23,6 +23,7 @@ from dbaudit.agent.delivery.progress import Progress
 from dbaudit.agent.delivery.reports import Reports
 from dbaudit.core.db_conns import DbConnsSettings
 from dbaudit.core.errors import DbauditError, TransientError
+from dbaudit.core.host_limits import HostLimits
 from dbaudit.core.tracebacks import safe_traceback
 from dbaudit.state import State
 from dbaudit.state.db_conns import DbConns
@@ -50,12 +51,20 @@ class Sender(threading.Thread):
     """One connection to the listener for all databases of this node.
 
     ``leases`` gives the leases that the node holds at the moment; what the state says of them counts.
+    ``limits`` say where a listener's unix socket may be.
     """
 
-    def __init__(self, state: State, node_id: str, leases: Callable[[], Sequence[Lease]]) -> None:
+    def __init__(
+        self,
+        state: State,
+        node_id: str,
+        leases: Callable[[], Sequence[Lease]],
+        limits: HostLimits,
+    ) -> None:
         super().__init__(name="sender", daemon=True)
         self._state = state
         self._leases = leases
+        self._limits = limits
         self._stopping = threading.Event()
         self._progress = Progress(state.deliveries)
         self._reports = Reports(state.deliveries, node_id)
@@ -172,7 +181,7 @@ class Sender(threading.Thread):
         if self._connecting is None:
             if not self._attempts.due(settings):
                 return False
-            self._connecting = Connecting(settings)
+            self._connecting = Connecting(settings, self._limits)
             self._connecting.start()
         outcome = self._connecting.outcome(_WAIT_SECONDS)
         if outcome is None:

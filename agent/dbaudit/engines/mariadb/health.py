@@ -31,7 +31,8 @@ def measure(connection: ServerConnection, options: Options, sources: ChosenSourc
     permitted = permitted and unreadable(source, connection, settings, options) is None
     free_ratio = _server_free_ratio(connection, settings)
     if free_ratio is None and source is Source.FILE:
-        free_ratio = free_ratio_of(PurePosixPath(local_path(source, connection, settings, options)).parent)
+        folder = PurePosixPath(local_path(source, connection, settings, options)).parent
+        free_ratio = free_ratio_of(folder, connection.target.limits)
     return Health(
         connectivity=CheckStatus.HEALTHY,
         permissions=CheckStatus.HEALTHY if permitted else CheckStatus.CRITICAL,

@@ -57,6 +57,7 @@ OPTIONS_SCHEMA: Mapping[str, Any] = {
         },
         "audit_file": {
             "type": "string",
+            "x-host": "path",
             "pattern": "^/",
             "description": (
                 "The absolute path of the file of server_audit on the agent's host; overrides what the "
@@ -65,6 +66,7 @@ OPTIONS_SCHEMA: Mapping[str, Any] = {
         },
         "syslog_file": {
             "type": "string",
+            "x-host": "path",
             "pattern": "^/",
             "description": (
                 "The absolute path of the file on the agent's host into which syslog writes what "

@@ -157,14 +157,16 @@ class AuditReader:
             lines = _Lines(LineFormat.SERVER_AUDIT, ServerHours(self._connection, stamps), context)
             return _RemoteLines(remote, lines, beginning=beginning)
         path = local_path(kind, self._connection, settings, self._options)
+        limits = self._connection.target.limits
         if kind is Source.SYSLOG:
-            log = LocalLog(path, remedy=FILE_REMEDY)
+            log = LocalLog(path, remedy=FILE_REMEDY, limits=limits)
             return _LocalLines(log, _Lines(LineFormat.SYSLOG, syslog_hours, context), beginning=beginning)
         log = LocalLog(
             path,
             remedy=FILE_REMEDY,
             begun=lambda data: beginning_of(data, stamps)[0],
             kept=lambda: rotations(self._connection),
+            limits=limits,
         )
         lines = _Lines(LineFormat.SERVER_AUDIT, ServerHours(self._connection, stamps), context)
         return _LocalLines(log, lines, beginning=beginning)

@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from dbaudit.core.errors import ConfigurationError, ErrorCode
+from dbaudit.core.host_limits import HostLimits
 from dbaudit.engine.file_kinds import unreadable_kind
+from dbaudit.engine.host_access import listed, reading
 from dbaudit.engine.rotation import rotated_files
 from dbaudit.engines.mariadb.options import Options, Source
 from dbaudit.engines.mariadb.remote_file import RemoteFile
@@ -18,7 +20,7 @@ from dbaudit.engines.mysql_protocol.connection import ServerConnection
 
 FILE_REMEDY = (
     "Put the account of the agent into the group of the server: usermod --append --groups mysql "
-    "ACCOUNT_OF_THE_AGENT; and start the agent again."
+    "ACCOUNT_OF_THE_AGENT; and start the agent again. Its setting local_paths has to name the folder."
 )
 LOAD_PLUGIN = (
     "INSTALL SONAME 'server_audit'; SET GLOBAL server_audit_events = 'CONNECT,QUERY'; "
@@ -97,16 +99,16 @@ def is_of_this_server(connection: ServerConnection, settings: AuditSettings, pat
     """
     own = ",".join((settings.value("hostname"), connection.target.username, connection.client_host))
     mark = re.compile(rb"%b(?::\d+)?,%d,\d+,[A-Z]" % (re.escape(own.encode()), connection.connection_id))
-    live = Path(path)
+    live, limits = Path(path), connection.target.limits
     try:
-        latest = (rotated_files(live) or [])[-_FILES_LOOKED_AT:]
-        return any(mark.search(_end_of(live.with_name(file.name))) for file in latest)
-    except OSError:
+        latest = (rotated_files(live, limits=limits) or [])[-_FILES_LOOKED_AT:]
+        return any(mark.search(_end_of(live.with_name(file.name), limits)) for file in latest)
+    except (OSError, ConfigurationError):
         return False
 
 
-def _end_of(path: Path) -> bytes:
-    with path.open("rb") as file:
+def _end_of(path: Path, limits: HostLimits | None) -> bytes:
+    with reading(path, limits) as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(0, size - _LOOKED_AT_BYTES))
         return file.read()
@@ -154,14 +156,17 @@ def unreadable(
     if source is Source.REMOTE_FILE:
         remote = remote_file(connection, settings)
         return None if remote.readable() else remote.unreadable()
-    return _unreadable_file(local_path(source, connection, settings, options))
+    return _unreadable_file(local_path(source, connection, settings, options), connection.target.limits)
 
 
-def _unreadable_file(path: str) -> ConfigurationError | None:
+def _unreadable_file(path: str, limits: HostLimits | None) -> ConfigurationError | None:
     try:
-        with Path(path).open("rb") as file:
+        with reading(path, limits) as file:
             kind = unreadable_kind(file.read(_BEGINNING_BYTES))
-        next(Path(path).parent.iterdir(), None)  # following rotation lists the folder
+        with listed(Path(path).parent, limits) as entries:  # following rotation lists the folder
+            next(entries, None)
+    except ConfigurationError as error:
+        return error
     except PermissionError as error:
         return ConfigurationError(
             ErrorCode.PERMISSION_MISSING,

@@ -6,18 +6,20 @@ import re
 from pathlib import Path
 
 from dbaudit.core.errors import ConfigurationError, ErrorCode
+from dbaudit.core.host_limits import HostLimits
+from dbaudit.engine.host_access import reading
 
 _PACKED = re.compile(rb'"(?:compressionMode|keyStoreIdentifier|auditRecordType)"\s*:')
 _LOOKED_AT = 4096
 
 
-def check(path: Path) -> None:
+def check(path: Path, limits: HostLimits | None) -> None:
     """Raise ConfigurationError where the beginning of a file shows that it cannot be read.
 
     A file that is not there, or cannot be opened, is told by the one who reads it.
     """
     try:
-        with path.open("rb") as file:
+        with reading(path, limits) as file:
             beginning = file.read(_LOOKED_AT)
     except OSError:
         return

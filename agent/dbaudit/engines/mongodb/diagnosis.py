@@ -7,8 +7,10 @@ from pathlib import Path
 
 from dbaudit.core.database import SslMode
 from dbaudit.core.errors import ConfigurationError, DbauditError
+from dbaudit.core.host_limits import HostLimits
 from dbaudit.core.report import Diagnosis, DiagnosisStatus, TestReport
 from dbaudit.engine.findings import encryption, failed, ok, skipped, warning
+from dbaudit.engine.host_access import reading
 from dbaudit.engines.mongodb import audit_files
 from dbaudit.engines.mongodb.health import measure_latency_ms
 from dbaudit.engines.mongodb.members import Member, named_members
@@ -66,8 +68,8 @@ def _diagnose(
         for code in ("audit_log", "server_log", "quiet", "profiler", "members", "audit_source"):
             yield skipped(code, "a permission is missing")
         return
-    yield _audit_log(found, options)
-    yield _server_log(found, options)
+    yield _audit_log(found, options, member.target.limits)
+    yield _server_log(found, options, member.target.limits)
     yield _quiet(found)
     yield _profiler(member, rights, found)
     yield _members(member, options)
@@ -108,7 +110,7 @@ def _authorization(member: Member, rights: Rights) -> Diagnosis:
     return ok(code, "The user has no more rights than collecting needs.")
 
 
-def _audit_log(found: Probe, options: Options) -> Diagnosis:
+def _audit_log(found: Probe, options: Options, limits: HostLimits | None) -> Diagnosis:
     code = "audit_log"
     destination = found.audit_destination
     if destination is AuditDestination.NONE:
@@ -140,14 +142,14 @@ def _audit_log(found: Probe, options: Options) -> Diagnosis:
             code,
             f"The audit log {found.audit_written_to} is a file of the server's host, which cannot be read "
             "from here: no command of the server gives it.",
-            "Run an agent on the server's host, in the group of the server's account; or mount the folder "
-            "and set the option audit_log_path.",
+            "Run an agent on the server's host, in the group of the server's account, with the folder in its "
+            "local_paths; or mount the folder and set the option audit_log_path.",
         )
-    problem = _unreadable(found.audit_path)
+    problem = _unreadable(code, found.audit_path, "audit_log_path", limits)
     if problem is not None:
-        return failed(code, problem, _readable_remedy(found.audit_path, "audit_log_path"))
+        return problem
     try:
-        audit_files.check(found.audit_path)
+        audit_files.check(found.audit_path, limits)
     except ConfigurationError as error:
         return failed(code, error.message, error.remedy)
     if found.audit_filter:
@@ -166,12 +168,12 @@ def _audit_log(found: Probe, options: Options) -> Diagnosis:
     return ok(code, f"{found.audit_path} can be read, with every statement in it.")
 
 
-def _server_log(found: Probe, options: Options) -> Diagnosis:
+def _server_log(found: Probe, options: Options, limits: HostLimits | None) -> Diagnosis:
     code = "server_log"
     if found.log_path is not None:
-        problem = _unreadable(found.log_path)
+        problem = _unreadable(code, found.log_path, "log_path", limits)
         if problem is not None:
-            return failed(code, problem, _readable_remedy(found.log_path, "log_path"))
+            return problem
         return ok(code, f"{found.log_path} can be read from the disk: nothing is lost.")
     if options.log_source is LogSource.LOCAL:
         return failed(
@@ -184,7 +186,7 @@ def _server_log(found: Probe, options: Options) -> Diagnosis:
         code,
         "The server's log is read through getLog, which keeps the last 1024 lines in memory: what a busy "
         "server writes beyond that between two readings is lost, and told as a gap.",
-        "Run an agent on the server's host, where the log file can be read.",
+        "Run an agent on the server's host, where the log file can be read, with its folder in local_paths.",
     )
 
 
@@ -256,12 +258,15 @@ def _members(member: Member, options: Options) -> Diagnosis:
     return ok(code, f"Every member can be read: {', '.join(named.members)}.")
 
 
-def _unreadable(path: Path) -> str | None:
+def _unreadable(code: str, path: Path, option: str, limits: HostLimits | None) -> Diagnosis | None:
     try:
-        with path.open("rb") as file:
+        with reading(path, limits) as file:
             file.read(1)
+    except ConfigurationError as error:
+        return failed(code, error.message, error.remedy)
     except OSError as error:
-        return f"{path} cannot be read by the agent: {error.strerror}."
+        message = f"{path} cannot be read by the agent: {error.strerror}."
+        return failed(code, message, _readable_remedy(path, option))
     return None
 
 

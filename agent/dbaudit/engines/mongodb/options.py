@@ -69,6 +69,7 @@ OPTIONS_SCHEMA: Mapping[str, Any] = {
         },
         "log_path": {
             "type": "string",
+            "x-host": "path",
             "pattern": "^/",
             "description": (
                 "The absolute path of the log of the declared server on the agent's host; overrides what the "
@@ -77,6 +78,7 @@ OPTIONS_SCHEMA: Mapping[str, Any] = {
         },
         "audit_log_path": {
             "type": "string",
+            "x-host": "path",
             "pattern": "^/",
             "description": (
                 "The same for the audit log (auditLog.path) of MongoDB Enterprise or Percona Server."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 from collections.abc import Mapping
 from datetime import datetime
@@ -14,6 +13,8 @@ import msgspec
 
 from dbaudit.core.clock import to_us
 from dbaudit.core.errors import DbauditError, ErrorCode
+from dbaudit.core.host_limits import HostLimits
+from dbaudit.engine.host_access import may_read
 from dbaudit.engines.mongodb.connection import MemberConnection
 from dbaudit.engines.mongodb.options import LogSource, Options
 
@@ -92,8 +93,9 @@ def probe(connection: MemberConnection, options: Options, *, declared: bool) -> 
         audit_written_to if local else None
     )
     if options.log_source is LogSource.AUTO:
-        log_path = log_path if _readable(log_path) else None
-        audit_path = audit_path if _readable(audit_path) else None
+        limits = connection.target.limits
+        log_path = log_path if _readable(log_path, limits) else None
+        audit_path = audit_path if _readable(audit_path, limits) else None
     destination = _audit_destination(audit)
     if destination is not AuditDestination.BSON_FILE and audit_path is not None:
         destination = AuditDestination.JSON_FILE
@@ -168,8 +170,8 @@ def _runs_here(status: Mapping[str, Any]) -> bool:
         return False
 
 
-def _readable(path: Path | None) -> bool:
-    return path is not None and path.is_file() and os.access(path, os.R_OK)
+def _readable(path: Path | None, limits: HostLimits | None) -> bool:
+    return path is not None and may_read(path, limits) and path.is_file()
 
 
 def _audit_destination(audit: Mapping[str, Any]) -> AuditDestination:

@@ -14,6 +14,7 @@ from dbaudit.core.clock import now_us
 from dbaudit.core.database import Target
 from dbaudit.core.errors import ConfigurationError, DbauditError, ErrorCode, RecordError
 from dbaudit.core.event import AuditEvent, gap
+from dbaudit.core.host_limits import HostLimits
 from dbaudit.engine.local_files import FilePosition, LocalLog, Portion
 from dbaudit.engine.options import StartFrom
 from dbaudit.engines.mongodb import audit_files
@@ -124,8 +125,9 @@ class MemberReader:
             self._remember_connections(connection, found, position)
             for name, part in position.parts.items() if position is not None else ():
                 self._connections.at(name).part = part
-        self._log = _followed(self._log, found.log_path, _LOG_REMEDY)
-        self._audit = _followed(self._audit, found.audit_path, _AUDIT_REMEDY)
+        limits = self.member.target.limits
+        self._log = _followed(self._log, found.log_path, _LOG_REMEDY, limits)
+        self._audit = _followed(self._audit, found.audit_path, _AUDIT_REMEDY, limits)
         return found
 
     def _remember_connections(
@@ -195,7 +197,7 @@ class MemberReader:
                 position, ring=read_ring(connection, found.process, None).after
             )
         if self._audit is not None:
-            audit_files.check(self._audit.path)
+            audit_files.check(self._audit.path, self.member.target.limits)
             position = msgspec.structs.replace(position, audit=self._audit.first_position())
         connection = self.member.connection()
         profiles = {name: profile_now(connection, name) for name in self._profiled}
@@ -231,7 +233,7 @@ class MemberReader:
         if self._audit is None:
             return MemberChunk([], position)
         if position.audit is None:
-            audit_files.check(self._audit.path)
+            audit_files.check(self._audit.path, self.member.target.limits)
             first = self._audit.first_position(beginning=True)
             return MemberChunk([], msgspec.structs.replace(position, audit=first), more=True)
         portion = self._audit.read(position.audit, limit_bytes)
@@ -377,13 +379,15 @@ class MemberReader:
         return waiting
 
 
-def _followed(log: LocalLog | None, path: Path | None, remedy: str) -> LocalLog | None:
+def _followed(
+    log: LocalLog | None, path: Path | None, remedy: str, limits: HostLimits | None
+) -> LocalLog | None:
     """The follower of a path: the one there is, where it is the same path."""
     if log is not None and log.path == path:
         return log
     if log is not None:
         log.close()
-    return LocalLog(path, remedy=remedy) if path is not None else None
+    return LocalLog(path, remedy=remedy, limits=limits) if path is not None else None
 
 
 def _block(context: Context, source: str, audit: bool, portion: Portion) -> FileBlock:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from dbaudit.core.errors import ConfigurationError, ErrorCode
+from dbaudit.core.host_limits import HostLimits
 from dbaudit.engine import cursors
 from dbaudit.engine.base import Chunk, Cursor
+from dbaudit.engine.host_access import reading
 from dbaudit.engine.local_files import FilePosition, LocalLog
 from dbaudit.engines.mysql.audit_blocks import AuditBlock, Carried, own_sessions
 from dbaudit.engines.mysql.audit_borders import BORDERS, AuditFormat, UnreadableFormatError, format_of
@@ -133,20 +134,23 @@ class AuditFileReader:
     def _opened(self) -> LocalLog:
         """The log; its format shows only once something is written."""
         if self._log is None or self._format is None:
+            limits = self._connection.target.limits
             if self._log is not None:
                 self._log.close()
-            self._format = read_format(self._path)
-            self._log = LocalLog(self._path, BORDERS[self._format or AuditFormat.JSON], remedy=_REMEDY)
+            self._format = read_format(self._path, limits)
+            borders = BORDERS[self._format or AuditFormat.JSON]
+            self._log = LocalLog(self._path, borders, remedy=_REMEDY, limits=limits)
         return self._log
 
 
-def read_format(path: str) -> AuditFormat | None:
+def read_format(path: str, limits: HostLimits | None) -> AuditFormat | None:
     """The format of the file now; None while it is empty or away.
 
-    Raises ConfigurationError where it cannot be read: for its rights, or for what is in it.
+    Raises ConfigurationError where it cannot be read: for its rights, for what is in it, or because
+    ``limits`` do not allow it.
     """
     try:
-        with Path(path).open("rb") as file:
+        with reading(path, limits) as file:
             return format_of(file.read(_BEGINNING_BYTES))
     except FileNotFoundError:
         return None

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
-from pathlib import Path
 
 from dbaudit.core.database import Target
 from dbaudit.core.errors import ConfigurationError, ErrorCode
+from dbaudit.core.host_limits import HostLimits
 from dbaudit.core.report import Diagnosis, DiagnosisStatus, TestReport
 from dbaudit.engine.findings import encryption, failed, ok, skipped, warning
+from dbaudit.engine.host_access import may_read
 from dbaudit.engines.mysql.audit_borders import AuditFormat
 from dbaudit.engines.mysql.audit_file import read_format
 from dbaudit.engines.mysql.options import Options, Source
@@ -78,8 +80,8 @@ def _diagnose(
     if source is Source.AUDIT_LOG:
         yield from _audit_log(server, me)
     elif source is Source.AUDIT_FILE:
-        yield _audit_file(options.audit_file or "")
-        yield from _records(server, options.audit_file or "")
+        yield _audit_file(options.audit_file or "", connection.target.limits)
+        yield from _records(server, options.audit_file or "", connection.target.limits)
     elif source is Source.GENERAL_LOG:
         yield from _general_log(connection, server, me)
     elif source is Source.ERROR_LOG:
@@ -178,13 +180,13 @@ def _retired(connection: ServerConnection) -> Diagnosis:
     )
 
 
-def _audit_file(path: str) -> Diagnosis:
+def _audit_file(path: str, limits: HostLimits | None) -> Diagnosis:
     code = "audit_file"
     try:
-        file_format = read_format(path)
+        file_format = read_format(path, limits)
     except ConfigurationError as error:
         return failed(code, error.message, error.remedy)
-    if not Path(path).exists():
+    if not may_read(path, limits, os.F_OK):
         return failed(
             code, f"There is no file {path} on the agent's host.", "Run the agent on the server's host."
         )
@@ -193,10 +195,10 @@ def _audit_file(path: str) -> Diagnosis:
     return ok(code, f"{path} is read from the disk, as {file_format.value}.")
 
 
-def _records(server: Server, path: str) -> Iterator[Diagnosis]:
+def _records(server: Server, path: str, limits: HostLimits | None) -> Iterator[Diagnosis]:
     """Whether the file says which of its records are of one statement; XML of Percona's filter may not."""
     try:
-        in_xml = read_format(path) is AuditFormat.XML
+        in_xml = read_format(path, limits) is AuditFormat.XML
     except ConfigurationError:
         return
     if not (in_xml and server.audit_log_in_local_time):

@@ -17,7 +17,7 @@ def measure(connection: ServerConnection, options: Options) -> Health:
     """
     latency_ms = connection.measure_latency_ms()
     source = ask(connection).source(options)
-    free_ratio = free_ratio_of(options.audit_file)
+    free_ratio = free_ratio_of(options.audit_file, connection.target.limits)
     return Health(
         connectivity=CheckStatus.HEALTHY,
         permissions=CheckStatus.CRITICAL if source is None else CheckStatus.HEALTHY,

@@ -65,6 +65,7 @@ OPTIONS_SCHEMA: Mapping[str, Any] = {
         },
         "audit_file": {
             "type": "string",
+            "x-host": "path",
             "pattern": "^/",
             "description": (
                 "The absolute path, on the agent's host, of the file that the audit plugin writes now: JSON, "

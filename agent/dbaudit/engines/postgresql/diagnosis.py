@@ -10,6 +10,7 @@ from pathlib import Path
 from dbaudit.core.errors import ConfigurationError
 from dbaudit.core.report import Diagnosis, DiagnosisStatus, TestReport
 from dbaudit.engine.findings import encryption, failed, ok, skipped, warning
+from dbaudit.engine.host_access import listed, reading
 from dbaudit.engines.postgresql import log_checks, prefix_checks, statement_checks
 from dbaudit.engines.postgresql.connection import ServerConnection
 from dbaudit.engines.postgresql.failures import endpoint, quoted
@@ -159,11 +160,15 @@ def _local_files(settings: LogSettings, log_format: LogFormat) -> Diagnosis:
     directory = Path(settings.local_directory or "")
     try:
         names = FileNames(LogFileFormat(log_format.value), settings.log_filename)
-        files = [path for path in directory.iterdir() if names.fit(path.name)]
-        for newest in sorted(files, key=lambda path: path.stat().st_mtime)[-1:]:
-            with newest.open("rb") as file:
+        with listed(directory, settings.limits) as entries:
+            files = [(entry.stat().st_mtime, entry.name) for entry in entries if names.fit(entry.name)]
+        for _modified, name in sorted(files)[-1:]:
+            newest = directory / name
+            with reading(newest, settings.limits) as file:
                 file.read(1)
             return ok(code, f"{newest} can be read from the disk.")
+    except ConfigurationError as error:
+        return failed(code, error.message, error.remedy)
     except PermissionError as error:
         return failed(
             code,

@@ -16,6 +16,8 @@ import msgspec
 
 from dbaudit.core.clock import to_us
 from dbaudit.core.errors import ConfigurationError, DbauditError, ErrorCode
+from dbaudit.core.host_limits import HostLimits
+from dbaudit.engine.host_access import listed, open_local, reading
 from dbaudit.engines.postgresql.connection import ServerConnection
 from dbaudit.engines.postgresql.records import LogFileFormat
 
@@ -147,7 +149,7 @@ class RemoteLogFiles:
 class LocalLogFiles:
     """Log files on the disk of this host: they cost the server nothing.
 
-    ``written`` says whether the server writes this format at all.
+    ``written`` says whether the server writes this format at all; ``limits`` are what the agent allows here.
     """
 
     def __init__(
@@ -158,17 +160,19 @@ class LocalLogFiles:
         stamps: Stamps,
         *,
         written: bool = True,
+        limits: HostLimits | None = None,
     ) -> None:
         self._stamps = stamps
         self._path_of = path_of
         self._directory = Path(path_of(directory))
         self._names = names
         self._written = written
+        self._limits = limits
 
     def listing(self) -> list[LogFile]:
         files = []
         try:
-            with os.scandir(self._directory) as entries:
+            with listed(self._directory, self._limits) as entries:
                 for entry in entries:
                     try:
                         status = entry.stat()
@@ -186,7 +190,7 @@ class LocalLogFiles:
 
     def read(self, directory: str, name: str, offset: int, length: int) -> Portion | None:
         try:
-            descriptor = os.open(Path(self._path_of(directory), name), os.O_RDONLY)
+            descriptor = open_local(Path(self._path_of(directory), name), self._limits)
         except OSError as error:
             if error.errno in _GONE:
                 return None
@@ -216,9 +220,9 @@ class LocalLogFiles:
 
     def _stamp(self, name: str) -> bytes:
         try:
-            with (self._directory / name).open("rb") as file:
+            with reading(self._directory / name, self._limits) as file:
                 return _stamp_of(file.read(_STAMP_BYTES))
-        except OSError:
+        except (OSError, ConfigurationError):
             return b""
 
     def _unreadable(self, error: OSError) -> DbauditError:

@@ -22,7 +22,7 @@ def measure(connection: ServerConnection, rights: Rights, settings: LogSettings)
     free_ratio = None
     if settings.source is LogSource.LOCAL:
         permitted = permitted and settings.log_files_readable
-        free_ratio = free_ratio_of(settings.local_directory)
+        free_ratio = free_ratio_of(settings.local_directory, connection.target.limits)
     return Health(
         connectivity=CheckStatus.HEALTHY,
         permissions=CheckStatus.HEALTHY if permitted else CheckStatus.CRITICAL,

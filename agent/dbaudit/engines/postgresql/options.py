@@ -101,6 +101,7 @@ OPTIONS_SCHEMA: Mapping[str, Any] = {
         },
         "log_directory": {
             "type": "string",
+            "x-host": "path",
             "pattern": "^/",
             "description": (
                 "The absolute path of the log directory on the agent's host, for log_source local; overrides "
@@ -109,6 +110,7 @@ OPTIONS_SCHEMA: Mapping[str, Any] = {
         },
         "log_file": {
             "type": "string",
+            "x-host": "path",
             "pattern": "^/.*[^/]$",
             "description": (
                 "The absolute path of a text log on this host that the server's logging collector does "

@@ -178,7 +178,14 @@ class LogReader:
                 remedy="Give the engine's option log_directory.",
             )
         written = log_format.value in self._settings.destinations
-        return LocalLogFiles(self._local_path, self._directory, names, self._stamps, written=written)
+        return LocalLogFiles(
+            self._local_path,
+            self._directory,
+            names,
+            self._stamps,
+            written=written,
+            limits=self._settings.limits,
+        )
 
     def _local_path(self, directory: str) -> str:
         data_directory = self._settings.value("data_directory")

@@ -10,6 +10,8 @@ from typing import Any
 
 import msgspec
 
+from dbaudit.core.host_limits import HostLimits
+from dbaudit.engine.host_access import may_read
 from dbaudit.engines.postgresql.connection import ServerConnection
 from dbaudit.engines.postgresql.options import LogFormat, LogSource, Options
 from dbaudit.engines.postgresql.rights import Rights
@@ -109,8 +111,9 @@ class LogSettings(msgspec.Struct, frozen=True, kw_only=True):
     ``source`` is where the log is read: remote or local, never auto. ``format`` is the log that is read, None
     where the server writes none that can be. ``log_directory`` is the directory as the server's own functions
     take it, None where the role may not see it; ``local_directory`` is its absolute path on this host, in
-    local mode. ``own`` holds the settings as the agent's session has them; ``server_wide`` those that a role
-    can have for itself, as all others have them: None for one that cannot be known.
+    local mode, and ``limits`` are what the agent allows there. ``own`` holds the settings as the agent's
+    session has them; ``server_wide`` those that a role can have for itself, as all others have them: None for
+    one that cannot be known.
     """
 
     product: str
@@ -132,6 +135,7 @@ class LogSettings(msgspec.Struct, frozen=True, kw_only=True):
     own: Mapping[str, Setting]
     server_wide: Mapping[str, str | None]
     overrides: tuple[Override, ...]
+    limits: HostLimits | None = None
 
     @property
     def major(self) -> int:
@@ -159,7 +163,7 @@ class LogSettings(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def log_files_readable(self) -> bool:
         """Whether the log directory on this host can be listed by the agent."""
-        return self.local_directory is not None and _can_list(self.local_directory)
+        return _can_list(self.local_directory, self.limits)
 
 
 def read_settings(connection: ServerConnection, rights: Rights, options: Options) -> LogSettings:
@@ -172,7 +176,8 @@ def read_settings(connection: ServerConnection, rights: Rights, options: Options
     )
     directory = own["log_directory"].value if "log_directory" in own else None
     local_directory = _local_directory(connection, own, options, client_port)
-    source = _source(rights, options, local_directory)
+    limits = connection.target.limits
+    source = _source(rights, options, readable=_can_list(local_directory, limits))
     return LogSettings(
         product=product,
         version=version.split()[0],
@@ -193,6 +198,7 @@ def read_settings(connection: ServerConnection, rights: Rights, options: Options
         own=own,
         server_wide=_server_wide(connection, rights, own, overrides),
         overrides=overrides,
+        limits=limits,
     )
 
 
@@ -211,15 +217,14 @@ def _format(destinations: frozenset[str], options: Options) -> LogFormat | None:
     return next((log_format for log_format in wanted if log_format.value in destinations), None)
 
 
-def _source(rights: Rights, options: Options, local_directory: str | None) -> LogSource:
+def _source(rights: Rights, options: Options, *, readable: bool) -> LogSource:
     if options.log_source is not LogSource.AUTO:
         return options.log_source
-    readable = local_directory is not None and _can_list(local_directory)
     return LogSource.LOCAL if readable and not rights.suffice(LogSource.REMOTE) else LogSource.REMOTE
 
 
-def _can_list(directory: str) -> bool:
-    return os.access(directory, os.R_OK | os.X_OK, effective_ids=True)
+def _can_list(directory: str | None, limits: HostLimits | None) -> bool:
+    return may_read(directory, limits, os.R_OK | os.X_OK)
 
 
 def _local_directory(

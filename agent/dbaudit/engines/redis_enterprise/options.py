@@ -61,6 +61,9 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 OPTIONS_SCHEMA: Mapping[str, Any] = {
     "type": "object",
+    # The declared host is where the agent listens, but for the protocol of unix sockets.
+    "if": {"properties": {"protocol": {"const": "local"}}, "required": ["protocol"]},
+    "else": {"x-host": "address"},
     "additionalProperties": False,
     "properties": {
         "protocol": {
@@ -73,6 +76,7 @@ OPTIONS_SCHEMA: Mapping[str, Any] = {
         },
         "socket_path": {
             "type": "string",
+            "x-host": "path",
             "pattern": "^/",
             "maxLength": LONGEST_SOCKET_PATH,
             "description": (

@@ -14,6 +14,7 @@ import msgspec
 from dbaudit.core.database import Target
 from dbaudit.core.db_conns import AuditProtocol
 from dbaudit.core.errors import ConfigurationError, DbauditError, ErrorCode, TransientError
+from dbaudit.engine.host_access import real_path
 from dbaudit.engines.redis_enterprise.options import Options
 
 _SOCKET_MODE = 0o660
@@ -31,8 +32,9 @@ class Place(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, target: Target, options: Options) -> Place:
+        """Where the options say. Raises ConfigurationError where the agent allows no socket."""
         if options.protocol is AuditProtocol.LOCAL:
-            return cls("", 0, options.socket_path)
+            return cls("", 0, real_path(options.socket_path or "", target.limits))
         return cls(target.host, target.port)
 
     def __str__(self) -> str:

@@ -11,6 +11,7 @@ import pyodbc
 
 from dbaudit.core.database import SslMode, Target
 from dbaudit.core.errors import ConfigurationError, ErrorCode, FieldError
+from dbaudit.engine.host_access import driver
 from dbaudit.engines.sqlserver.options import Options
 
 # A pooled connection would keep the session, its identity and its TLS of somebody else's declaration.
@@ -39,7 +40,7 @@ def driver_for(target: Target, options: Options) -> OdbcDriver:
     Raises ConfigurationError where there is none, or where none can do what is asked.
     """
     if options.odbc_driver is not None:
-        return _able(target, _named(options.odbc_driver))
+        return _able(target, _named(driver(options.odbc_driver, target.limits)))
     found = _installed()
     if not found:
         raise ConfigurationError(

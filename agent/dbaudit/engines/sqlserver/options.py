@@ -73,10 +73,12 @@ OPTIONS_SCHEMA: Mapping[str, Any] = {
         "odbc_driver": {
             **_NAME,
             "x-destination": True,  # the driver gets the password
+            "x-host": "driver",
             "description": (
                 "The ODBC driver: a name of odbcinst.ini, such as `FreeTDS` or `ODBC Driver 18 for SQL "
-                "Server`, or the absolute path of its library. Without it, the newest of Microsoft's, else "
-                "FreeTDS; FreeTDS first for what only it can do (ssl_ca, verify-ca)."
+                "Server`, or a name that the agent's configuration has in `odbc_drivers`. "
+                "Without it, the newest of Microsoft's, else FreeTDS; FreeTDS first for what only it can do "
+                "(ssl_ca, verify-ca)."
             ),
         },
         "start_from": start_from_schema(
