@@ -23,7 +23,6 @@ from dbaudit.state.databases import Declaration
 from dbaudit.state.encryption import keyring_from_file
 
 from tests.benchmarks.figures import figure, say
-from tests.host_limits import ANY_FOLDER_VARIABLE
 from tests.servers.cache import cache_folder
 from tests.servers.postgresql import PostgresServer
 from tests.servers.processes import children
@@ -61,7 +60,6 @@ def main(databases: int, seconds: float) -> None:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=os.environ | ANY_FOLDER_VARIABLE,
             )
         running.callback(agent.wait)
         running.callback(agent.terminate)

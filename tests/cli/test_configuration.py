@@ -210,6 +210,6 @@ def test_every_setting_is_documented_with_its_variable_and_default() -> None:
         default = getattr(defaults, name)
         if name not in ("home", "state_url", "encryption_key_file", "node_name"):
             if isinstance(default, tuple):
-            default = ",".join(default) or None
-        word = "none" if default is None else str(default).lower()
+                default = ",".join(default) or None
+            word = "none" if default is None else str(default).lower()
             assert f"| `{word}` |" in row or f"| {word} |" in row, row
