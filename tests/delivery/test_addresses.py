@@ -10,9 +10,11 @@ import pytest
 from dbaudit.agent.delivery.listener import Listener as Connection
 from dbaudit.core.db_conns import AuditProtocol, DbConnsSettings
 from dbaudit.core.errors import TransientError
+from dbaudit.core.host_limits import HostLimits
 from dbaudit.state.deliveries import DeliveryState
 
 from tests.delivery.sending import DEADLINE_SECONDS, Listener, Sending
+from tests.host_limits import ANY_FOLDER
 from tests.servers.processes import wait_for
 
 
@@ -142,14 +144,32 @@ def test_a_path_where_nobody_listens_is_shown_and_tried_again(
         wait_for(lambda: sending.delivery(database).error is None, "the failure going away")
 
 
+def test_a_socket_that_the_agent_does_not_allow_is_refused_whether_or_not_it_is_there(
+    path: Path, tmp_path: Path
+) -> None:
+    elsewhere = HostLimits(local_paths=(str(tmp_path / "elsewhere"),))
+    settings = DbConnsSettings(audit_protocol=AuditProtocol.LOCAL, audit_address=str(path))
+    told = set()
+    with Listener(str(path)):
+        with pytest.raises(TransientError) as refused:
+            Connection(settings, elsewhere)
+        told.add((refused.value.message, refused.value.remedy))
+    with pytest.raises(TransientError) as refused:
+        Connection(settings, elsewhere)
+    told.add((refused.value.message, refused.value.remedy))
+    ((message, remedy),) = told
+    assert message.startswith(f"{path} is not below a folder")
+    assert "DBAUDIT_LOCAL_PATHS" in (remedy or "")
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 def test_a_socket_that_the_agent_may_not_open_is_a_failure_like_any_other(path: Path) -> None:
     settings = DbConnsSettings(audit_protocol=AuditProtocol.LOCAL, audit_address=str(path))
     with Listener(str(path)):
         path.chmod(0o600)
         with _as_somebody_else(), pytest.raises(TransientError, match="Permission denied"):
-            Connection(settings)
-        Connection(settings).close()
+            Connection(settings, ANY_FOLDER)
+        Connection(settings, ANY_FOLDER).close()
 
 
 @contextmanager
@@ -207,4 +227,4 @@ def test_the_sender_never_takes_itself_for_the_listener() -> None:
     settings = DbConnsSettings(audit_protocol=AuditProtocol.TCP, audit_address="127.0.0.1", audit_port=port)
     for _attempt in range(high - low):
         with pytest.raises(TransientError, match="Connection refused"):
-            Connection(settings)
+            Connection(settings, ANY_FOLDER)
