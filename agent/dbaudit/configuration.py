@@ -191,6 +191,9 @@ class Configuration:
             return hide_password(value)
         if name in LISTS:
             return list(value)
+        if name == "encryption_key_command" and value:
+            # Its arguments may hold a token.
+            return f"{value.split()[0]} {HIDDEN}"
         return str(value) if isinstance(value, Path) else value
 
 

@@ -239,6 +239,18 @@ def test_if_match_refuses_a_change_of_what_was_not_seen(api: Api) -> None:
     assert again.headers["ETag"] == api.get(path).headers["ETag"]
 
 
+@pytest.mark.parametrize("query", ["", "?dry_run=true"])
+def test_if_match_refuses_to_remove_what_was_not_seen(api_on_both: Api, query: str) -> None:
+    api = api_on_both
+    path = f"/v1/databases/{api.declared()['id']}"
+    seen = api.get(path).headers["ETag"]
+    changed = api.patch(path, json={"name": "first"}, headers={"If-Match": seen})
+    with api.unchanged():
+        answer = api.delete(path + query, headers={"If-Match": seen})
+    assert (answer.status_code, answer.json["error"]["code"]) == (409, "conflict")
+    assert api.delete(path, headers={"If-Match": changed.headers["ETag"]}).status_code == 204
+
+
 def test_a_removed_database_is_gone_and_its_secrets_with_it(api_on_both: Api) -> None:
     api = api_on_both
     database = api.declared()

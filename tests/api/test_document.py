@@ -147,6 +147,6 @@ def test_document_and_page_are_served_without_a_key_and_load_nothing_from_elsewh
 
 
 def test_docs_without_the_slash_leads_to_the_page(api: Api) -> None:
-    answer = api.app.test_client().get("/v1/docs")
+    answer = api.app.test_client().get("/v1/docs?deep=1", headers={"Host": "elsewhere.example"})
     assert answer.status_code == 308
-    assert answer.headers["Location"].endswith("/v1/docs/")
+    assert answer.headers["Location"] == "/v1/docs/?deep=1"

@@ -153,6 +153,9 @@ def test_every_filter_narrows(api_on_both: Api) -> None:
     assert found(api, f"start_date={second}&end_date={second}") == ["DROP TABLE Orders"]
     assert found(api, f"end_date={second}") == ["DROP TABLE Orders", "SELECT 1"]
     assert found(api, f"start_date={format_us(now - MINUTE_US)}") == ["collector.gap", "user.login_failed"]
+    today = second[:10]
+    assert found(api, f"end_date={today}") == found(api, f"end_date={today}T23:59:59.999999Z")
+    assert found(api, f"end_date={today}T00:00:00Z") == found(api, f"end_date={today}T00:00Z")
     assert found(api, "start_date=2000-01-01&end_date=2000-01-02T00:00:00%2B02:00") == []
     assert found(api, "type=database.query&user=app&severity=info&query_contains=select&limit=1") == [
         "SELECT 1"

@@ -77,6 +77,8 @@ def test_an_unknown_path_is_404_in_the_form_of_all_errors(api: Api, path: str) -
         ("POST", "/v1/databases/db_x", "DELETE, GET, HEAD, PATCH"),
         ("GET", "/v1/databases/db_x/test", "POST"),
         ("POST", "/v1/events", "GET, HEAD"),
+        ("GET", "/v1/databases/bulk", "POST"),
+        ("DELETE", "/v1/databases/bulk", "POST"),
         ("BREW", "/health/live", "GET, HEAD"),
     ],
 )
@@ -232,6 +234,16 @@ def test_a_fault_is_500_with_a_line_in_the_log_and_nothing_in_the_answer(
     assert error["request_id"] in caplog.text
     assert "another-planted" not in caplog.text
     assert PASSWORD not in caplog.text
+
+
+def test_a_request_in_the_log_has_its_key_and_its_address(api: Api, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        api.get("/v1/databases")
+        api.app.test_client().get("/v1/databases")
+    (own_key,) = (key.id for key in api.state.api_keys.all())
+    with_key, without = (line for line in caplog.messages if line.startswith("GET /v1/databases "))
+    assert with_key.endswith(f" key {own_key} from 127.0.0.1")
+    assert without.endswith(" key - from 127.0.0.1")
 
 
 def test_no_secret_reaches_the_log(api: Api, caplog: pytest.LogCaptureFixture) -> None:

@@ -169,6 +169,7 @@ def test_show_gives_every_setting_with_value_and_source_and_hides_secrets(tmp_pa
         "DBAUDIT_API_KEY": f"{PLANTED}-1",
         "DBAUDIT_STATE_URL": f"postgresql://dbaudit:{PLANTED}-2@db/state?password={PLANTED}-3",
         "DBAUDIT_PORT": "9000",
+        "DBAUDIT_ENCRYPTION_KEY_COMMAND": f"vault --token {PLANTED}-4",
     }
     for form in ("json", "table"):
         done = dbaudit("config", "show", "--home", home, "--output", form, **variables)
@@ -181,6 +182,7 @@ def test_show_gives_every_setting_with_value_and_source_and_hides_secrets(tmp_pa
     assert shown["port"] == {"value": 9000, "source": "variable DBAUDIT_PORT"}
     assert shown["api_key"] == {"value": "********", "source": "variable DBAUDIT_API_KEY"}
     assert shown["state_url"]["value"] == "postgresql://dbaudit:********@db/state?password=********"
+    assert shown["encryption_key_command"]["value"] == "vault ********"
     assert not home.exists()
 
 

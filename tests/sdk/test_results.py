@@ -66,6 +66,8 @@ def test_a_change_of_what_somebody_else_has_changed_is_refused(
     client.databases.update(seen.id, name="first", if_match=seen.etag)
     with pytest.raises(sdk.ConflictError):
         client.databases.update(seen.id, name="second", if_match=seen.etag)
+    with pytest.raises(sdk.ConflictError):
+        client.databases.delete(seen.id, if_match=seen.etag)
     assert client.databases.get(seen.id).name == "first"
 
 

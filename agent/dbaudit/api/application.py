@@ -6,19 +6,20 @@ import logging
 import re
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from urllib.parse import quote
 
 import msgspec
 from flask import Flask, Response, g, request
 from prometheus_client import CollectorRegistry
+from werkzeug.routing import BaseConverter
 
 from dbaudit.api.authentication import Authenticator
 from dbaudit.api.bulk import bulk_blueprint
 from dbaudit.api.cluster import cluster_blueprint
 from dbaudit.api.connection_tests import ConnectionTests
 from dbaudit.api.databases import databases_blueprint
-from dbaudit.api.document import Document
+from dbaudit.api.document import PARAMETER, Document
 from dbaudit.api.documentation import documentation_blueprint, documentation_page
 from dbaudit.api.engines import EngineDescription, Engines
 from dbaudit.api.errors import register_errors
@@ -70,6 +71,7 @@ def create_app(
     app = Flask(__name__, static_folder=None)
     app.url_map.merge_slashes = False
     document = Document()
+    app.url_map.converters[PARAMETER] = _parameter_converter(document.words_beside_parameters)
     app.config["MAX_CONTENT_LENGTH"] = max(
         settings.max_body_bytes, *(o.max_body_bytes or 0 for o in document.operations.values())
     )
@@ -108,6 +110,14 @@ def create_app(
     return app
 
 
+def _parameter_converter(reserved: Collection[str]) -> type[BaseConverter]:
+    """What a parameter of a path takes: any segment but the ``reserved`` ones, which are paths of their own,
+    so that `Allow` names the methods of those alone.
+    """
+    words = "|".join(map(re.escape, sorted(reserved)))
+    return type("Parameter", (BaseConverter,), {"regex": rf"(?!(?:{words})\Z)[^/]+"})
+
+
 def _frame(app: Flask, figures: RequestFigures) -> None:
     """What every request has, whatever becomes of it: an id, headers, a line in the log, its place in the
     figures.
@@ -126,6 +136,9 @@ def _frame(app: Flask, figures: RequestFigures) -> None:
         headers.add("X-Content-Type-Options", "nosniff")
         if "Cache-Control" not in headers:
             headers.add("Cache-Control", "no-store")
+        if "Location" in headers:
+            # Not with the host that the client has sent: it may be anybody's.
+            headers["Location"] = headers["Location"].removeprefix(request.host_url.rstrip("/"))
         allowance = g.get("allowance")
         if allowance is not None:
             headers.add("X-RateLimit-Limit", str(allowance.limit))
@@ -135,12 +148,14 @@ def _frame(app: Flask, figures: RequestFigures) -> None:
         operation = (request.endpoint or "").rpartition(".")[2]
         figures.record(operation, response.status_code, seconds)
         _log.info(
-            "%s %s %d %.1f ms request %s",
+            "%s %s %d %.1f ms request %s key %s from %s",
             request.method,
             quote(request.path),
             response.status_code,
             seconds * 1000,
             g.request_id,
+            g.get("api_key_id", "-"),
+            request.remote_addr,
         )
         return response
 

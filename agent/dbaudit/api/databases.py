@@ -180,9 +180,13 @@ class _Databases:
 
     def delete(self, call: Call) -> Response:
         database = self._database(call)
+        _require_match(database)
         if call.query["dry_run"]:
             return json_answer(plan_object(database, None, {}))
-        self._state.databases.delete(database.id)
+        is_conditional = "If-Match" in request.headers
+        self._state.databases.delete(
+            database.id, unless_changed_since_us=database.updated_at_us if is_conditional else None
+        )
         answer = Response(status=204)
         del answer.headers["Content-Type"]
         return answer

@@ -58,6 +58,10 @@ class Parameter(msgspec.Struct, frozen=True):
     validator: Validator
 
 
+PARAMETER = "parameter"
+"""What rules call the converter of a path's parameters."""
+
+
 class Operation(msgspec.Struct, frozen=True, kw_only=True):
     """One operation of the document.
 
@@ -94,6 +98,19 @@ class Document:
         """The document as JSON."""
         return msgspec.json.encode(self.content)
 
+    @property
+    def words_beside_parameters(self) -> set[str]:
+        """The segments of paths that stand where another path has a parameter: they are no value of it."""
+        paths = [path.split("/") for path in self.content["paths"]]
+        return {
+            word
+            for path in paths
+            for place, word in enumerate(path)
+            for other in paths
+            if other[:place] == path[:place] and other[place : place + 1] != [word]
+            if not word.startswith("{") and "".join(other[place : place + 1]).startswith("{")
+        }
+
     def validator(self, pointer: str) -> Validator:
         """The validator of the schema at a JSON pointer into the document."""
         validator: Validator = StrictValidator({"$ref": f"{_URI}#{quote(pointer)}"}, registry=self._registry)
@@ -129,7 +146,7 @@ class Document:
             id=content["operationId"],
             method=method.upper(),
             path=path,
-            rule=path.replace("{", "<").replace("}", ">"),
+            rule=path.replace("{", f"<{PARAMETER}:").replace("}", ">"),
             scope=next(iter(security[0].values()))[0] if security else None,
             query=tuple(self._parameter(p) for p in parameters if p["in"] == "query"),
             body=(

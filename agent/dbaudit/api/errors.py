@@ -9,7 +9,6 @@ from typing import Any
 import msgspec
 from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException
-from werkzeug.routing import RequestRedirect
 
 from dbaudit.core.errors import HTTP_STATUS, DbauditError, ErrorCode, FieldError, TransientError
 from dbaudit.core.secret import Secret
@@ -94,8 +93,6 @@ def _of_ours(error: DbauditError) -> Response:
 
 
 def _of_http(error: HTTPException) -> Response | HTTPException:
-    if isinstance(error, RequestRedirect):
-        return error
     if error.code not in _OF_HTTP:
         return _of_fault(error)
     code, message = _OF_HTTP[error.code]

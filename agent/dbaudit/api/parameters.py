@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
@@ -14,6 +15,8 @@ from dbaudit.api.validation import field_errors, invalid
 from dbaudit.core.clock import parse_time
 from dbaudit.core.errors import FieldError
 
+_DATE = re.compile(r"[0-9]{4}-?[0-9]{2}-?[0-9]{2}|[0-9]{4}-?W[0-9]{2}-?[0-9]")
+_REST_OF_DAY = timedelta(days=1, microseconds=-1)
 _INTEGER = re.compile(r"-?[0-9]{1,18}")
 _MAX_PARAMETERS = 100
 _CACHED_QUERIES = 256
@@ -87,7 +90,10 @@ def _value(parameter: Parameter, text: str) -> tuple[Any, list[FieldError]]:
             value = text.split(",") if text else []
         case _ if parameter.schema.get("format") == "date-time":
             try:
-                return parse_time(text), []
+                time = parse_time(text)
+                if parameter.schema.get("x-whole-day") and _DATE.fullmatch(text):
+                    time += _REST_OF_DAY
+                return time, []
             except (ValueError, OverflowError):
                 return None, [FieldError(name, "must be a time in ISO 8601, such as 2026-01-31T12:00:00Z")]
         case _:

@@ -6,6 +6,7 @@ import click
 
 import dbaudit
 from dbaudit.cli.config import config
+from dbaudit.cli.core_dumps import prevent_core_dumps
 from dbaudit.cli.databases import databases
 from dbaudit.cli.engines import engines
 from dbaudit.cli.events import events
@@ -32,6 +33,7 @@ def main() -> None:
     Settings come from dbaudit.toml, from variables DBAUDIT_* and from options; `dbaudit config show` lists
     them.
     """
+    prevent_core_dumps()
 
 
 for _command in (up, api, agent, keys, databases, nodes, events, engines, secrets, config):

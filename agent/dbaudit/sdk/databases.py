@@ -217,9 +217,19 @@ def preview_update_database(database_id: str, **changes: Any) -> Request[DryRun]
     )
 
 
-def delete_database(database_id: str) -> Request[None]:
-    """Remove the database from monitoring. Its events stay until their retention ends."""
-    return Request(method="DELETE", path=_path(database_id), understand=_nothing, repeat=Repeat.UNTIL_GONE)
+def delete_database(database_id: str, *, if_match: str | None = None) -> Request[None]:
+    """Remove the database from monitoring. Its events stay until their retention ends.
+
+    ``if_match`` is the ``etag`` of the database as you saw it; raises ConflictError when it was changed since
+    then.
+    """
+    return Request(
+        method="DELETE",
+        path=_path(database_id),
+        headers={} if if_match is None else {"If-Match": if_match},
+        understand=_nothing,
+        repeat=Repeat.UNTIL_GONE,
+    )
 
 
 def preview_delete_database(database_id: str) -> Request[DryRun]:

@@ -346,10 +346,17 @@ class DatabaseStore:
                 self._secrets.put(connection, _record_id(before.id, field), secret)
         return _database(_row(connection, before.id))
 
-    def delete(self, database_id: str) -> None:
-        """Stop monitoring a database and forget its secrets. Its events stay until their retention ends."""
+    def delete(self, database_id: str, *, unless_changed_since_us: int | None = None) -> None:
+        """Stop monitoring a database and forget its secrets. Its events stay until their retention ends.
+
+        With ``unless_changed_since_us``, an ``updated_at_us``, raises RequestError with the code `conflict`
+        where the database has been changed since then.
+        """
         with self._backend.writing() as connection:
-            self._delete(connection, _row(connection, database_id, lock=True))
+            row = _row(connection, database_id, lock=True)
+            if unless_changed_since_us is not None and row.updated_at_us != unless_changed_since_us:
+                raise RequestError(ErrorCode.CONFLICT, "The database was changed by somebody else meanwhile.")
+            self._delete(connection, row)
         self._wakeup.notify(Topic.DATABASES)
 
     def _delete(self, connection: Connection, row: Row[Any]) -> None:

@@ -44,6 +44,11 @@ export interface UpdateOptions extends CallOptions {
   readonly ifMatch?: string;
 }
 
+export interface DeleteOptions extends CallOptions {
+  /** The `etag` of the database as you saw it: ConflictError when it was changed since. */
+  readonly ifMatch?: string;
+}
+
 export interface ApplyOptions extends CallOptions {
   readonly prune?: Prune;
   readonly dryRun?: boolean;
@@ -130,8 +135,17 @@ export class Databases {
   }
 
   /** Remove the database from monitoring. Its events stay until their retention ends. */
-  delete(id: string, options: CallOptions = {}): Promise<void> {
-    return this.#transport.send({ method: 'DELETE', path: pathOf(id), repeat: 'untilGone' }, options);
+  delete(id: string, options: DeleteOptions = {}): Promise<void> {
+    const { ifMatch } = options;
+    return this.#transport.send(
+      {
+        method: 'DELETE',
+        path: pathOf(id),
+        headers: ifMatch === undefined ? {} : { 'If-Match': ifMatch },
+        repeat: 'untilGone',
+      },
+      options,
+    );
   }
 
   /** What `delete` would do; nothing is changed. */

@@ -1,6 +1,6 @@
 export { DBaudit } from './client.js';
 export type { ClientOptions } from './client.js';
-export type { ApplyOptions, CreateOptions, DatabaseFilters, UpdateOptions } from './databases.js';
+export type { ApplyOptions, CreateOptions, DatabaseFilters, DeleteOptions, UpdateOptions } from './databases.js';
 export * from './errors.js';
 export { EventStream } from './events.js';
 export type { EventFilters, EventListOptions, FollowOptions } from './events.js';

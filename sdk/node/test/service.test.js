@@ -59,6 +59,7 @@ test('everything that can be done', options, async (t) => {
     const changed = await client.databases.update(made.id, wanted, { ifMatch: got.etag });
     assert.deepEqual([changed.tags, changed.auditOptions.retentionDays], [['b', 'c'], 7]);
     await assert.rejects(client.databases.update(made.id, { name: 'late' }, { ifMatch: got.etag }), ConflictError);
+    await assert.rejects(client.databases.delete(made.id, { ifMatch: got.etag }), ConflictError);
     const status = await client.databases.getStatus(made.id);
     assert.equal(status.collector.eventsPerSecond, 0);
     assert.equal((await client.databases.previewDelete(made.id)).changed, true);
