@@ -306,7 +306,7 @@ class DatabaseStore:
         last_event: int,
     ) -> Database:
         before = _database(row)
-        _require_unchanged(row, change)
+        _require_unchanged(row, change.unless_changed_since_us)
         changed_secrets = {
             field: secret
             for field, secret in change.secrets.items()
@@ -347,15 +347,12 @@ class DatabaseStore:
         return _database(_row(connection, before.id))
 
     def delete(self, database_id: str, *, unless_changed_since_us: int | None = None) -> None:
-        """Stop monitoring a database and forget its secrets. Its events stay until their retention ends.
-
-        With ``unless_changed_since_us``, an ``updated_at_us``, raises RequestError with the code `conflict`
-        where the database has been changed since then.
+        """Stop monitoring a database and forget its secrets; its events stay until their retention ends.
+        Raises RequestError (`conflict`) where it was changed after ``unless_changed_since_us``.
         """
         with self._backend.writing() as connection:
             row = _row(connection, database_id, lock=True)
-            if unless_changed_since_us is not None and row.updated_at_us != unless_changed_since_us:
-                raise RequestError(ErrorCode.CONFLICT, "The database was changed by somebody else meanwhile.")
+            _require_unchanged(row, unless_changed_since_us)
             self._delete(connection, row)
         self._wakeup.notify(Topic.DATABASES)
 
@@ -378,7 +375,7 @@ class DatabaseStore:
                 for place, change in enumerate(changes):
                     if change.declaration is None and change.database_id is not None:
                         row = rows[change.database_id]
-                        _require_unchanged(row, change)
+                        _require_unchanged(row, change.unless_changed_since_us)
                         self._delete(connection, row)
                         after[place] = None
                 _make_way(connection, rows, changes)
@@ -494,8 +491,8 @@ def _row(connection: Connection, database_id: str, *, lock: bool = False) -> Row
     return row
 
 
-def _require_unchanged(row: Row[Any], change: Change) -> None:
-    if change.unless_changed_since_us not in (None, row.updated_at_us):
+def _require_unchanged(row: Row[Any], seen_us: int | None) -> None:
+    if seen_us not in (None, row.updated_at_us):
         raise RequestError(ErrorCode.CONFLICT, "The database was changed by somebody else meanwhile.")
 
 
@@ -596,10 +593,8 @@ def _record_id(database_id: str, field: str) -> str:
 
 def exists_already(declaration: Declaration) -> RequestError:
     """The error for a declaration whose host, port and database are declared already."""
+    place = f"{declaration.host}:{declaration.port}/{declaration.database}"
+    remedy = "Host, port and database together have to be new; change the existing one."
     return RequestError(
-        ErrorCode.DATABASE_EXISTS,
-        f"{declaration.host}:{declaration.port}/{declaration.database} is declared already.",
-        details=[
-            FieldError("/host", "Host, port and database together have to be new; change the existing one.")
-        ],
+        ErrorCode.DATABASE_EXISTS, f"{place} is declared already.", details=[FieldError("/host", remedy)]
     )
