@@ -16,7 +16,7 @@ _LOOKED_AT = 4096
 def check(path: Path, limits: HostLimits | None) -> None:
     """Raise ConfigurationError where the beginning of a file shows that it cannot be read.
 
-    A file that is not there, or cannot be opened, is told by the one who reads it.
+    Does nothing if the file is missing or cannot be opened: reading it reports that.
     """
     try:
         with reading(path, limits) as file:

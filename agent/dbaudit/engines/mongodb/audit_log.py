@@ -143,7 +143,7 @@ class AuditDecoder:
             self._ocsf(line, key)
 
     def events(self) -> list[AuditEvent]:
-        """Without what was told twice."""
+        """The events, without duplicates of a failed log-in."""
         superseded = self._failed.superseded
         if not superseded:
             return self._events
@@ -241,7 +241,7 @@ class AuditDecoder:
             return
         elif operation == "clientMetadata":
             if context.logged:
-                return  # the server's log tells of every connection
+                return  # the server's log records every connection
             event.type = EventType.CONNECTION
             event.application = _application(subject)
             if (event.application, ip) == (context.own_application, context.own_ip):

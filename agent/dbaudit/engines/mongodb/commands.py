@@ -23,7 +23,7 @@ OF_THE_CONNECTION = frozenset(
 
 
 def leave_out(left_out: dict[str, int], operation: str) -> None:
-    """Count a record of a command of which nothing is told."""
+    """Count a record that becomes no event."""
     left_out[operation] = left_out.get(operation, 0) + 1
 
 
@@ -114,8 +114,8 @@ def class_of(
     """The class of a command by its name.
 
     An aggregation or a map-reduce reads, or writes what it found into a collection. ``command`` is its text
-    as JSON, of which something may be missing where it was ``cut``; ``wrote`` is what else the record says of
-    that. None where nothing tells.
+    as JSON, whose end may be missing if it was ``cut``; ``wrote`` is whether other fields of the record say
+    that it wrote. Returns None if neither says whether it wrote.
     """
     if operation not in _READ_OR_WRITE:
         return operations.class_of(operation, Dialect.MONGODB)

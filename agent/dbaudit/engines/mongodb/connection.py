@@ -99,7 +99,7 @@ class MemberConnection:
 
     def close(self) -> None:
         """Ends the connections and the driver's threads. Never raises."""
-        # The driver tells the server of the end of its sessions: one that hangs is not waited for.
+        # The driver ends its sessions on the server first. The time limit is for a server that hangs.
         with self._files, contextlib.suppress(PyMongoError, OSError), pymongo.timeout(_CLOSING_SECONDS):
             self._client.close()
 

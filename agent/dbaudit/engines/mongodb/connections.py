@@ -67,7 +67,7 @@ class Connections:
         return self._known.pop(name, None)
 
     def clear(self) -> None:
-        """Another process of the server begins to count anew."""
+        """Forget all connections: a new process of the server counts them from 1 again."""
         self._known.clear()
 
     def of(self, names: set[str]) -> dict[str, Known]:

@@ -54,11 +54,11 @@ def wrote(locks: object) -> bool | None:
 
 
 def some_refused(event: AuditEvent, inserted: int | None, reply_bytes: object, context: Context) -> bool:
-    """Whether documents of an insert were refused, such as those with a key that is there already.
+    """Whether documents of an insert were refused, for example because their key existed already.
 
-    The server records no error of them: its reply alone names it. An insert of nothing was refused whole. Of
-    another one the length of the reply tells it; in a replica set, which may be a shard whose replies have
-    more in them, it may not, and the outcome of ``event`` becomes None.
+    The server logs no error for them: only its reply to the client names it. If nothing was inserted, every
+    document was refused. Otherwise a long reply means that some were. In a replica set this is not certain,
+    since the server may be a shard, whose replies are longer: then the outcome of ``event`` becomes None.
     """
     if inserted == 0:
         event.detail = with_detail(event.detail, {"reason": _NONE_INSERTED})

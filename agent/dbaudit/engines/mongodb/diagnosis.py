@@ -156,7 +156,7 @@ def _audit_log(found: Probe, options: Options, limits: HostLimits | None) -> Dia
         return warning(
             code,
             f"{found.audit_path} can be read, but auditLog.filter leaves out a part; log-ins are read from "
-            "the server's log as well, and may be told twice.",
+            "the server's log as well, and may be reported twice.",
             "Remove auditLog.filter, or let it pass the types authenticate and authCheck.",
         )
     if not found.audit_successes:
@@ -185,7 +185,7 @@ def _server_log(found: Probe, options: Options, limits: HostLimits | None) -> Di
     return warning(
         code,
         "The server's log is read through getLog, which keeps the last 1024 lines in memory: what a busy "
-        "server writes beyond that between two readings is lost, and told as a gap.",
+        "server writes beyond that between two readings is lost, and reported as a gap.",
         "Run an agent on the server's host, where the log file can be read, with its folder in local_paths.",
     )
 
@@ -203,7 +203,7 @@ def _quiet(found: Probe) -> Diagnosis:
 def _profiler(member: Member, rights: Rights, found: Probe) -> Diagnosis:
     code = "profiler"
     if found.audit_path is not None and found.audit_successes:
-        return skipped(code, "the audit log tells of every statement")
+        return skipped(code, "the audit log records every statement")
     if found.mongos:
         return skipped(code, "a mongos has no profiler; declare the shards as well")
     if not rights.permissions["listDatabases"]:
@@ -214,13 +214,13 @@ def _profiler(member: Member, rights: Rights, found: Probe) -> Diagnosis:
     wanted = member.target.database
     remedy = f"db.getSiblingDB({quoted(wanted)}).setProfilingLevel(2)"
     if everything:
-        told = f"Every statement is told of in {', '.join(everything)}."
-        return ok(code, f"{told} Only slow ones in {', '.join(slow)}." if slow else told)
+        message = f"Every statement is recorded in {', '.join(everything)}."
+        return ok(code, f"{message} Only slow ones in {', '.join(slow)}." if slow else message)
     if slow:
-        return warning(code, f"Only slow statements are told of, in {', '.join(slow)}.", remedy)
+        return warning(code, f"Only slow statements are recorded, in {', '.join(slow)}.", remedy)
     return warning(
         code,
-        "The profiler is off in every database: statements are told of only where they are slow.",
+        "The profiler is off in every database: only slow statements are recorded.",
         remedy,
     )
 
@@ -237,7 +237,7 @@ def _members(member: Member, options: Options) -> Diagnosis:
     if options.members is Members.DECLARED:
         return warning(
             code,
-            f"Only {named.me} is read, and not {', '.join(others)}: what is done there is not told of.",
+            f"Only {named.me} is read, and not {', '.join(others)}: what is done there is not recorded.",
             "Set the option members to all.",
         )
     problems = {}

@@ -18,8 +18,8 @@ from dbaudit.engines.mongodb.rights import read_rights
 def measure(member: Member) -> Health:
     """Health of the declared server measured now. Raises TransientError when it does not answer any more.
 
-    The free disk space is that of the file system of the server's data, as dbStats tells it; a mongos has
-    none.
+    The free disk space is that of the file system of the server's data, as dbStats reports it; a mongos
+    reports none.
     """
     connection = member.connection()
     latency_ms = measure_latency_ms(connection)

@@ -1,7 +1,7 @@
 """Several records of one failed log-in.
 
-A driver that does not know how a user is authenticated tries SCRAM-SHA-256 and then SCRAM-SHA-1: for a user
-who does not exist the server tells of both.
+A driver that does not know how a user is authenticated tries SCRAM-SHA-256 and then SCRAM-SHA-1. If the user
+does not exist, the server logs both attempts.
 """
 
 from __future__ import annotations
@@ -12,14 +12,19 @@ _WITHIN_US = 500_000
 
 
 class FailedLogins:
-    """Failed log-ins over the connections of a block; ``superseded`` are those that a later one repeats."""
+    """Failed log-ins over the connections of a block.
+
+    ``superseded`` holds the ``id()`` of each event that a later one repeats.
+    """
 
     def __init__(self) -> None:
         self.superseded: set[int] = set()
         self._last: dict[str | None, tuple[AuditEvent, str | None]] = {}
 
     def add(self, event: AuditEvent, mechanism: str | None) -> None:
-        """The latest of one connection; by another mechanism it is the same attempt as the one before."""
+        """Add a failed log-in. If the one before on this connection, of the same user, was a moment ago and
+        used another mechanism, both are one attempt: the earlier one is superseded.
+        """
         before = self._last.get(event.session_id)
         self._last[event.session_id] = (event, mechanism)
         if before is None or event.session_id is None:

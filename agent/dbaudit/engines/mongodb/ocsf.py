@@ -158,7 +158,7 @@ _decode_unmapped = typed.decoder(Unmapped)
 def event_of(
     record: OcsfRecord, key: str, context: Context, detail: dict[str, Any] | None
 ) -> AuditEvent | None:
-    """None for what is told elsewhere, or is the agent's own."""
+    """The event of a record; None if another source records it too, or if it is the agent's own work."""
     unmapped = _unmapped(record.unmapped)
     ip, port = endpoint_of(record.src_endpoint.ip, record.src_endpoint.port)
     user, _database = _split(record.actor.user.name)
@@ -231,8 +231,8 @@ def _account_change(record: OcsfRecord, event: AuditEvent, unmapped: Unmapped) -
     event.detail = with_detail(event.detail, account(event.operation, name, database, ()))
     if roles:
         # They are named with their databases here.
-        told = [one for one in roles if isinstance(one, str)]
-        event.detail = with_detail(event.detail, {"roles": told})
+        names = [role for role in roles if isinstance(role, str)]
+        event.detail = with_detail(event.detail, {"roles": names})
     if isinstance(changed, str):
         event.database, event.objects = database_of(changed), objects_of(changed)
     else:

@@ -1,8 +1,8 @@
 """Parts of updates and deletes in the server's log.
 
 An update or a delete is logged twice: each of its parts with what it did, and after them, as the next
-statement of the same connection, the command as a whole, which says no more than the collection. The whole is
-left out where a part of it is told.
+statement of the same connection, the command as a whole, which says no more than the collection. The line of
+the whole command is skipped if one of its parts was recorded.
 """
 
 from __future__ import annotations

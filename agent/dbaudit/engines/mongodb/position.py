@@ -1,4 +1,4 @@
-"""Where reading goes on: the cursor of this engine, with an entry for every member of the deployment."""
+"""Where reading resumes: the cursor of this engine, with an entry for every member of the deployment."""
 
 from __future__ import annotations
 

@@ -31,7 +31,8 @@ class AuditDestination(StrEnum):
 class Probe(msgspec.Struct, frozen=True, kw_only=True):
     """One server.
 
-    ``process`` names its running process for ever. ``own_ip`` is the agent's address as the server sees it.
+    ``process`` is a unique id of its running process. ``own_ip`` is the agent's address as the server sees
+    it.
     ``log_path`` and ``audit_path`` are files of this host that can be read; ``log_written_to`` and
     ``audit_written_to`` are what the server says. ``audit_filter`` says that only a part is audited.
     """

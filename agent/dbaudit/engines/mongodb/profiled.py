@@ -58,8 +58,8 @@ class _Command(NamedTuple):
 def profiled_event(
     context: Context, database: str, number: int, document: bytes, left_out: dict[str, int]
 ) -> AuditEvent | None:
-    """The event of a document; None for what is told elsewhere, is the agent's own, or is counted in
-    ``left_out``. Raises RecordError.
+    """The event of a document. Returns None if another source records it, if it is the agent's own work, or
+    if it is only counted in ``left_out``. Raises RecordError.
     """
     try:
         found = bson.decode(document, codec_options=_OPTIONS)
@@ -75,7 +75,7 @@ def profiled_event(
     if (user, application) == (context.own_user, context.own_application):
         return None
     code = found.get("errCode")
-    # A refused command is told by the server's log, or by the audit log.
+    # A refused command is recorded in the server's log or in the audit log.
     if time_us < context.since_us or code == _UNAUTHORIZED:
         return None
     command = _command(found.get("command"))

@@ -67,8 +67,8 @@ def read_profile(
         return ProfileRead([], position)
     (oldest, *_rest) = connection.raw_documents(database, COLLECTION, {}, limit=1) or newest
     gaps: tuple[AuditEvent, ...] = ()
-    if position.number and _made_anew(connection, database, position, oldest, newest[0]):
-        gaps = (_gap(connection.place, database, position, "The profiler's collection was made anew.", None),)
+    if position.number and _was_recreated(connection, database, position, oldest, newest[0]):
+        gaps = (_gap(connection.place, database, position, "The profiler's collection was recreated.", None),)
         position = ProfilePosition()
     expected = max(position.number + 1, oldest[0])
     documents = _from(connection, database, position, expected, most)
@@ -103,7 +103,7 @@ def _from(
     return documents
 
 
-def _made_anew(
+def _was_recreated(
     connection: MemberConnection,
     database: str,
     position: ProfilePosition,

@@ -114,14 +114,14 @@ class MemberReader:
         if self._probe is not None and now - self._probed_at < _PROBE_HOLDS_SECONDS:
             return self._probe
         connection = self.member.connection()
-        anew = self._probe is None
+        is_first = self._probe is None
         found = probe(connection, self._options, declared=self.member.declared)
         self._profiled = {} if found.mongos else profiled_databases(connection)
         if self._probe is None or self._probe.process != found.process:
-            told = connection.command({"connectionStatus": 1})["authInfo"].get("authenticatedUsers") or [{}]
-            self._own_user = (str(told[0].get("user", "")), str(told[0].get("db", "")))
+            users = connection.command({"connectionStatus": 1})["authInfo"].get("authenticatedUsers") or [{}]
+            self._own_user = (str(users[0].get("user", "")), str(users[0].get("db", "")))
         self._probe, self._probed_at = found, now
-        if anew:
+        if is_first:
             self._remember_connections(connection, found, position)
             for name, part in position.parts.items() if position is not None else ():
                 self._connections.at(name).part = part
@@ -290,7 +290,7 @@ class MemberReader:
             return MemberChunk([], position)
         process, connection = found.process, self.member.connection()
         while True:
-            told = read_ring(connection, process, position.ring)
+            ring = read_ring(connection, process, position.ring)
             # A process that is there afterwards was there before; one that is new came in between.
             hello = connection.command({"hello": 1}).get("topologyVersion") or {}
             present = str(hello.get("processId", process))
@@ -300,16 +300,16 @@ class MemberReader:
             self._probe = None
         if process != found.process:
             self._connections.clear()
-        gaps = told.gaps
+        gaps = ring.gaps
         if position.file is not None:
             gaps = (*gaps, _source_changed(self.member.place, f"{position.file.head}:{position.file.offset}"))
-        lines, first, after = told.lines, told.first, told.after
+        lines, first, after = ring.lines, ring.first, ring.after
         waiting = first_waiting(lines)
         if waiting is not None and not (waiting == 0 and self._held == ("ring", first)):
             lines = lines[:waiting]
             self._held = ("ring", first + waiting)
             after = msgspec.structs.replace(after, lines=first + waiting)
-        self._due["ring"] = now + (_RING_SECONDS if told.lines else _RING_IDLE_SECONDS)
+        self._due["ring"] = now + (_RING_SECONDS if ring.lines else _RING_IDLE_SECONDS)
         changed = msgspec.structs.replace(position, ring=after, file=None)
         if not lines:
             return MemberChunk([], changed, gaps)
@@ -337,12 +337,12 @@ class MemberReader:
         more = False
         most = max(100, limit_bytes // _PROFILE_BYTES)
         for database in self._profiled:
-            told = read_profile(connection, database, profiles.get(database, ProfilePosition()), most)
-            profiles[database] = told.after
-            gaps += told.gaps
-            more = more or told.more
-            if told.documents:
-                records.append(ProfileBlock(context=context, database=database, documents=told.documents))
+            chunk = read_profile(connection, database, profiles.get(database, ProfilePosition()), most)
+            profiles[database] = chunk.after
+            gaps += chunk.gaps
+            more = more or chunk.more
+            if chunk.documents:
+                records.append(ProfileBlock(context=context, database=database, documents=chunk.documents))
         if not more:
             self._due["profile"] = now + _PROFILE_SECONDS
         return MemberChunk(records, msgspec.structs.replace(position, profiles=profiles), gaps, more)

@@ -12,10 +12,10 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
 
     ``member`` is the server's address where several are read, else empty. ``since_us``: what is older was
     before the agent's time. ``own_user`` and ``own_user_database``, ``own_application`` and ``own_ip`` are
-    how the server sees the agent. ``audited`` says that the audit log tells of log-ins and refusals,
-    ``audited_statements`` that it tells of every statement, ``logged`` that the server's log tells of
-    connections. ``profiled`` are the databases whose profiler is read. ``replica_set``: it is a member of
-    one. ``single_user``: one user at a time is logged in over a connection (6.0 and later).
+    how the server sees the agent. ``audited``: the audit log records log-ins and refusals.
+    ``audited_statements``: it records every statement. ``logged``: the server's log records connections.
+    ``profiled`` are the databases whose profiler is read. ``replica_set``: the server is a member of one.
+    ``single_user``: one user at a time is logged in over a connection (6.0 and later).
     """
 
     member: str = ""
@@ -35,8 +35,8 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
 class FileBlock(msgspec.Struct, frozen=True, kw_only=True):
     """Lines of a file: of the server's log, or of the audit log (``audit``).
 
-    ``source`` and the offset of a line, counted from ``offset``, name it for ever. Where ``whole`` is False
-    the data are one line without its end.
+    ``source`` and the offset of a line in the file are the line's permanent key; ``offset`` is where ``data``
+    begins. If ``whole`` is False, the data are one line without its end.
     """
 
     context: Context

@@ -53,17 +53,17 @@ class Rights(msgspec.Struct, frozen=True, kw_only=True):
 
 def read_rights(connection: MemberConnection, database: str) -> Rights:
     """Ask the server for the rights of the session's user; ``database`` is the one that dbStats is for."""
-    told = connection.command({"connectionStatus": 1, "showPrivileges": True})["authInfo"]
-    users = told.get("authenticatedUsers") or [{}]
-    privileges = told.get("authenticatedUserPrivileges") or []
+    info = connection.command({"connectionStatus": 1, "showPrivileges": True})["authInfo"]
+    users = info.get("authenticatedUsers") or [{}]
+    privileges = info.get("authenticatedUserPrivileges") or []
     return Rights(
         user=str(users[0].get("user", "")),
         user_database=str(users[0].get("db", "")),
-        roles=frozenset(str(role.get("role")) for role in told.get("authenticatedUserRoles") or []),
+        roles=frozenset(str(role.get("role")) for role in info.get("authenticatedUserRoles") or []),
         cluster=_actions(privileges, lambda on: bool(on.get("cluster") or on.get("anyResource"))),
         profile="find" in _actions(privileges, lambda on: _covers(on, "", "system.profile")),
         db_stats="dbStats" in _actions(privileges, lambda on: _covers(on, database, "")),
-        authorization=bool(told.get("authenticatedUsers")),
+        authorization=bool(info.get("authenticatedUsers")),
     )
 
 

@@ -21,9 +21,9 @@ class RingRead(NamedTuple):
 
 def read_ring(connection: MemberConnection, process: str, position: RingPosition | None) -> RingRead:
     """The lines after ``position``; all that are there where it is None."""
-    told = connection.command({"getLog": "global"})
-    lines = [str(line).removesuffix("\n") for line in told.get("log") or []]
-    written = max(int(told.get("totalLinesWritten", len(lines))), len(lines))
+    reply = connection.command({"getLog": "global"})
+    lines = [str(line).removesuffix("\n") for line in reply.get("log") or []]
+    written = max(int(reply.get("totalLinesWritten", len(lines))), len(lines))
     after = RingPosition(process=process, lines=written)
     if position is None:
         return RingRead(lines, written - len(lines), after)

@@ -1,7 +1,7 @@
 """Lines of the server's structured log (4.4 and later) to events.
 
-Lines are told apart by their ids, which do not change with the wording; the ids and their attributes are
-those of servers 4.4 to 6.0 (tried live) and of the sources of 7.0 and 8.0.
+The id of a line says what happened; it stays the same when the wording changes. The ids and their attributes
+are those of servers 4.4 to 6.0 (tried live) and of the sources of 7.0 and 8.0.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ OF_CONNECTIONS = frozenset({STARTING, ACCEPTED, ENDED, METADATA, *LOGGED_IN})
 SHORTEST_CUT = 900
 """getLog cuts lines at 1024 bytes, which may be fewer characters."""
 
-_TOLD = OF_CONNECTIONS | LOGIN_FAILED | {REFUSED, UNAUTHORIZED, SLOW_QUERY}
+_BECOMES_AN_EVENT = OF_CONNECTIONS | LOGIN_FAILED | {REFUSED, UNAUTHORIZED, SLOW_QUERY}
 _CUT_LINE = re.compile(
     r'\{"t":\{"\$date":"(?P<date>[^"]{1,40})"\},\s*"s":"[^"]*",\s*"c":"[^"]*",\s*"id":(?P<id>\d{1,9}),\s*'
     r'(?:"svc":"[^"]*",\s*)?"ctx":"(?P<ctx>[^"]{0,200})",\s*"msg":"(?:[^"\\]|\\.)*"(?:,\s*"attr":(?P<attr>\{.*))?',
@@ -98,7 +98,7 @@ def parse_cut_line(line: str) -> LogLine:
     """A line whose end is missing. Raises RecordError."""
     found = _CUT_LINE.match(line)
     if found is None:
-        raise RecordError("the beginning of a line that is none of the structured log")
+        raise RecordError("the beginning of a line that is not of the structured log")
     attributes = attributes_of_cut(found["attr"] or "{}")
     return LogLine(Stamp(found["date"]), int(found["id"]), found["ctx"], cut=attributes)
 
@@ -164,14 +164,14 @@ class LogDecoder:
 
     def take(self, line: LogLine, key: str) -> None:
         """Raises RecordError for a line that should be an event and cannot be understood."""
-        if line.id not in _TOLD:
+        if line.id not in _BECOMES_AN_EVENT:
             return
         event = self._event(line, key, stamp_us(line.t))
         if event is not None and event.time_us >= self._context.since_us:
             self._events.append(event)
 
     def events(self) -> list[AuditEvent]:
-        """Without the agent's own connections and without what was told twice."""
+        """The events, without the agent's own connections and without duplicates of a failed log-in."""
         left_out = self._failed.superseded
         for event, known in self._accepted:
             event.application = known.application
@@ -269,9 +269,9 @@ class LogDecoder:
         if self._context.audited or known.own or not line.ctx.startswith("conn"):
             return None
         error = line.attributes().error
-        told = error.get("errmsg") if isinstance(error, dict) else None
+        message = error.get("errmsg") if isinstance(error, dict) else None
         event = self._new(EventType.QUERY, line, key, time_us, known)
-        denied = _DENIED.match(told) if isinstance(told, str) else None
+        denied = _DENIED.match(message) if isinstance(message, str) else None
         if denied is not None:
             query = without_session(as_json(denied[2]))
             event.operation, event.query = denied[3], query
@@ -279,7 +279,7 @@ class LogDecoder:
             event.database, event.objects = targets_of(denied[3], f"{denied[1]}.$cmd", query)
             event.detail = with_detail(event.detail, accounts_of(denied[3], event.database, query))
         else:
-            _add(event, reason=told if isinstance(told, str) else None)
+            _add(event, reason=message if isinstance(message, str) else None)
         return _failed(event, "Unauthorized")
 
     def _statement(self, line: LogLine, key: str, time_us: int) -> AuditEvent | None:
@@ -290,7 +290,7 @@ class LogDecoder:
         attr = line.attributes()
         before = known.part
         self._connections.at(line.ctx).part = part(attr.type, attr.ns)
-        # A refused command is told by the line of the refusal, or by the audit log.
+        # A refused command is recorded by the line of the refusal or in the audit log.
         if database_of(attr.ns) in context.profiled or attr.error_code == 13:
             return None
         text = attr.command_text()
@@ -355,6 +355,6 @@ def _failed(event: AuditEvent, code: str) -> AuditEvent:
 
 
 def _add(event: AuditEvent, **detail: Any) -> None:
-    told = {name: value for name, value in detail.items() if value is not None}
-    if told:
-        event.detail = {**(event.detail or {}), **told}
+    known = {name: value for name, value in detail.items() if value is not None}
+    if known:
+        event.detail = {**(event.detail or {}), **known}

@@ -1,7 +1,7 @@
 """The newest lines of the server's log: which of them wait for the line that explains them.
 
-A connection is told of a moment before its application; a log-in of a user who does not exist is tried
-twice. A line that may be followed by the other one waits for the next reading, once.
+The server logs a connection a moment before the application that made it, and the failed log-in of an
+unknown user twice. If the second line may still come, the first one waits for the next reading, once.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _UNKNOWN_USER = re.compile(r'"id":(?:20249|5286307),.*?"ctx":"(conn\d+)".*UserNo
 
 
 def first_waiting(lines: Sequence[str]) -> int | None:
-    """The place of the first line that waits for another; None where there is none."""
+    """Return the index of the first line that waits for another one, or None if no line waits."""
     first = None
     start = max(0, len(lines) - _LOOKED_AT)
     for place in range(start, len(lines)):

@@ -109,7 +109,7 @@ def _unquoted(text: str) -> str:
 
 
 def of_several(database: str | None, namespaces: Iterable[str]) -> Targets:
-    """Several collections, and their database where it is one; ``database`` is for when they are none."""
+    """Several collections, and their database if they share one. Without collections: ``database``."""
     names = tuple(dict.fromkeys(name for name in namespaces if name))
     if not names:
         return database, None
@@ -129,7 +129,7 @@ def _namespaces_of_bulk(command: Mapping[str, Any]) -> list[str]:
 
 
 def accounts_of(operation: str | None, database: str | None, command: str | None) -> dict[str, Any]:
-    """Whom a command changes and what it grants, for ``detail``; empty for every other command."""
+    """Which user or role a command changes and what it grants, for ``detail``; empty for other commands."""
     if operation not in _OF_ACCOUNTS:
         return {}
     roles = (parsed(command) or {}).get("roles")
@@ -137,15 +137,15 @@ def accounts_of(operation: str | None, database: str | None, command: str | None
 
 
 def account(operation: str | None, name: str | None, database: str | None, roles: object) -> dict[str, Any]:
-    """The same of its parts; ``roles`` is a list of names, or of {role, db}."""
-    told: dict[str, Any] = {}
+    """The same, from the parts of a command; ``roles`` is a list of names, or of {role, db}."""
+    fields: dict[str, Any] = {}
     if name:
         full = f"{database}.{name}" if database else name
-        told["target_role" if operation in _ON_A_ROLE else "target_user"] = full
+        fields["target_role" if operation in _ON_A_ROLE else "target_user"] = full
     granted = [role for role in (_role(one, database) for one in _items(roles)) if role]
     if granted:
-        told["roles"] = granted
-    return told
+        fields["roles"] = granted
+    return fields
 
 
 def _role(role: object, database: str | None) -> str | None:
