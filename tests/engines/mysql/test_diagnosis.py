@@ -150,7 +150,7 @@ def test_mariadb_is_told_with_the_type_to_declare(mysql: MySQLServer) -> None:
         report = diagnosis.test(connection, mariadb, session._options)  # type: ignore[attr-defined]
     assert report.reachable
     assert not report.success
-    assert bad(report)["server_version"].remedy == "Declare the database anew with type mariadb."
+    assert bad(report)["server_version"].remedy == "Declare the database again with type mariadb."
 
 
 def _pretending(server: MySQLServer, version: str, comment: str) -> Server:

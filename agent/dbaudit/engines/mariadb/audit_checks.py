@@ -91,7 +91,7 @@ def writes_failed(settings: AuditSettings) -> Diagnosis:
     code = "writes_failed"
     if not settings.writes_failed:
         return ok(code, "server_audit has written every record since the server started.")
-    reason = settings.status.get("server_audit_last_error") or "no reason is told"
+    reason = settings.status.get("server_audit_last_error") or "the server gives no reason"
     return warning(
         code,
         f"server_audit failed to write {settings.writes_failed} records since the server started: {reason}.",
@@ -184,13 +184,13 @@ def better_source(settings: AuditSettings, rights: Rights, source: Source | None
     if settings.plugin_on:
         return warning(
             code,
-            "server_audit tells more than the general log, how statements ended above all, but what it "
+            "server_audit records more than the general log, how statements ended above all, but what it "
             "writes cannot be read.",
             "Run an agent on the server's host, in the group of the server.",
         )
     return warning(
         code,
-        "server_audit tells more than the general log, how statements ended above all.",
+        "server_audit records more than the general log, how statements ended above all.",
         LOAD_PLUGIN,
     )
 

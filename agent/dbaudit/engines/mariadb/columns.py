@@ -4,10 +4,10 @@
     SERVER,USER,HOST,CONNECTION,0,CONNECT,DATABASE,,CODE
     SERVER,USER,HOST,CONNECTION,QUERY_ID,READ,DATABASE,TABLE,
 
-Names are not escaped, and clients choose them: who fails to log in chooses the user, who may create a
-database or a table chooses its name. So a record is read from its ends, where nobody but the server writes,
-and from its escaped statement. Where a name holds what looks like the columns between, there is more than one
-reading, and the record says so.
+Names are not escaped, and clients choose them: a client that fails to log in chooses the user, and a user who
+may create a database or a table chooses its name. So a record is read from its ends, where only the server
+writes, and from its escaped statement. If a name holds what looks like the columns between, the record can be
+read in more than one way, and ``Columns.readings`` says in how many.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ _ENTERPRISE_END = re.compile(rb"(.*),(),(-?\d+),(TLSv[\d.]+|SSLv\d|)\Z", re.DOTA
 
 
 class Columns(msgspec.Struct, frozen=True, kw_only=True):
-    """What stands in a record. ``readings`` is in how many ways its names can be told apart; where that is
-    more than one, these columns are of the last one.
+    """The columns of a record. ``readings`` is in how many ways its names can be separated; if there are
+    several, these columns are of the last one.
     """
 
     user: bytes
@@ -66,14 +66,14 @@ def query_columns(line: bytes, start: int) -> Columns | None:
     ]
     if not readings:
         return None
-    # A message in place of the database names a database that the client chose; it stands behind the user.
+    # A message in place of the database holds a name that the client chose; the user before it is certain.
     first = readings[0]
-    told = first if _is_message(first) else readings[-1]
+    chosen = first if _is_message(first) else readings[-1]
     return msgspec.structs.replace(
-        told,
+        chosen,
         thing=line[quote + 1 : found.start()],
         code=found[1],
-        readings=1 if told is first else len(readings),
+        readings=1 if chosen is first else len(readings),
     )
 
 
@@ -130,7 +130,7 @@ def looks_like_a_record(name: bytes) -> bool:
 
 
 def _readings(text: bytes, operations: set[bytes] | frozenset[bytes]) -> Iterator[Columns]:
-    """Every way to tell the names of a record apart, the shortest user first. ``text`` ends with the comma
+    """Every way to separate the names of a record, the shortest user first. ``text`` ends with the comma
     behind the database.
     """
     server = text.find(b",")

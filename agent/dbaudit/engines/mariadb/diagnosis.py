@@ -70,7 +70,7 @@ def _diagnose(
             yield audit_checks.better_source(settings, rights, source)
             yield from _of_the_source(connection, settings, rights, source)
     if target.capture_results:
-        yield warning("row_counts", "MariaDB tells no row counts to any of its logs.", None)
+        yield warning("row_counts", "MariaDB writes row counts to none of its logs.", None)
 
 
 def _of_the_source(

@@ -19,8 +19,8 @@ _DISKS = "SELECT Path, Used, Available FROM information_schema.DISKS"
 def measure(connection: ServerConnection, options: Options, sources: ChosenSource) -> Health:
     """Health measured now. Raises TransientError when the server does not answer any more.
 
-    The free disk space is that of the data directory, as the plugin DISKS tells it to accounts with the right
-    FILE; without it, that of the file of server_audit where this is on the agent's host.
+    The free disk space is that of the data directory, as the plugin DISKS reports it to accounts with the
+    right FILE. Without it, it is that of the file of server_audit if this is on the agent's host.
     """
     latency_ms = connection.measure_latency_ms()
     settings = read_settings(connection)

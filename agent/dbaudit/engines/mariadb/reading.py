@@ -1,4 +1,4 @@
-"""Reading what the server tells of its activity, from the source that was chosen."""
+"""Reading the server's audit records from the chosen source."""
 
 from __future__ import annotations
 

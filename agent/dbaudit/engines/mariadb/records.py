@@ -21,10 +21,10 @@ class LineContext(msgspec.Struct, frozen=True):
 
     ``own_user`` and ``own_host`` are the agent's account and host as the server sees them.
     ``query_log_limit`` is where server_audit cuts statements, in bytes. ``server_host``, ``syslog_ident`` and
-    ``syslog_info`` tell the lines of this server from others in the same syslog. ``time_stamps`` are the
-    formats that server_audit was set to beside its usual one, empty where the server has no such setting and
-    None where that is not known. ``has_port`` says whether the server writes the port behind a client's
-    address, None where that is not known.
+    ``syslog_info`` identify the lines of this server among others in the same syslog. ``time_stamps`` are the
+    formats that server_audit was set to beside its usual one; empty if the server has no such setting, None
+    if that is not known. ``has_port`` says whether the server writes the port behind a client's address; None
+    if that is not known.
     """
 
     own_user: str = ""

@@ -45,7 +45,7 @@ class ChosenSource:
         self._kind: Source | None = None
 
     def of(self, settings: AuditSettings) -> Source | None:
-        """The source that is declared, or the best one that can be read; None where there is none."""
+        """The source that is declared, or the best one that can be read; None if none can be read."""
         kind = self._kind
         if kind is None or unreadable(kind, self._connection, settings, self._options) is not None:
             self._kind = _chosen_source(self._connection, settings, self._options)
@@ -115,7 +115,7 @@ def _end_of(path: Path, limits: HostLimits | None) -> bytes:
 
 
 def no_source(settings: AuditSettings) -> ConfigurationError:
-    """The error where nothing tells of the server's activity, or nothing of it can be read."""
+    """The error for a server that records nothing, or whose records the agent cannot read."""
     if not settings.plugin_on and not settings.general_log_in_table:
         return ConfigurationError(
             ErrorCode.AUDIT_SOURCE_MISSING,

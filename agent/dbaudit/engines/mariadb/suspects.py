@@ -1,4 +1,4 @@
-"""Records in whose names somebody wrote what looks like a record."""
+"""Suspicious records: a client put text that looks like a record into a name."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _NOWHERE: Address = (None, None, None)
 
 
 def suspicion(user: bytes) -> str | None:
-    """What is wrong with the name of a user; None for nothing."""
+    """What is suspicious about the name of a user; None if nothing is."""
     if b"\n" in user:
         return _FORGED
     return _LIKE_A_RECORD if looks_like_a_record(user) else None
@@ -52,7 +52,7 @@ def threat(
 def events_of_nobody(
     found: Columns, record: bytes, time_us: int, key: str, cut_at: int
 ) -> tuple[AuditEvent, AuditEvent]:
-    """Of a record that can be read in several ways: what is the same in all of them, and a threat."""
+    """Two events for a record that can be read in several ways: what all readings agree on, and a threat."""
     kind = EventType.QUERY
     if found.operation in CONNECTION_OPERATIONS:
         kind = EventType.DISCONNECT if found.operation == b"DISCONNECT" else EventType.CONNECTION

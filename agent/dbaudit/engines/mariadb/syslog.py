@@ -22,7 +22,7 @@ HOUR = re.compile(rb"^(?:<\d{1,3}>)?((?:%b) [ \d]\d \d\d):\d\d:\d\d " % b"|".joi
 
 def prefix_of(context: LineContext, hours_us: Mapping[bytes, int]) -> Prefix:
     """A function that gives of a line when it was written, and where what server_audit said begins; None for
-    the line of another program or another server. The time is None where it cannot be told.
+    the line of another program or another server. The time is None if it is unknown.
     """
     pattern = _pattern(context.syslog_ident, context.syslog_info)
     server = context.server_host.encode() + b","

@@ -21,7 +21,7 @@ Hours = dict[bytes, int]
 HoursIn = Callable[[bytes], Hours]
 Beginning = Callable[[bytes], tuple[str, int]]
 """When the first of some records were written, as text that sorts, and the highest number of a statement
-among them; empty and 0 where there is none.
+among them; empty and 0 if there are no records.
 """
 
 

@@ -37,7 +37,7 @@ _SEVERAL = {
 
 
 class Carried(NamedTuple):
-    """A record that was read before and goes with later ones: its key, and its bytes as Latin-1."""
+    """A record that was read before and belongs to later ones: its key, and its bytes as Latin-1."""
 
     key: str
     text: str
@@ -46,11 +46,11 @@ class Carried(NamedTuple):
 class AuditBlock(msgspec.Struct, frozen=True, kw_only=True):
     """Whole records of one format, as they stand at ``offset`` of the file that ``head`` names.
 
-    Where ``whole`` is False it is one record without its end. ``own_sessions`` are sessions of the agent that
-    the records go on with. ``zone`` is that of the stamps where they are the server's local time.
-    ``carried`` are records of before that belong to statements of which the last record did not come by
-    then; where ``hold``, those of this block are not told yet. ``several`` says that the source is known to
-    write several records for a statement.
+    If ``whole`` is False, it is one record without its end. ``own_sessions`` are sessions of the agent that
+    were open when the block began. ``zone`` is the time zone of the stamps if they are the server's local
+    time. ``carried`` are earlier records of statements whose last record had not been read by then. If
+    ``hold``, statements that are unfinished at the end of this block become no event yet. ``several`` says
+    that the source is known to write several records for a statement.
     """
 
     format: AuditFormat
@@ -79,19 +79,19 @@ def decode(records: Sequence[AuditBlock]) -> Decoded:
             decoded.rejected.append(rejected)
             continue
         found = _records_of(block)
-        told = joined(found, hold=block.hold)
+        statements = joined(found, hold=block.hold)
         decoded.rejected.extend(found.rejected)
-        own = _own(block, told.events)
-        decoded.events.extend(_told(block, told.events, own))
-        if found.left_out or told.left_out:
-            _count(block, found.left_out + told.left_out, own, decoded.left_out)
+        own = _own(block, statements.events)
+        decoded.events.extend(_reported(block, statements.events, own))
+        if found.left_out or statements.left_out:
+            _count(block, found.left_out + statements.left_out, own, decoded.left_out)
     return decoded
 
 
 def unfinished(block: AuditBlock) -> tuple[Carried, ...]:
-    """The records of statements of which the last one did not come yet, for the block after this one.
+    """The records of statements whose last record is not read yet, for the block after this one.
 
-    Empty where the source writes one record for each statement.
+    Empty if the source writes one record for each statement.
     """
     if not (block.carried or block.several or _may_have_several(block)):
         return ()
@@ -101,7 +101,7 @@ def unfinished(block: AuditBlock) -> tuple[Carried, ...]:
 
 
 def writes_several(block: AuditBlock) -> bool:
-    """Whether a statement is seen to have several records, its last one among them, here or before."""
+    """Whether a statement with several records, its last one among them, was seen here or before."""
     if block.several or not _may_have_several(block):
         return block.several
     found = _records_of(block)
@@ -250,19 +250,21 @@ _DECODERS = {
 }
 
 
-# -- what is told of them
+# -- which events are emitted
 
 
 def _count(block: AuditBlock, left_out: Counter[LeftOut], own: _Own, counts: dict[str, int]) -> None:
-    """Add the numbers of the records of which nothing is told, without those of the agent's own sessions."""
+    """Count the records that become no event, without those of the agent's own sessions."""
     own_sessions = {session for session, _place in own}
     for record, number in left_out.items():
         if record.user != block.own_user or record.session_id not in own_sessions:
             counts[record.name] = counts.get(record.name, 0) + number
 
 
-def _told(block: AuditBlock, events: list[AuditEvent], own: _Own) -> Iterator[AuditEvent]:
-    """Without the agent's own sessions; tables that a statement touched are told with the statement."""
+def _reported(block: AuditBlock, events: list[AuditEvent], own: _Own) -> Iterator[AuditEvent]:
+    """The events to emit: none of the agent's own sessions. The tables that a statement touched are added to
+    the statement's event.
+    """
     own_user = block.own_user
     current: dict[str | None, int] = {}
     touched: dict[str | None, list[AuditEvent]] = {}
@@ -293,7 +295,7 @@ def _told(block: AuditBlock, events: list[AuditEvent], own: _Own) -> Iterator[Au
 
 
 def _own(block: AuditBlock, events: Sequence[AuditEvent]) -> _Own:
-    """The sessions of the agent, each with the place of its log-in: a number is used again."""
+    """The sessions of the agent, each with the index of its log-in, since servers reuse session numbers."""
     own: _Own = {(str(session), -1) for session in block.own_sessions}
     marking = marking_statement(block.own_application)
     opened: dict[str | None, int] = {}
@@ -310,7 +312,7 @@ def _own(block: AuditBlock, events: Sequence[AuditEvent]) -> _Own:
 
 
 def own_sessions(block: AuditBlock) -> tuple[int, ...]:
-    """The agent's own sessions that records after these may go on with."""
+    """The agent's own sessions that later records may belong to."""
     needles = (marking_statement(block.own_application).encode(), block.own_application.encode())
     if not any(needle in block.data for needle in needles):
         return block.own_sessions

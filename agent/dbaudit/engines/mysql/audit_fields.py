@@ -16,7 +16,7 @@ import msgspec
 from dbaudit.core import typed
 from dbaudit.core.event import AuditEvent, EventType, Outcome, Severity
 from dbaudit.core.operations import CommandClass
-from dbaudit.engines.mysql.audit_json import NOT_TOLD, STATEMENTS, of_bytes
+from dbaudit.engines.mysql.audit_json import NO_EVENT, STATEMENTS, of_bytes
 from dbaudit.engines.mysql.local_time import stamped
 from dbaudit.engines.mysql.sql_commands import add_operation
 from dbaudit.engines.mysql.statement_records import Kind, Part, Records
@@ -56,7 +56,7 @@ _TABLE_NAMES = {
 _COMMANDS = frozenset(
     {
         *STATEMENTS,
-        *(NOT_TOLD - _CONNECTION_NAMES),
+        *(NO_EVENT - _CONNECTION_NAMES),
         *("Init DB", "Create DB", "Drop DB", "Refresh", "Debug", "Shutdown", "Kill", "Clone"),
         *("Binlog Dump", "Binlog Dump GTID", "Table Dump", "Register Slave", "Register Replica"),
     }
@@ -154,7 +154,7 @@ def add(fields: Mapping[str, str], key: str, raw: bytes, records: Records) -> No
         event.query = fields.get("SQLTEXT") or None
         add_operation(event, fields.get("COMMAND_CLASS"))
         records.add(event, Part(Kind.TEXT, key, raw, name))
-    elif name in NOT_TOLD and name not in _CONNECTION_NAMES:
+    elif name in NO_EVENT and name not in _CONNECTION_NAMES:
         if local and failed and has_text:
             _statement(event, "", fields)
             records.add(event, Part(Kind.MESSAGE, key, raw, name))
@@ -234,12 +234,12 @@ def _who(event: AuditEvent, fields: Mapping[str, str]) -> None:
     event.source_host = fields.get("HOST") or None
     event.database = fields.get("DB") or None
     event.application = fields.get("PROGRAM_NAME")
-    told = {
+    fields_of_detail = {
         "os_login": fields.get("OS_LOGIN") or fields.get("OS_USER"),
         "proxy": fields.get("PROXY_USER"),
         "transport": fields.get("CONNECTION_TYPE"),
     }
-    event.detail = {name: value for name, value in told.items() if value} or None
+    event.detail = {name: value for name, value in fields_of_detail.items() if value} or None
 
 
 def _user(fields: Mapping[str, str]) -> str:

@@ -58,7 +58,7 @@ def understood(cursor: Cursor) -> Place:
 class AuditFileReader:
     """Follows the audit file and its rotated files, chunk by chunk.
 
-    ``local_time`` says that stamps in JSON are the server's local time; those in XML tell it themselves.
+    ``local_time`` says that stamps in JSON are the server's local time; stamps in XML name their zone.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""What both readers of an audit log do from block to block: statements that go on, and the server's clock."""
+"""What both readers of an audit log keep between blocks: unfinished statements and the server's clock."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _PATIENCE_SECONDS = 30.0
 
 
 class GoesOn(NamedTuple):
-    """What the next block has to know of this one."""
+    """What the next block needs from this one: the records of unfinished statements, and ``several``."""
 
     carried: tuple[tuple[str, str], ...]
     several: bool
@@ -30,10 +30,10 @@ class GoesOn(NamedTuple):
 def carried_on(
     block: AuditBlock, carried: tuple[tuple[str, str], ...], *, several: bool
 ) -> tuple[AuditBlock, GoesOn]:
-    """The block with the records that go on in it, and what goes on behind it.
+    """The block with the records carried into it, and those to carry into the next block.
 
-    A statement whose last record is not there yet waits for it in the cursor. Where more wait than a cursor
-    can hold, all are told as far as they are known.
+    The records of a statement whose last record has not been read yet wait in the cursor. If more wait than a
+    cursor can hold, all of their statements become events from the records that there are.
     """
     block = msgspec.structs.replace(block, carried=tuple(Carried(*one) for one in carried), several=several)
     if not block.whole:
@@ -51,7 +51,7 @@ def carried_on(
 
 
 class Patience:
-    """How long records wait for one that may never come: a filter may leave out the last of a statement."""
+    """How long records wait for the last one of their statement, which a filter may leave out."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -59,7 +59,7 @@ class Patience:
         self._since = 0.0
 
     def is_over(self, waiting: tuple[tuple[str, str], ...], *, several: bool) -> bool:
-        """Whether these have waited long enough; never where last records are known to come."""
+        """Whether these have waited long enough; never if the source is known to write last records."""
         if several or not waiting:
             return False
         if waiting != self._waiting:
@@ -75,9 +75,9 @@ class Stamps:
         self._always_local = always_local
 
     def zone(self, data: bytes, file_format: AuditFormat) -> LocalZone | None:
-        """That of the server where the stamps are its local time; None where they are UTC.
+        """The server's time zone if the stamps are its local time; None if they are UTC.
 
-        Those of XML name UTC themselves where they are UTC.
+        Stamps in XML say so themselves if they are UTC.
         """
         first = _STAMP.search(data)
         if first is None or file_format is AuditFormat.CSV or first["utc"]:
@@ -89,7 +89,7 @@ class Stamps:
         if not moments:
             return None
         now = datetime.now(UTC)
-        # What stands in a statement is no stamp of the log's, and may be any time.
+        # A stamp inside a statement's text is not the log's own and may be any time.
         moments = [min(moment, now) for moment in moments]
         return self._clock.zone(max(min(moments), _OLDEST), now)
 

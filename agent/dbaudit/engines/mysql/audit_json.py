@@ -1,7 +1,7 @@
 """Decoding the JSON audit log of MySQL Enterprise and of Percona's audit_log_filter.
 
 The items are those of the manual of MySQL, "Audit Log File Formats". The pair of ``timestamp`` and ``id``
-names an event for ever, whether it comes from the file or from audit_log_read().
+is an event's permanent key, whether it comes from the file or from audit_log_read().
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from dbaudit.engines.mysql_protocol.general_rows import Parties, parties
 from dbaudit.engines.mysql_protocol.log_ins import source_of
 from dbaudit.engines.mysql_protocol.times import micros_of
 
-NOT_TOLD = frozenset(
+NO_EVENT = frozenset(
     {
         *("Connect", "Quit", "Prepare", "Close stmt", "Reset stmt", "Long Data", "Fetch", "Set option"),
         *("Field List", "Ping", "Statistics", "Sleep", "Time", "Delayed insert", "Daemon", "Error"),
         *("Connect Out", "Reset Connection", "Processlist", "Change user"),
     }
 )
-"""Commands that run no statement, or have a record of another kind."""
+"""Commands whose record becomes no event: they run no statement, or have a record of another kind."""
 
 STATEMENTS = frozenset({"Query", "Execute"})
 
@@ -220,7 +220,7 @@ def _long_form(user: str, record: Record) -> Parties | None:
 
 def _general(event: AuditEvent, record: Record, data: GeneralData, text: bytes, records: Records) -> None:
     kind = _PARTS.get(record.event)
-    if data.command in NOT_TOLD:
+    if data.command in NO_EVENT:
         if kind is None:
             records.end(event.session_id)
         records.leave_out(f"general/{data.command}", event)

@@ -49,7 +49,7 @@ def declared_as_another_type(target: Target, server: Server) -> ConfigurationErr
     return ConfigurationError(
         ErrorCode.WRONG_PROTOCOL,
         f"{endpoint(target)} is {server.product}, not MySQL.",
-        remedy="Declare the database anew with type mariadb.",
+        remedy="Declare the database again with type mariadb.",
     )
 
 
@@ -92,7 +92,7 @@ def _diagnose(
     if connection.target.capture_results and source is Source.GENERAL_LOG:
         yield warning(
             "row_counts",
-            "The general log tells neither row counts nor whether a statement worked.",
+            "The general log records neither row counts nor whether a statement worked.",
             "Use the audit log of MySQL Enterprise or Percona Server.",
         )
 
@@ -148,7 +148,7 @@ def _retiring(server: Server, me: str) -> Diagnosis:
     code = "general_log_emptied"
     if server.may_retire:
         return ok(code, f"The table is emptied as it is read, through the schema {SCHEMA}.")
-    why = "and the table grows for ever: each reading goes through all of it."
+    why = "and the table grows without limit: each reading goes through all of it."
     rights = ", ".join(RETIRING_RIGHTS)
     if server.is_on("read_only"):
         return warning(code, f"The server is read_only, {why}", "SET GLOBAL read_only = OFF;")
@@ -264,12 +264,12 @@ def _better_source(server: Server, source: Source, me: str) -> Diagnosis:
     if source is Source.GENERAL_LOG and server.audit_log_denied:
         return warning(
             code,
-            "The server has an audit log, which tells more than the general log that is read.",
+            "The server has an audit log, which records more than the general log that is read.",
             f"GRANT AUDIT_ADMIN ON *.* TO {me};",
         )
     if source is Source.ERROR_LOG:
         return warning(
-            code, "The error log tells of failed log-ins, and of nothing else.", general_log_remedy(server)
+            code, "The error log records failed log-ins, and nothing else.", general_log_remedy(server)
         )
     return ok(code, "The server offers no better source.")
 

@@ -1,6 +1,6 @@
-"""Failed log-ins from performance_schema.error_log: what a server tells whose general log is off.
+"""Failed log-ins from performance_schema.error_log, for servers whose general log is off.
 
-The table is a ring in memory; the server makes each LOGGED unique, it is the key of the table.
+The table is a ring in memory. The server makes each value of LOGGED unique; it is the key of the table.
 """
 
 from __future__ import annotations
@@ -88,8 +88,8 @@ class ErrorLogReader:
             self._quiet, self._quiet_until = place, self._clock() + _PAUSE_SECONDS
             return Chunk(records=[], cursor=cursor)
         after = Place(logged=str(rows[-1][0]) if rows else "")
-        told = tuple((str(r[0]), int(r[1]), str(r[2]), bytes(r[3])) for r in rows if _REFUSED.match(r[3]))
-        blocks = [ErrorLogBlock(told)] if told else []
+        refused = tuple((str(r[0]), int(r[1]), str(r[2]), bytes(r[3])) for r in rows if _REFUSED.match(r[3]))
+        blocks = [ErrorLogBlock(refused)] if refused else []
         return Chunk(records=blocks, cursor=after.cursor(), gaps=gaps, more=len(rows) >= limit)
 
     def acknowledge(self, cursor: Cursor) -> None:

@@ -13,7 +13,7 @@ from dbaudit.engines.mysql_protocol.connection import ServerConnection
 def measure(connection: ServerConnection, options: Options) -> Health:
     """Health measured now. Raises TransientError when the server does not answer any more.
 
-    The free disk space is known only where the audit file is on the agent's host: no statement tells it.
+    The free disk space is known only if the audit file is on the agent's host: no statement returns it.
     """
     latency_ms = connection.measure_latency_ms()
     source = ask(connection).source(options)

@@ -1,9 +1,9 @@
 """Where the elements of a JSON audit log begin and end, whatever their layout.
 
 MySQL Enterprise and Percona's JSONL write an element a line, Percona's JSON writes each over many lines. No
-line break can stand inside of a text, so the beginning of a line is never inside of one. And a line that
-opens an object whose first name is one of an element's own begins an element: the objects inside of one,
-whose names a client may choose, are opened behind a name on the same line.
+line break can stand inside a string, so the beginning of a line is never inside one. A line that opens an
+object whose first name is one of an element's own begins an element: objects inside an element, whose names
+a client may choose, are opened behind a name on the same line.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _scan = json.JSONDecoder().raw_decode
 
 
 class Element(NamedTuple):
-    """A part of the data: an element, or what is none where it is not ``whole``."""
+    """A part of the data: an element, or, if not ``whole``, bytes that are malformed or incomplete."""
 
     begin: int
     end: int
@@ -89,7 +89,7 @@ def _last_opening(data: bytes) -> int | None:
 
 
 def elements_of_lines(data: bytes, start: int) -> tuple[list[Element], int]:
-    """The elements from ``start`` on, up to the end of a line on which one ends; and where the next line
+    """The elements from ``start`` up to the end of a line on which an element ends, and where the next line
     begins.
     """
     found: list[Element] = []
@@ -109,7 +109,7 @@ def elements_of_lines(data: bytes, start: int) -> tuple[list[Element], int]:
             another = _OPENING.search(data, place + 1, limit)
             end = another.start() if another else limit
             if data[place] != 123:
-                # No element begins here: no more than this line is none.
+                # No element begins here: only this line is malformed.
                 line_end = data.find(b"\n", place, end)
                 end = line_end if line_end >= 0 else end
             found.append(Element(place, end, whole=False))
@@ -118,9 +118,9 @@ def elements_of_lines(data: bytes, start: int) -> tuple[list[Element], int]:
 
 
 def _end_of(data: bytes, begin: int, limit: int) -> int:
-    """Behind the JSON value that begins at ``begin``; 0 where it does not end before ``limit``."""
+    """Return where the JSON value that begins at ``begin`` ends; 0 if it does not end before ``limit``."""
     try:
-        # One letter for each byte: what is not UTF-8 is none of this matter.
+        # Latin-1 has one letter for each byte, so offsets hold and invalid UTF-8 does not matter here.
         return begin + _scan(data[begin:limit].decode("latin-1"))[1]
     except (ValueError, RecursionError):
         return 0

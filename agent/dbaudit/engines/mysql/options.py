@@ -59,7 +59,7 @@ OPTIONS_SCHEMA: Mapping[str, Any] = {
                 "Where audit records are read: `audit_log` through the function audit_log_read() of MySQL "
                 "Enterprise or Percona, `audit_file` from the file of an audit plugin on the disk of the "
                 "agent's host, `general_log` from the table mysql.general_log, `error_log` from "
-                "performance_schema.error_log, which tells of failed log-ins only. `auto` is the first of "
+                "performance_schema.error_log, which has failed log-ins only. `auto` is the first of "
                 "audit_log, general_log and error_log that the server offers and grants."
             ),
         },

@@ -33,7 +33,7 @@ _OPERATIONS = {
     "rollback_to_savepoint": "ROLLBACK",
 }
 _UNNAMED = frozenset({"", "error", "empty_query", "end", "none"})
-"""What stands where the server could not parse the statement, or there is none."""
+"""The names that the server writes if it could not parse the statement, or if there was no statement."""
 
 _FIRST_WORDS_ONLY = frozenset({"SHOW", "LOAD", "LOCK", "UNLOCK", "XA", "BINLOG"})
 
@@ -42,7 +42,7 @@ _EXPLAINING = frozenset({"EXPLAIN", "DESCRIBE", "DESC"})
 
 
 def operation_of_command(sql_command: str) -> str | None:
-    """The operation for the server's own name of a kind of statement; None for what names none.
+    """The operation for the server's own name of a kind of statement; None if the name says no operation.
 
     >>> operation_of_command("create_table"), operation_of_command("delete_multi")
     ('CREATE TABLE', 'DELETE')

@@ -1,9 +1,9 @@
-"""Joining the records that Percona's audit_log_filter writes for one statement, to one event.
+"""Joining the records that Percona's audit_log_filter writes for one statement into one event.
 
 With `event_mode = FULL`, and on all releases before 8.4.9-9, it writes up to four records of the class
 `general` for a statement: `log` when it arrives, `error` when it fails, `result` when it has answered, and
-`status` at the end, which has the outcome. They follow each other on their connection: the connection and
-the order are what says that they belong together, and nothing else.
+`status` at the end, which has the outcome. Only the connection and the order show which records belong
+together.
 """
 
 from __future__ import annotations
@@ -18,22 +18,23 @@ from dbaudit.engines.mysql.local_time import LocalZone
 
 
 class Kind(StrEnum):
-    """Which of a statement's records one is. The last one, ``status``, is none of these."""
+    """Which of a statement's records this is. The last one, ``status``, has no kind."""
 
     LOG = "log"
     ERROR = "error"
     RESULT = "result"
     TEXT = "text"
-    """Of the class `query`: it has the statement's text where the others have none."""
+    """Of the class `query`: it has the statement's text if the others lack it."""
     MESSAGE = "message"
-    """In XML: an error whose message is the name of a command, or a command that failed and is not told."""
+    """In XML: an error whose message is the name of a command, or a failed command that runs no statement."""
     ANY = "any"
     """A record in XML, whose name is the command's for all four."""
 
 
 class Part(NamedTuple):
-    """What a record is that may be one of several of its statement, and the record itself; ``name`` is what
-    it is counted as where no statement takes it up.
+    """A record that may be one of several of its statement, and its kind.
+
+    ``name`` is the class under which it is counted if it belongs to no statement.
     """
 
     kind: Kind
@@ -43,7 +44,7 @@ class Part(NamedTuple):
 
 
 class LeftOut(NamedTuple):
-    """A record of which nothing is told: its class, its user and its session."""
+    """A record that becomes no event: its class, its user and its session."""
 
     name: str
     user: str | None
@@ -52,10 +53,10 @@ class LeftOut(NamedTuple):
 
 @dataclass
 class Records:
-    """What was decoded of some records, in their order.
+    """What was decoded from some records, in their order.
 
-    ``parts`` has what may be one of several records of a statement, by the place of its event; ``ended`` the
-    places before which the statement of a session had ended, with the session.
+    ``parts`` maps the index of an event to its record, if a statement may have several. ``ended`` are pairs
+    of an index and a session: the session's statement had ended before the event at that index.
     """
 
     events: list[AuditEvent] = field(default_factory=list)
@@ -63,16 +64,16 @@ class Records:
     parts: dict[int, Part] = field(default_factory=dict)
     ended: list[tuple[int, str | None]] = field(default_factory=list)
     left_out: Counter[LeftOut] = field(default_factory=Counter)
-    """The records of which nothing is told."""
+    """The records that become no event."""
     zone: LocalZone | None = None
-    """That of the stamps; None where they are UTC."""
+    """The time zone of the stamps; None if they are UTC."""
     several: bool = False
-    """Whether a record was seen that is written only where a statement has several."""
+    """Whether a record was seen that is written only if statements have several."""
     lasts: bool = False
-    """Whether the last record of one was seen."""
+    """Whether the last record of a statement was seen."""
 
     def add(self, event: AuditEvent, part: Part | None = None) -> None:
-        """The event of a record, and what it is where a statement may have several."""
+        """Add the event of a record; ``part`` is the record, if a statement may have several."""
         if part is not None:
             self.parts[len(self.events)] = part
             self.several = self.several or part.kind not in (Kind.ANY, Kind.MESSAGE)
@@ -80,17 +81,17 @@ class Records:
         self.events.append(event)
 
     def leave_out(self, name: str, event: AuditEvent) -> None:
-        """Nothing is told of a record of this class, which is what is known of ``event``."""
+        """Count a record that becomes no event. ``name`` is its class; ``event`` has its user and session."""
         self.left_out[LeftOut(name, event.user, event.session_id)] += 1
 
     def end(self, session: str | None) -> None:
-        """The statement of a session has ended, and nothing is told of the record that says so."""
+        """The statement of a session has ended; the record that says so becomes no event itself."""
         self.lasts = True
         self.ended.append((len(self.events), session))
 
 
 class Joined(NamedTuple):
-    """The events, the records of statements that had not ended yet, and what no statement has taken up."""
+    """The events, the records of statements that had not ended yet, and the records of no statement."""
 
     events: list[AuditEvent]
     unfinished: list[Part]
@@ -99,7 +100,7 @@ class Joined(NamedTuple):
 
 @dataclass
 class _Statement:
-    """A statement whose last record did not come yet."""
+    """A statement whose last record has not been read yet."""
 
     first: AuditEvent
     parts: list[Part]
@@ -112,7 +113,7 @@ class _Statement:
 
 
 def joined(records: Records, *, hold: bool) -> Joined:
-    """One event for each statement. Where ``hold``, those that had not ended are not among the events."""
+    """One event for each statement. If ``hold``, statements that had not ended yet have no event."""
     if not records.parts:
         return Joined(records.events, [], Counter())
     work = _Joining(lasts=records.lasts)
@@ -135,7 +136,7 @@ def joined(records: Records, *, hold: bool) -> Joined:
 class _Joining:
     def __init__(self, *, lasts: bool) -> None:
         self._lasts = lasts
-        self._told: list[AuditEvent] = []
+        self._events: list[AuditEvent] = []
         self._open: dict[str | None, _Statement] = {}
         self._left_out: Counter[LeftOut] = Counter()
 
@@ -154,16 +155,16 @@ class _Joining:
                     self.end(other)
             elif statement is not None:
                 self.end(session)
-            self._told.append(event)
+            self._events.append(event)
 
     def end(self, session: str | None) -> None:
-        """What is known of the statement of a session that had no last record."""
+        """Emit what is known of the statement of a session, which had no last record."""
         statement = self._open.pop(session, None)
         if statement is not None:
             if statement.last is not None:
-                self._tell(statement, statement.last)
+                self._emit(statement, statement.last)
             else:
-                self._tell(statement, _without_status(statement))
+                self._emit(statement, _without_status(statement))
 
     def finish(self, *, hold: bool) -> Joined:
         unfinished: list[Part] = []
@@ -172,7 +173,7 @@ class _Joining:
                 unfinished += statement.parts
             else:
                 self.end(session)
-        return Joined(self._told, unfinished, self._left_out)
+        return Joined(self._events, unfinished, self._left_out)
 
     def _add_part(
         self, session: str | None, event: AuditEvent, part: Part, statement: _Statement | None
@@ -238,10 +239,10 @@ class _Joining:
 
     def _close(self, session: str | None, event: AuditEvent) -> None:
         """The last record of a statement: it says how it ended."""
-        self._tell(self._open.pop(session), event)
+        self._emit(self._open.pop(session), event)
 
-    def _tell(self, statement: _Statement, event: AuditEvent) -> None:
-        self._told += statement.inner
+    def _emit(self, statement: _Statement, event: AuditEvent) -> None:
+        self._events += statement.inner
         if event is not statement.first:
             _complete(event, statement.first)
         if statement.objects:
@@ -249,11 +250,11 @@ class _Joining:
         handled = [code for code in dict.fromkeys(statement.errors) if code != event.error_code]
         if handled:
             event.detail = {**(event.detail or {}), "errors": handled}
-        self._told.append(event)
+        self._events.append(event)
 
 
 def _complete(event: AuditEvent, other: AuditEvent) -> None:
-    """Give an event what another record of its statement knows and its own does not."""
+    """Add to an event what another record of its statement says and its own record does not."""
     if not event.query and other.query:
         event.query, event.operation = other.query, other.operation
         event.command_class = other.command_class

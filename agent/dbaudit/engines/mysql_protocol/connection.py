@@ -38,8 +38,8 @@ class ServerConnection:
     """A logged-in session that commits each statement.
 
     Its statements raise ConfigurationError or TransientError, and return or raise within
-    ``target.statement_timeout_seconds`` plus one second even when the server hangs; a connection that had to
-    be given up is closed.
+    ``target.statement_timeout_seconds`` plus one second even when the server hangs. A connection whose
+    statement timed out is closed.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class ServerConnection:
         self._deadline = deadline
         self.target = target
         self.tls_in_use = tls_in_use
-        with _failures_told(target, deadline):
+        with _failures_raised(target, deadline):
             self._prepare()
             row = self._fetch("SELECT CONNECTION_ID(), VERSION(), @@version_comment, USER()", None)[0]
         self.connection_id: int = row[0]
@@ -71,7 +71,7 @@ class ServerConnection:
         known to be valid UTF-8 has to be selected as BINARY.
         """
         self._deadline.extend(self.target.statement_timeout_seconds + _PATIENCE_SECONDS)
-        with _failures_told(self.target, self._deadline, self):
+        with _failures_raised(self.target, self._deadline, self):
             return self._fetch(query, parameters)
 
     def values_within(self, query: str, limit_bytes: int) -> tuple[list[bytes | None], bool]:
@@ -82,7 +82,7 @@ class ServerConnection:
         values: list[bytes | None] = []
         total = 0
         with (
-            _failures_told(self.target, self._deadline, self),
+            _failures_raised(self.target, self._deadline, self),
             self._connection.cursor(pymysql.cursors.SSCursor) as cursor,
         ):
             cursor.execute(query)
@@ -175,7 +175,7 @@ def connect(target: Target) -> ServerConnection:
     reached_socket = reached(target, deadline, plain_socket)
     connection = _driver(target, context)
     try:
-        with _login_failures_told(target, deadline):
+        with _login_failures_raised(target, deadline):
             connection.connect(reached_socket)
         # The driver's own word for it is not enough: some versions of it went on without TLS.
         tls_in_use = isinstance(getattr(connection, "_sock", None), ssl.SSLSocket)
@@ -237,7 +237,7 @@ def _driver(target: Target, context: ssl.SSLContext | None) -> pymysql.Connectio
 
 
 @contextlib.contextmanager
-def _login_failures_told(target: Target, deadline: Deadline) -> Iterator[None]:
+def _login_failures_raised(target: Target, deadline: Deadline) -> Iterator[None]:
     try:
         yield
     except _DRIVER_FAILURES as error:
@@ -245,7 +245,7 @@ def _login_failures_told(target: Target, deadline: Deadline) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _failures_told(
+def _failures_raised(
     target: Target, deadline: Deadline, connection: ServerConnection | None = None
 ) -> Iterator[None]:
     try:

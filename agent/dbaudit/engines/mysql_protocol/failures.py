@@ -57,7 +57,7 @@ _LOGIN_FAILURES = (
         lambda t: f"{endpoint(t)} refused the user name or the password of {t.username!r}.",
         lambda t: (
             f"Check username and password, and that the account may log in from the agent's address"
-            f"{'' if t.ssl_cert else ' and without a client certificate'}; or set the password anew: "
+            f"{'' if t.ssl_cert else ' and without a client certificate'}; or set a new password: "
             f"ALTER USER {_any_host(t)} IDENTIFIED BY 'A_NEW_PASSWORD';"
         ),
     ),

@@ -1,7 +1,7 @@
 """Reading the table `mysql.general_log`: by an exact place in it, and emptied where that is granted.
 
 The table is a file to which the server only appends (its engine is CSV, without any index), so the number of
-a row in it names the row for ever. It is read where it is. When it has grown it is *retired*: in one atomic
+a row in it is the row's permanent key. It is read in place. When it has grown it is *retired*: in one atomic
 RENAME the table moves into the schema ``dbaudit`` and an empty one takes its place; the retired one is read
 to its end, and dropped once everything in it is stored. A crash between any two of these steps loses nothing:
 the row that was read last is found again, in the live table or in a retired one.

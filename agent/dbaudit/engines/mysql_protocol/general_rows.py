@@ -1,9 +1,9 @@
 """Decoding rows of `mysql.general_log`, which both products write alike.
 
-A row is told when a statement arrives, before it is run: how it ended is not known. Three things take more
-than one row. A log-in that is refused has a row as if it worked, and right behind it mostly the refusal: only
-another row of the session shows that it worked. A USE that is refused has the refusal behind it. And a
-session is known as the agent's own by its first statement, which says so.
+The server writes a row when a statement arrives, before it runs it: how it ended is not known. Three things
+need more than one row. A refused log-in has a row as if it worked, mostly with the refusal right after it:
+only another row of the session shows that a log-in worked. A refused USE has the refusal after it. And a
+session is known to be the agent's own by its first statement, which says so.
 """
 
 from __future__ import annotations
@@ -57,23 +57,23 @@ _UNCONFIRMED = "no later row of the session shows that the log-in worked"
 
 _STATEMENTS = frozenset({b"Query", b"Execute"})
 _LOG_INS = frozenset({b"Connect", b"Change user"})
-_NOT_TOLD = frozenset(
+_NO_EVENT = frozenset(
     {
         *(b"Prepare", b"Close stmt", b"Reset stmt", b"Long Data", b"Fetch", b"Set option", b"Field List"),
         *(b"Ping", b"Statistics", b"Sleep", b"Time", b"Delayed insert", b"Daemon", b"Error", b"Connect Out"),
         *(b"Reset Connection", b"Processlist"),
     }
 )
-"""What runs no statement, or belongs to one that has a row of its own."""
+"""Commands whose row becomes no event: they run no statement, or their statement has a row of its own."""
 
 
 class GeneralLogBlock(msgspec.Struct, frozen=True, kw_only=True):
     """Rows of one table in the order in which they were written, each as COLUMNS gives it.
 
-    ``keys`` name them for ever. ``own_user`` and ``own_application`` are how the agent logs in;
-    ``own_sessions`` are sessions of the agent that the rows go on with. ``window`` says when the rows were
-    written, ``zone_offset_us`` what the server's own time zone adds to UTC; ``transport_written`` whether the
-    server tells how a session came, as all do from 5.7 on.
+    ``keys`` are their permanent keys. ``own_user`` and ``own_application`` are how the agent logs in;
+    ``own_sessions`` are sessions of the agent that were open before the first row. ``window`` says when the
+    rows were written, ``zone_offset_us`` what the server's own time zone adds to UTC (microseconds), and
+    ``transport_written`` whether the server records by which transport a session came, as all do from 5.7 on.
     """
 
     rows: tuple[bytes, ...]
@@ -132,19 +132,19 @@ def parties(who: bytes) -> Parties:
 
 
 def opening_of(row: Row, *, transport_written: bool = True) -> Opening | None:
-    """What a row of a log-in says of the beginning of a session; None where it is a refusal."""
+    """What a row of a log-in says of the beginning of a session; None if the row is a refusal."""
     user, _account, host, address = parties(row.who)
     text = row.argument.decode(errors="backslashreplace")
     return opening(text, user, (host, address), transport_written=transport_written)
 
 
 def may_open_only(line: bytes) -> bool:
-    """Whether ``opens_only`` may hold for this row, told without cutting it into its parts."""
+    """Whether ``opens_only`` may be true for this row. Fast: the row is not split into its columns."""
     return b"\tConnect\t" in line or (b"\tQuery\t" in line and _USE_ROW.search(line) is not None)
 
 
 def opens_only(row: Row, own_user: str) -> bool:
-    """Whether it is not known yet what became of a session or of a USE, if this row is its last one."""
+    """Whether this row, if no later one follows, leaves open how a log-in or a USE ended."""
     if row.command == b"Connect":
         return opening_of(row) is not None
     if row.command != b"Query":
@@ -207,12 +207,12 @@ def _decode(block: GeneralLogBlock, decoded: Decoded) -> None:
             rows.append(row)
         except ValueError:
             rows.append(None)
-            rejected.append(Rejected(key, line, "it is no row of mysql.general_log"))
+            rejected.append(Rejected(key, line, "not a row of mysql.general_log"))
     sessions = _Sessions(block, rows)
     log_ins: dict[int, int] = {}
     uses: dict[int, AuditEvent] = {}
-    told: list[AuditEvent | None] = []
-    not_told: list[bytes] = []
+    events: list[AuditEvent | None] = []
+    skipped: list[bytes] = []
     window, offset = block.window, block.zone_offset_us
     for place, row in enumerate(rows):
         if row is None:
@@ -222,14 +222,14 @@ def _decode(block: GeneralLogBlock, decoded: Decoded) -> None:
             continue
         command = row.command
         opened, use = log_ins.pop(row.thread, None), uses.pop(row.thread, None)
-        if command in _NOT_TOLD:
-            if row.thread:  # what bears no session is the agent's own: it begins each table that it makes
-                not_told.append(command)
+        if command in _NO_EVENT:
+            if row.thread:  # a row without a session is the first one of a table that the agent created
+                skipped.append(command)
             continue
         try:
             time_us = window.utc_us(micros_of(row.time), offset)
         except ValueError:
-            rejected.append(Rejected(block.keys[place], block.rows[place], "its time is none"))
+            rejected.append(Rejected(block.keys[place], block.rows[place], "its time is malformed"))
             continue
         text = row.argument.decode(errors="backslashreplace")
         event = AuditEvent(
@@ -248,29 +248,29 @@ def _decode(block: GeneralLogBlock, decoded: Decoded) -> None:
             add_operations(event, Dialect.MYSQL)
             if event.operation == "USE":
                 uses[row.thread] = event
-            told.append(event)
+            events.append(event)
             continue
-        log_in = told[opened] if opened is not None else None
+        log_in = events[opened] if opened is not None else None
         if command == b"Init DB" and _refuses_use(use, text, (account, user, "")):
             continue
         begun = opening_of(row, transport_written=block.transport_written) if command in _LOG_INS else None
         if begun is not None:
             _opened(event, begun, command)
             if command == b"Connect":
-                told.append(connection_of(event))
-            log_ins[row.thread] = len(told)
+                events.append(connection_of(event))
+            log_ins[row.thread] = len(events)
         elif command in _LOG_INS:
             if _refused(event, text, log_in, (account, user, "")) and opened is not None:
-                told[opened] = None
+                events[opened] = None
         else:
             _other(event, command, text, log_in, (account, user, ""))
             if opened is not None and event.type is EventType.LOGIN_FAILED:
-                told[opened] = None
-        told.append(event)
+                events[opened] = None
+        events.append(event)
     for opened in log_ins.values():
-        _unconfirmed(told[opened])
-    decoded.events.extend(event for event in told if event is not None)
-    for command, number in Counter(not_told).items():
+        _unconfirmed(events[opened])
+    decoded.events.extend(event for event in events if event is not None)
+    for command, number in Counter(skipped).items():
         name = command.decode()
         decoded.left_out[name] = decoded.left_out.get(name, 0) + number
 
@@ -348,9 +348,9 @@ def _refused(event: AuditEvent, text: str, log_in: AuditEvent | None, accounts: 
     return True
 
 
-def _is_same(told: str, user: str) -> bool:
-    """Whether a sentence tells of this user: it has no more than the beginning of a long name."""
-    return told == user or (len(told) >= _SHORTEST_CUT and user.startswith(told))
+def _is_same(named: str, user: str) -> bool:
+    """Whether the user named in a message is this one: a message has only the beginning of a long name."""
+    return named == user or (len(named) >= _SHORTEST_CUT and user.startswith(named))
 
 
 def _failed(event: AuditEvent, found: Refusal, text: str, log_in: AuditEvent | None) -> None:

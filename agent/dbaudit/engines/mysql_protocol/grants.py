@@ -54,7 +54,7 @@ def read_grants(connection: ServerConnection) -> Grants:
     statements = [str(row[0]) for row in connection.rows("SHOW GRANTS")]
     if connection.refusal("SELECT CURRENT_ROLE()") is None:
         roles = connection.value("SELECT CURRENT_ROLE()")
-        # MariaDB tells the rights of the role by itself, and has no USING.
+        # MariaDB lists the rights of the role without being asked, and has no USING.
         using = f"SHOW GRANTS FOR CURRENT_USER() USING {roles}"
         if roles not in (None, "NONE") and connection.refusal(using) is None:
             statements += [str(row[0]) for row in connection.rows(using)]

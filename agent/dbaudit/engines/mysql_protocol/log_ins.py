@@ -22,18 +22,18 @@ _USE = re.compile(r"\s*use\s+(?:`((?:[^`]|``)*)`|([^\s;`]+))[\s;]*\Z", re.IGNORE
 
 
 class Opening(NamedTuple):
-    """The beginning of a session: the database that it asks for, None for none, and how it came."""
+    """The beginning of a session: the database that it asks for, or None, and its transport."""
 
     database: str | None
     transport: str | None
     known: bool = True
-    """False where the row does not begin as the server begins it: its names cannot be told apart."""
+    """False if the row does not begin as the server begins it: its user and host cannot be separated."""
 
 
 class Refusal(NamedTuple):
-    """A log-in that was refused, or a database.
+    """A refused log-in, or a refused choice of a database.
 
-    ``user`` is who asked, as far as the sentence says it; ``host`` the account's, or the client's.
+    ``user`` is who asked, as far as the message names it; ``host`` is the account's, or the client's.
     """
 
     error_code: str | None
@@ -46,7 +46,7 @@ def opening(
     text: str, user: str, hosts: Iterable[str | None], *, transport_written: bool = True
 ) -> Opening | None:
     """What the row says of the beginning of a session of ``user`` from one of ``hosts``, which other columns
-    name; None where it is another sentence: a refusal. Servers before 5.7 write no transport.
+    name. Returns None if its text is a refusal. Servers before 5.7 write no transport.
 
     >>> opening("a@::1 on b on c using d using Socket", "a", ["::1"])
     Opening(database='b on c using d', transport='Socket', known=True)

@@ -24,7 +24,10 @@ def names(connection: ServerConnection) -> list[str]:
 
 
 def is_declared(connection: ServerConnection, name: str, declared: str) -> bool:
-    """Whether a record's schema is the declared one: the server says whether case tells names apart."""
+    """Whether a record's schema is the declared one.
+
+    If only the case of letters differs, the server is asked whether case matters. True if it cannot answer.
+    """
     if name == declared or name.lower() != declared.lower():
         return name == declared
     try:
