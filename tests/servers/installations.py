@@ -31,6 +31,9 @@ MAJORS = tuple(RELEASES)
 PGAUDIT_SUITES = {13: ("bullseye",), 15: ("bookworm",), 17: ("trixie",), 18: ("forky", "sid")}
 PGAUDIT_MAJORS = tuple(PGAUDIT_SUITES)
 
+# pgauditlogtofile before 1.8, of stable suites, quotes nothing and is not read.
+AUDIT_FILES_SUITE, AUDIT_FILES_MAJOR = "sid", 18
+
 # Debian 12 ships pgbench with the server.
 DEBIAN_SUITE, DEBIAN_MAJOR = "bookworm", 15
 CLIENT_PROGRAMS = ("pgbench", "psql")
@@ -128,9 +131,20 @@ def pgaudit_files(major: int) -> Path:
     return once(f"pgaudit-{major}", lambda folder: _fetch_pgaudit(major, folder))
 
 
+def with_audit_files() -> Installation:
+    """PostgreSQL 18 with pgaudit and pgauditlogtofile, which has to be preloaded behind it.
+
+    Raises:
+        EngineMissingError: it cannot be fetched.
+    """
+    plain = installation(AUDIT_FILES_MAJOR, pgaudit=True).programs.parents[1]
+    folder = once(f"{plain.name}-audit-files", lambda folder: _add_audit_files(plain, folder))
+    return Installation(folder.name, AUDIT_FILES_MAJOR, folder / "native" / "bin")
+
+
 def everything(majors: tuple[int, ...]) -> list[Callable[[], object]]:
     """The fetches that fill the cache for these majors; each may run in a thread of its own."""
-    wanted: list[Callable[[], object]] = [client, localised]
+    wanted: list[Callable[[], object]] = [client, localised, with_audit_files]
     wanted += [lambda major=major: installation(major, pgaudit=major in PGAUDIT_SUITES) for major in majors]  # type: ignore[misc]
     return wanted
 
@@ -177,6 +191,36 @@ def _add_pgaudit(major: int, plain: Path, extension: Path, folder: Path) -> None
     shutil.copy(library, native / "lib" / "postgresql")
     for path in (extension / "usr/share/postgresql" / str(major) / "extension").glob("pgaudit*"):
         shutil.copy(path, native / "share" / "postgresql" / "extension")
+    _let_everybody_read(folder)
+
+
+def _add_audit_files(plain: Path, folder: Path) -> None:
+    """Adds the extension, and the newer C library that it is built for: the server runs with that one."""
+    shutil.copytree(plain, folder, copy_function=os.link, symlinks=True, dirs_exist_ok=True)
+    native, extension = folder / "native", f"postgresql-{AUDIT_FILES_MAJOR}-pgauditlogtofile"
+    libraries = native / "system"
+    libraries.mkdir()
+    with (
+        debian.suite(AUDIT_FILES_SUITE) as suite,
+        tempfile.TemporaryDirectory(prefix="dbaudit-audit-files-") as unpacked,
+    ):
+        suite.unpack([extension, "libc6", "liblz4-1", "libzstd1"], Path(unpacked))
+        _collect_libraries(Path(unpacked), libraries)
+        shutil.copy(next(Path(unpacked).rglob("pgauditlogtofile.so")), native / "lib" / "postgresql")
+        for path in Path(unpacked).rglob("pgauditlogtofile*.*"):
+            if path.suffix in (".control", ".sql"):
+                shutil.copy(path, native / "share" / "postgresql" / "extension")
+    loader = next(libraries.glob("ld-linux*"))
+    program = native / "bin" / "postgres"
+    program.rename(native / "bin" / "postgres-itself")
+    program.write_text(
+        "#!/bin/sh\n"
+        'native="$(dirname "$(dirname "$(readlink -f "$0")")")"\n'
+        'export LD_PRELOAD="$native/system/liblz4.so.1 $native/system/libzstd.so.1"\n'
+        f'exec "$native/system/{loader.name}" --library-path "$native/system"'
+        ' "$native/bin/postgres-itself" "$@"\n'
+    )
+    program.chmod(0o755)
     _let_everybody_read(folder)
 
 

@@ -79,7 +79,7 @@ def decoded(
         own_application="dbaudit-agent",
         line_prefixes=(prefix,),
         syslog=form,
-        syslog_numbers={name.removeprefix("p"): number for name, number in numbers.items()},
+        numbers={name.removeprefix("p"): number for name, number in numbers.items()},
     )
     result = decode([LogBlock(LogFileFormat.SYSLOG, "a.log", 0, text.encode(), context)])
     return result.events, [rejected.reason for rejected in result.rejected]

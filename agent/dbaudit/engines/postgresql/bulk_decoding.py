@@ -62,7 +62,7 @@ def decode(records: Sequence[Any]) -> Decoded:
     rejected: list[Rejected] = []
     for block in records:
         for piece in pieces(block):
-            if piece.format.is_text:
+            if not piece.format.of_the_server:
                 rejected += decoder.take_text(piece)
             elif piece.format is LogFileFormat.CSVLOG:
                 rejected += decoder.take_csv(piece)

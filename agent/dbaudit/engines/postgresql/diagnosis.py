@@ -72,6 +72,8 @@ def _diagnose(connection: ServerConnection, rights: Rights, settings: LogSetting
     yield from (collector, destination)
     if settings.format in (LogFormat.STDERR, LogFormat.SYSLOG):
         yield prefix_checks.log_line_prefix(settings)
+    if LogFormat.PGAUDIT_FILE.value in settings.written:
+        yield log_checks.pgaudit_file(settings)
     if settings.format is LogFormat.SYSLOG:
         yield log_checks.syslog(settings)
     if not rights.suffice(settings.source):

@@ -71,7 +71,8 @@ class FileNames:
         """Whether a file of this name is one of them."""
         if self._suffix is not None:
             return name.endswith(self._suffix)
-        return not name.endswith(tuple(_SUFFIXES.values())) and bool(self._pattern.fullmatch(name))
+        others = () if self.format is LogFileFormat.PGAUDIT_FILE else tuple(_SUFFIXES.values())
+        return not name.endswith(others) and bool(self._pattern.fullmatch(name))
 
 
 class LogFiles(Protocol):

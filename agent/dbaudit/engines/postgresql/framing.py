@@ -7,33 +7,40 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from dbaudit.core.event import Rejected
-from dbaudit.engines.postgresql import records, syslog, text_log
+from dbaudit.engines.postgresql import audit_file, records, syslog, text_log
 from dbaudit.engines.postgresql.records import LogBlock, LogFileFormat, LogRecord
 
 
 def pieces(block: LogBlock) -> Iterator[LogBlock]:
     """The block in parts that can be decoded one after the other, each of which starts with a record."""
-    if block.format.is_text:
+    if not block.format.of_the_server:
         return iter((block,))
     return records.pieces(block)
 
 
 def parse(block: LogBlock) -> tuple[list[LogRecord], list[Rejected]]:
     """The records of a block, and those that are none."""
-    if block.format.is_text:
+    if not block.format.of_the_server:
         parsed = parse_text(block)
         return parsed.records, parsed.rejected
     return records.parse(block)
 
 
 def parse_text(block: LogBlock) -> text_log.Parsed:
-    """The records of a block of the text log, wherever it is written."""
-    return syslog.parse(block) if block.format is LogFileFormat.SYSLOG else text_log.parse(block)
+    """The records of a block of any format but csvlog and jsonlog."""
+    return _PARSERS[block.format](block)
+
+
+_PARSERS = {
+    LogFileFormat.STDERR: text_log.parse,
+    LogFileFormat.SYSLOG: syslog.parse,
+    LogFileFormat.PGAUDIT_FILE: audit_file.parse,
+}
 
 
 def placed(block: LogBlock) -> list[tuple[int, LogRecord]]:
     """The records of a block that can be parsed, each with where it starts in the block's data."""
-    if block.format.is_text:
+    if not block.format.of_the_server:
         parsed = parse_text(block)
         return list(zip(parsed.starts, parsed.records, strict=True))
     starts = records.record_starts(block.format, block.data)
@@ -49,7 +56,7 @@ def placed(block: LogBlock) -> list[tuple[int, LogRecord]]:
 
 def first_record(log_format: LogFileFormat, data: bytes, line_prefixes: tuple[str, ...]) -> int | None:
     """Where the first record starts in ``data``, which may start inside one; None when none does."""
-    if log_format is LogFileFormat.SYSLOG:
+    if log_format in (LogFileFormat.SYSLOG, LogFileFormat.PGAUDIT_FILE):
         return data.find(b"\n") + 1 or None
     if log_format is LogFileFormat.STDERR:
         return text_log.first_record(data, line_prefixes)
@@ -60,7 +67,7 @@ def end_of_whole_records(log_format: LogFileFormat, data: bytes) -> int:
     """Where the last whole record of ``data`` ends, which starts with one; 0 when there is none. In the text
     log it is the last whole line: more lines of its record may follow.
     """
-    if log_format.is_text:
+    if not log_format.of_the_server:
         return data.rfind(b"\n") + 1
     return records.end_of_whole_records(log_format, data)
 
@@ -70,6 +77,13 @@ class Unfinished(msgspec.Struct, frozen=True):
 
     start: int
     seconds: float
+
+
+def numbers_after(block: LogBlock) -> dict[str, int]:
+    """The latest numbers of records after a block; of a format without any there are none."""
+    if block.format is LogFileFormat.SYSLOG:
+        return syslog.numbers_after(block)
+    return audit_file.numbers_after(block) if block.format is LogFileFormat.PGAUDIT_FILE else {}
 
 
 def unfinished(block: LogBlock, starts: Sequence[int], seconds: float) -> list[Unfinished]:

@@ -41,6 +41,8 @@ def logging_collector(settings: LogSettings) -> Diagnosis:
     code = "logging_collector"
     if settings.options.log_file is not None:
         return ok(code, f"The log is read from {settings.options.log_file}, whatever writes it.")
+    if settings.options.log_format is LogFormat.PGAUDIT_FILE:
+        return skipped(code, "the extension pgauditlogtofile writes the files that are read")
     if settings.collecting:
         return ok(code, "The server collects its log in files.")
     waiting = settings.own[code].pending_restart
@@ -65,6 +67,13 @@ def log_destination(settings: LogSettings) -> Diagnosis:
     if settings.format is not None:
         return ok(code, f"The server writes {settings.format.value}.")
     wanted = settings.options.log_format
+    if wanted is LogFormat.PGAUDIT_FILE:
+        return failed(
+            code,
+            "The extension pgauditlogtofile is not loaded, or switched off (pgaudit.log_directory).",
+            "Set the option log_format to auto, or add pgauditlogtofile to shared_preload_libraries behind "
+            "pgaudit and restart the server.",
+        )
     if wanted is LogFormat.JSONLOG and settings.major < JSONLOG_SINCE:
         return failed(
             code,
@@ -79,6 +88,48 @@ def log_destination(settings: LogSettings) -> Diagnosis:
         f"The server writes no {wanted.value} (log_destination is {now!r}).",
         set_and_reload(code, ",".join([*sorted(settings.destinations), wanted.value])),
     )
+
+
+def pgaudit_file(settings: LogSettings) -> Diagnosis:
+    """Whether pgauditlogtofile writes pgaudit's records to where they are read, and all of them."""
+    code = "pgaudit_file"
+    if settings.format is not LogFormat.PGAUDIT_FILE:
+        return failed(
+            code,
+            "The extension pgauditlogtofile writes pgaudit's records to files of its own, "
+            "not to the log that is read.",
+            f"{set_and_reload('pgaudit.log_directory', '')} -- or set the option log_format to pgaudit_file",
+        )
+    if "pgaudit.log_format" not in settings.own:
+        return failed(
+            code,
+            "This pgauditlogtofile writes names and statements without quotes: anybody can write records "
+            "there, so they are put aside.",
+            f"{set_and_reload('pgaudit.log_directory', '')} -- and set the option log_format to auto; or "
+            "install a newer version, which has pgaudit.log_format",
+        )
+    if settings.value("pgaudit.log_compression") not in ("off", None):
+        name = "pgaudit.log_compression"
+        return failed(code, "The files of pgauditlogtofile are compressed.", set_and_reload(name, "off"))
+    if settings.value("pgaudit.log_execution_time") == "on":
+        name = "pgaudit.log_execution_time"
+        return warning(
+            code,
+            f"pgauditlogtofile loses records and mixes their times up while it measures them ({name} is on).",
+            f"{set_system(name, 'off')} -- then restart the server",
+        )
+    missing = [
+        name
+        for name in ("pgaudit.log_connections", "pgaudit.log_disconnections")
+        if settings.value(name) != "on"
+    ]
+    if missing:
+        return warning(
+            code,
+            f"Sessions are not in the file that is read ({' and '.join(missing)} off).",
+            " ".join(set_and_reload(name, "on") for name in missing),
+        )
+    return ok(code, "pgauditlogtofile writes the records of pgaudit and of sessions to its files.")
 
 
 def syslog(settings: LogSettings) -> Diagnosis:
@@ -205,7 +256,7 @@ def log_timezone(settings: LogSettings) -> Diagnosis:
 
 def log_rotation(settings: LogSettings) -> Diagnosis:
     code = "log_rotation"
-    if settings.options.log_file is not None:
+    if settings.options.log_file is not None or settings.format is LogFormat.PGAUDIT_FILE:
         return skipped(code, "the server does not rotate the file that is read")
     name = settings.log_filename
     if name is None:

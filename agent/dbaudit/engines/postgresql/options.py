@@ -28,6 +28,7 @@ class LogFormat(StrEnum):
     CSVLOG = "csvlog"
     STDERR = "stderr"
     SYSLOG = "syslog"
+    PGAUDIT_FILE = "pgaudit_file"
 
 
 _METHODS = "(none|password|md5|scram-sha-256|gss|sspi)"
@@ -57,6 +58,10 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             )
         if options.log_format is LogFormat.SYSLOG and options.log_file is None:
             raise wrong_option("/log_format", "needs log_file, the file that the syslog daemon writes")
+        if options.log_format is LogFormat.PGAUDIT_FILE:
+            if options.log_source is LogSource.REMOTE:
+                raise wrong_option("/log_format", "is read from the disk: not with log_source remote")
+            options = msgspec.structs.replace(options, log_source=LogSource.LOCAL)
         return options if options.log_file is None else _of_a_file(options, options.log_file)
 
 
@@ -96,7 +101,8 @@ OPTIONS_SCHEMA: Mapping[str, Any] = {
             "description": (
                 "Which log is read: `jsonlog` (servers from 15 on), `csvlog`, or `stderr`, the text log, "
                 "which says no more than its log_line_prefix; `auto` is the first of these that the server "
-                "writes. `syslog` is the text log in the file of a syslog daemon, `log_file`."
+                "writes. `syslog` is the text log in the file of a syslog daemon, `log_file`; `pgaudit_file` "
+                "is what the extension pgauditlogtofile writes to its files, read from the disk."
             ),
         },
         "log_directory": {

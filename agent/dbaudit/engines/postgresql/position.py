@@ -25,8 +25,8 @@ class Position(msgspec.Struct, frozen=True, kw_only=True):
     ``directory`` is as log_directory names it. ``size`` and ``modified_us`` are those of the file when it was
     last seen. ``aligned`` is False where ``offset`` may be inside a record. ``time_zones`` are the present
     log_timezone and those before it, latest first; so are ``line_prefixes`` those of log_line_prefix, where
-    the log is text, and ``syslog_idents`` those of syslog_ident. ``syslog_numbers`` are the latest numbers of
-    the server's processes in its syslog. An empty ``file`` means that there was none yet.
+    the log is text, and ``syslog_idents`` those of syslog_ident. ``numbers`` are as in LogContext. An empty
+    ``file`` means that there was none yet.
     """
 
     v: int = _CURSOR_VERSION
@@ -42,7 +42,7 @@ class Position(msgspec.Struct, frozen=True, kw_only=True):
     time_zones: tuple[str, ...] = ()
     line_prefixes: tuple[str, ...] = ()
     syslog_idents: tuple[str, ...] = ()
-    syslog_numbers: dict[str, int] = {}
+    numbers: dict[str, int] = {}
 
     def moved(self, by: int, portion: Portion, *, aligned: bool = True) -> Position:
         """``by`` bytes further in the same file."""

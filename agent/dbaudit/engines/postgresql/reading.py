@@ -25,7 +25,7 @@ from dbaudit.engines.postgresql.files import (
     RemoteLogFiles,
     Stamps,
 )
-from dbaudit.engines.postgresql.framing import end_of_whole_records, first_record
+from dbaudit.engines.postgresql.framing import end_of_whole_records, first_record, numbers_after
 from dbaudit.engines.postgresql.holdback import Place, Tail, tail
 from dbaudit.engines.postgresql.options import LogFormat, LogSource, Options
 from dbaudit.engines.postgresql.position import Position, understood
@@ -38,7 +38,6 @@ from dbaudit.engines.postgresql.records import (
     SyslogForm,
 )
 from dbaudit.engines.postgresql.settings import LogSettings
-from dbaudit.engines.postgresql.syslog import numbers_after
 
 _SETTINGS_HOLD_SECONDS = 60.0
 _ASKED_EVERY_SECONDS = 1.0
@@ -83,15 +82,14 @@ class LogReader:
         chunk = _chunk(position) if cursor is None else self._read(position, limit_bytes)
         # The settings may have been read again meanwhile.
         known = self._with_settings(position)
-        numbers = position.syslog_numbers
+        numbers = position.numbers
         for block in chunk.records:
-            if block.format is LogFileFormat.SYSLOG:
-                numbers = numbers_after(block)
+            numbers = numbers_after(block)
         remembered = {
             "time_zones": list(known.time_zones),
             "line_prefixes": list(known.line_prefixes),
             "syslog_idents": list(known.syslog_idents),
-            "syslog_numbers": numbers,
+            "numbers": numbers,
         }
         return msgspec.structs.replace(chunk, cursor={**chunk.cursor, **remembered})
 
@@ -151,7 +149,7 @@ class LogReader:
                 numbered=self._settings.value("syslog_sequence_numbers") != "off",
                 split=self._settings.value("syslog_split_messages") != "off",
             ),
-            syslog_numbers=known.syslog_numbers,
+            numbers=known.numbers,
             own_user=target.username,
             own_application=target.application_name,
             own_session=self._own_session,
@@ -177,7 +175,7 @@ class LogReader:
                 "The directory of the log on this host is not known.",
                 remedy="Give the engine's option log_directory.",
             )
-        written = log_format.value in self._settings.destinations
+        written = log_format.value in self._settings.written
         return LocalLogFiles(
             self._local_path,
             self._directory,
@@ -205,7 +203,7 @@ class LogReader:
         the place of one of them only where it is asked for.
         """
         wanted = self._settings.format
-        to_text = wanted is LogFormat.STDERR and not log_format.is_text
+        to_text = wanted is LogFormat.STDERR and log_format.of_the_server
         if wanted is None or (to_text and self._options.log_format is LogFormat.AUTO):
             return None
         return LogFileFormat(wanted.value)
@@ -246,7 +244,7 @@ class LogReader:
             return at_start
         size = portion.size
         # A line of the text log is known to start where the byte before is a line break.
-        begin = max(0, size - 1) if log_format.is_text else size
+        begin = max(0, size - 1) if not log_format.of_the_server else size
         return at_start.moved(begin, portion, aligned=False)
 
     def _first_file(self, position: Position) -> Chunk:
@@ -273,7 +271,7 @@ class LogReader:
     def _is_over(self, log_format: LogFileFormat) -> bool:
         """Whether the log is to be read in another format once this one is read to its end."""
         wanted = self._options.log_format
-        written = log_format.value in self._settings.destinations
+        written = log_format.value in self._settings.written
         return not written or (wanted is not LogFormat.AUTO and wanted.value != log_format.value)
 
     def _next_file(self, position: Position) -> Position | None:
@@ -317,7 +315,7 @@ class LogReader:
         whole = end_of_whole_records(position.format, data)
         if not portion.at_end:
             return self._middle(position, portion, whole, limit_bytes)
-        if self._changes_to_or_from_text(position.format):
+        if self._changes_to_unlike_records(position.format):
             return self._in_another_format(position, portion, whole)
         if portion.current and not self._is_over(position.format):
             return self._live(position, portion, whole)
@@ -390,12 +388,12 @@ class LogReader:
         after = following.moved(part, first)
         return Chunk(records=records, cursor=after.cursor(), more=place is None or not first.at_end)
 
-    def _changes_to_or_from_text(self, log_format: LogFileFormat) -> bool:
+    def _changes_to_unlike_records(self, log_format: LogFileFormat) -> bool:
         """Whether another format is asked for that holds the same records in a way that cannot be matched."""
         after = self._format_after(log_format) if self._is_over(log_format) else None
-        if after is None or after is log_format or not (after.is_text or log_format.is_text):
+        if after is None or after is log_format or (after.of_the_server and log_format.of_the_server):
             return False
-        return after.is_text or log_format.value in self._settings.destinations
+        return not after.of_the_server or log_format.value in self._settings.written
 
     def _in_another_format(self, position: Position, portion: Portion, whole: int) -> Chunk:
         """Go on at the end of the other log: from its beginning, most would be there twice."""
@@ -469,7 +467,8 @@ def _gap(position: Position, reason: str, size_now: int | None) -> AuditEvent:
 
 def _audited(settings: LogSettings) -> dict[str, Any]:
     """What the context says of the statements that pgaudit records for certain."""
-    if not settings.pgaudit_loaded:
+    apart = LogFormat.PGAUDIT_FILE.value in settings.written
+    if not settings.pgaudit_loaded or apart is not (settings.format is LogFormat.PGAUDIT_FILE):
         return {}
     value = settings.server_wide.get("pgaudit.log") or ""
     words = [word.strip().lower() for word in value.split(",") if word.strip()]

@@ -41,8 +41,8 @@ class LogContext(msgspec.Struct, frozen=True, kw_only=True):
     ``exempt_roles``, ``exempt_databases`` and, with ``catalogs_exempt``, for those on the catalogs alone;
     ``recorded_at_end`` says that it does so when they have ended (pgaudit.log_rows). ``told_twice`` says that
     log_statement may record the same ones. ``log_ins_authorized`` says that each log-in that worked has a
-    record of its authorization. ``syslog_numbers`` are the latest numbers of the server's processes in its
-    syslog, before the block.
+    record of its authorization. ``numbers`` are the latest numbers of records before the block, of the
+    server's processes in its syslog, of its sessions in the file of pgauditlogtofile.
     """
 
     time_zones: tuple[str, ...]
@@ -59,21 +59,29 @@ class LogContext(msgspec.Struct, frozen=True, kw_only=True):
     log_ins_authorized: bool = False
     line_prefixes: tuple[str, ...] = ()
     syslog: SyslogForm = SyslogForm()
-    syslog_numbers: Mapping[str, int] = msgspec.field(default_factory=dict)
+    numbers: Mapping[str, int] = msgspec.field(default_factory=dict)
 
 
 class LogFileFormat(StrEnum):
-    """Which of the formats a block is in; STDERR is read by text_log.py, SYSLOG by syslog.py."""
+    """Which of the formats a block is in; STDERR is read by text_log.py, SYSLOG by syslog.py, and
+    PGAUDIT_FILE by audit_file.py.
+    """
 
     CSVLOG = "csvlog"
     JSONLOG = "jsonlog"
     STDERR = "stderr"
     SYSLOG = "syslog"
+    PGAUDIT_FILE = "pgaudit_file"
 
     @property
     def is_text(self) -> bool:
         """Whether its records are text that begins with log_line_prefix."""
         return self in (LogFileFormat.STDERR, LogFileFormat.SYSLOG)
+
+    @property
+    def of_the_server(self) -> bool:
+        """Whether csvlog and jsonlog have the same records in a form that can be matched."""
+        return self in (LogFileFormat.CSVLOG, LogFileFormat.JSONLOG)
 
 
 class LogBlock(msgspec.Struct, frozen=True):

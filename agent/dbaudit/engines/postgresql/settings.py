@@ -41,6 +41,13 @@ _NAMES = (
     "logging_collector",
     "pgaudit.log",
     "pgaudit.log_catalog",
+    "pgaudit.log_compression",
+    "pgaudit.log_connections",
+    "pgaudit.log_directory",
+    "pgaudit.log_disconnections",
+    "pgaudit.log_execution_time",
+    "pgaudit.log_filename",
+    "pgaudit.log_format",
     "pgaudit.log_level",
     "pgaudit.log_rows",
     "pgaudit.log_statement",
@@ -142,6 +149,11 @@ class LogSettings(msgspec.Struct, frozen=True, kw_only=True):
         return self.version_number // 10000
 
     @property
+    def written(self) -> frozenset[str]:
+        """The formats that are written, those of log_destination and pgauditlogtofile's."""
+        return _written(self.destinations, self.own)
+
+    @property
     def pgaudit_loaded(self) -> bool:
         """A setting of a library is known to the server from the moment the library is loaded."""
         return "pgaudit.log" in self.own
@@ -174,7 +186,8 @@ def read_settings(connection: ServerConnection, rights: Rights, options: Options
     destinations = frozenset(
         part.strip().lower() for part in own["log_destination"].value.split(",") if part.strip()
     )
-    directory = own["log_directory"].value if "log_directory" in own else None
+    directory_setting = _directory_setting(options)
+    directory = own[directory_setting].value if directory_setting in own else None
     local_directory = _local_directory(connection, own, options, client_port)
     limits = connection.target.limits
     source = _source(rights, options, readable=_can_list(local_directory, limits))
@@ -184,8 +197,8 @@ def read_settings(connection: ServerConnection, rights: Rights, options: Options
         version_number=connection.version_number,
         options=options,
         source=source,
-        format=_format(destinations, options),
-        collecting=options.log_file is not None or own["logging_collector"].value == "on",
+        format=_format(_written(destinations, own), options),
+        collecting=_collecting(own, options),
         destinations=destinations,
         log_directory=directory,
         local_directory=local_directory if source is LogSource.LOCAL else None,
@@ -205,7 +218,25 @@ def read_settings(connection: ServerConnection, rights: Rights, options: Options
 def _log_filename(own: Mapping[str, Setting], options: Options) -> str | None:
     if options.log_file is not None:
         return posixpath.basename(options.log_file)
-    return own["log_filename"].value if "log_filename" in own else None
+    name = "pgaudit.log_filename" if options.log_format is LogFormat.PGAUDIT_FILE else "log_filename"
+    return own[name].value if name in own else None
+
+
+def _directory_setting(options: Options) -> str:
+    return "pgaudit.log_directory" if options.log_format is LogFormat.PGAUDIT_FILE else "log_directory"
+
+
+def _collecting(own: Mapping[str, Setting], options: Options) -> bool:
+    """Whether the log that is read is written to files."""
+    collected = options.log_file is None and options.log_format is not LogFormat.PGAUDIT_FILE
+    return not collected or own["logging_collector"].value == "on"
+
+
+def _written(destinations: frozenset[str], own: Mapping[str, Setting]) -> frozenset[str]:
+    """The formats that are written; that of pgauditlogtofile where it is loaded and not switched off."""
+    names = ("pgaudit.log_directory", "pgaudit.log_filename")
+    apart = all(name in own and own[name].value for name in names)
+    return destinations | {LogFormat.PGAUDIT_FILE.value} if apart else destinations
 
 
 def _format(destinations: frozenset[str], options: Options) -> LogFormat | None:
@@ -236,9 +267,10 @@ def _local_directory(
         return None
     if options.log_directory is not None:
         return options.log_directory
-    if "data_directory" not in own or "log_directory" not in own:
+    directory = _directory_setting(options)
+    if "data_directory" not in own or directory not in own:
         return None
-    return os.path.join(own["data_directory"].value, own["log_directory"].value)  # noqa: PTH118  # a name, not a file
+    return os.path.join(own["data_directory"].value, own[directory].value)  # noqa: PTH118  # a name, not a file
 
 
 def _on_this_host(connection: ServerConnection, client_port: int | None) -> bool:

@@ -6,14 +6,10 @@ aside. A number that is left out, and a line that the daemon wrote once for seve
 
 from __future__ import annotations
 
-from dbaudit.core.clock import now_us
-from dbaudit.core.errors import RecordError
-from dbaudit.core.event import AuditEvent, gap
 from dbaudit.engines.postgresql import text_log
 from dbaudit.engines.postgresql.records import LogBlock, LogFileFormat, LogRecord
 from dbaudit.engines.postgresql.syslog_pieces import Whole, assemble
 from dbaudit.engines.postgresql.text_log import Parsed
-from dbaudit.engines.postgresql.times import log_clock
 
 UNFINISHED_SECONDS = 1.0
 """How long a further piece of the last record of a process is waited for: nothing says which is the last."""
@@ -25,13 +21,13 @@ _LOST = "The syslog daemon did not write every record of a process."
 def wholes(block: LogBlock) -> list[Whole]:
     """The records of a block before they are read."""
     context = block.context
-    return assemble(block.data, context.syslog, context.line_prefixes, context.syslog_numbers).records
+    return assemble(block.data, context.syslog, context.line_prefixes, context.numbers).records
 
 
 def numbers_after(block: LogBlock) -> dict[str, int]:
     """The latest number of each process after a block."""
     context = block.context
-    return assemble(block.data, context.syslog, context.line_prefixes, context.syslog_numbers).numbers
+    return assemble(block.data, context.syslog, context.line_prefixes, context.numbers).numbers
 
 
 def parse(block: LogBlock) -> Parsed:
@@ -40,7 +36,8 @@ def parse(block: LogBlock) -> Parsed:
     for whole in wholes(block):
         record = _read(block, whole, parsed) if whole.pieces else None
         if whole.lost:
-            parsed.suspicious.append(_gap(block, whole, record))
+            stamp = record.timestamp if record else _stamp(whole.stamp or "")
+            parsed.suspicious.append(text_log.lost_records(block, whole.start, stamp, whole.lost, _LOST))
     return parsed
 
 
@@ -72,20 +69,3 @@ def _stamp(stamp: str) -> str:
     second, rest = stamp[:19].replace("T", " "), stamp[19:]
     fraction, zone = (rest[:-1], "UTC") if rest.endswith("Z") else (rest[:-6], rest[-6:])
     return f"{second}{(fraction or '.')[:4]:0<4} {zone}"
-
-
-def _gap(block: LogBlock, whole: Whole, record: LogRecord | None) -> AuditEvent:
-    offset = block.offset + whole.start
-    try:
-        stamp = record.timestamp if record else _stamp(whole.stamp or "")
-        time_us = log_clock(block.context.time_zones).time_us(stamp)
-    except RecordError:
-        time_us = now_us()
-    return gap(
-        key=f"gap:{block.path}:{offset}:lost",
-        time_us=time_us,
-        reason=_LOST,
-        source=block.path,
-        offset=offset,
-        lost_records=whole.lost,
-    )

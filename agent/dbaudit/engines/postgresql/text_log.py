@@ -16,8 +16,9 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from dbaudit.core.clock import now_us
 from dbaudit.core.errors import RecordError
-from dbaudit.core.event import AuditEvent, EventType, Rejected, Severity
+from dbaudit.core.event import AuditEvent, EventType, Rejected, Severity, gap
 from dbaudit.engines.postgresql.labels import FAILURES, PARTS, POSITIONS, SEVERITIES, UNKNOWN, Level, Part
 from dbaudit.engines.postgresql.line_prefix import MESSAGE, LinePrefix, line_prefix
 from dbaudit.engines.postgresql.records import KEPT_BYTES, LogBlock, LogRecord
@@ -187,6 +188,23 @@ def _suspicion(block: LogBlock, line: Line, reason: str) -> list[AuditEvent]:
             detail={"reason": reason, "file": block.path, "offset": offset},
         )
     ]
+
+
+def lost_records(block: LogBlock, start: int, stamp: str, lost: int, reason: str) -> AuditEvent:
+    """The event that says that so many records are missing before the one at ``start``."""
+    offset = block.offset + start
+    try:
+        time_us = log_clock(block.context.time_zones).time_us(stamp)
+    except RecordError:
+        time_us = now_us()
+    return gap(
+        key=f"gap:{block.path}:{offset}:lost",
+        time_us=time_us,
+        reason=reason,
+        source=block.path,
+        offset=offset,
+        lost_records=lost,
+    )
 
 
 _DOUBTFUL = (
