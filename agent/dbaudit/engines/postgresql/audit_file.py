@@ -13,6 +13,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from dbaudit.core import typed
 from dbaudit.core.event import Rejected
 from dbaudit.engines.postgresql import pgaudit, text_log
 from dbaudit.engines.postgresql.messages import Kind, recognise
@@ -50,8 +51,8 @@ _FURTHER_KEYS = (
     *("custom.detail_log", "custom.err_hint", "custom.internal_query", "custom.internal_query_pos"),
     *("custom.context", "custom.debug_query", "custom.cursor_pos", "", "custom.application_name"),
 )
-_decode_object = msgspec.json.Decoder(dict[str, str]).decode
-_decode_text = msgspec.json.Decoder(str).decode
+_decode_object = typed.decoder(dict[str, str])
+_decode_text = typed.decoder(str)
 
 
 def parse(block: LogBlock) -> Parsed:
