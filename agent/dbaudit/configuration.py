@@ -40,7 +40,7 @@ def _setting(description: str, expected: str, **limits: Any) -> Meta:
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """Every setting with its type, its bounds and its default; None where there is none or it is derived."""
+    """Every setting with its type, its bounds and its default; None if it has no default or is derived."""
 
     home: Annotated[Path, _setting("Folder of the embedded state, the key file and api.url.", "a path")]
     host: Annotated[
@@ -174,7 +174,7 @@ class Configuration:
     """The settings, and where each of them comes from in words.
 
     ``file`` is the file that was read, if there was one. ``unknown_variables`` are environment variables that
-    look like settings and are none.
+    look like settings but are not.
     """
 
     settings: Settings

@@ -73,7 +73,7 @@ def test_one_that_was_in_a_call_is_held_back_alone_and_tried_after_pauses_that_g
     for _death in range(14):
         lives.dies("a")
         assert lives.running() == set("bcdefgh")
-        assert "in read()" in lives.suspects.told("a")[0].message
+        assert "in read()" in lives.suspects.explanation("a")[0].message
         pauses.append(lives.until_tried("a"))
     assert pauses[:4] == [5, 5, 8, 16], "the others had no time in between"
     assert max(pauses) == pauses[-1] == 3600
@@ -99,7 +99,7 @@ def test_several_are_tried_in_turn_until_the_one_is_found_and_the_others_are_fre
             lives.dies(*lives.running())
         else:
             lives.lasts(lives.next_seconds)
-    assert "in read()" in lives.suspects.told("c")[0].message
+    assert "in read()" in lives.suspects.explanation("c")[0].message
 
 
 def test_a_single_death_in_no_call_holds_nobody_back(lives: Lives) -> None:
@@ -178,7 +178,7 @@ def test_one_that_never_gets_further_than_into_a_call_is_held_back_after_three_k
         assert lives.running() == set("abcdefgh")
         lives.is_killed("a", "b", collected=("b",))
     assert lives.running() == set("bcdefgh")
-    error, _seconds = lives.suspects.told("a")
+    error, _seconds = lives.suspects.explanation("a")
     assert "SIGKILL in read()" in error.message
     assert "if nobody ended the process" in (error.remedy or "").lower()
 

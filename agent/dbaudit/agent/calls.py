@@ -28,14 +28,14 @@ from dbaudit.engine.host_access import within
 _log = logging.getLogger(__name__)
 _Returned = TypeVar("_Returned")
 
-# With these codes the state tells the agent what to do; out of a plugin they would mislead it.
+# With these codes the state directs the agent. From a plugin they would mislead it.
 _CODES_OF_THE_STATE = frozenset(
     {ErrorCode.STATE_UNAVAILABLE, ErrorCode.STATE_CHANGED_ELSEWHERE, ErrorCode.LEASE_LOST}
 )
 
 
 class EngineCalls:
-    """The calls for one target, by the thread of ``mark``; ``since`` may be asked by any."""
+    """The calls for one target, made by the thread of ``mark``; any thread may ask ``since``."""
 
     def __init__(self, engine_type: str, target: Target, mark: Mark) -> None:
         self._engine_type = engine_type
@@ -55,8 +55,8 @@ class EngineCalls:
     def call(
         self, name: str, kind: type[object], function: Callable[..., _Returned], *arguments: Any
     ) -> _Returned:
-        """What ``function`` returns, which is a ``kind``. Raises ConfigurationError, TransientError, or
-        PluginError for everything else that it may raise or return.
+        """Call ``function`` and return its value, which must be a ``kind``. Raises ConfigurationError,
+        TransientError, or PluginError for everything else that it raises or returns.
         """
         with self.watched(name):
             try:

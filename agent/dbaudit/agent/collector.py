@@ -86,7 +86,7 @@ class Collector(threading.Thread):
         self._reads = reads
         self._member: Member | None = None
         self._stopping = threading.Event()
-        self._given_up = False
+        self._abandoned = False
         self._backoff = Backoff(settings.backoff_initial_seconds, settings.backoff_max_seconds)
         self._state_backoff = Backoff(settings.backoff_initial_seconds, settings.state_retry_max_seconds)
         self._fingerprints = Fingerprints()
@@ -117,9 +117,9 @@ class Collector(threading.Thread):
             return None
         return f"{since[0]}()"
 
-    def give_up(self, error: DbauditError, delay_seconds: float) -> None:
+    def abandon(self, error: DbauditError, delay_seconds: float) -> None:
         """Show ``error`` in its place, from another thread: it hangs, and writes no state any more."""
-        self._given_up = True
+        self._abandoned = True
         self._stopping.set()
         self._show(error, delay_seconds)
 
@@ -194,11 +194,11 @@ class Collector(threading.Thread):
     def _follow(
         self, database: Database, engine: Engine, target: Target, calls: EngineCalls, session: Session
     ) -> None:
-        """Collect until the connection has to be made anew or this collector is stopped."""
+        """Collect until a new connection is needed or this collector is stopped."""
         declared = self._state.wakeup.count(Topic.DATABASES)
         cursor = self._state.events.cursor(self.lease.database_no)
         if cursor.cursor is not None:
-            # The agent may have died between storing and telling the source.
+            # The agent may have died after it stored events and before it acknowledged them.
             calls.call("acknowledge", object, session.acknowledge, cursor.cursor)
         next_health = time.monotonic() + self._settings.health_interval_seconds
         self._running_since = last_new = last_tested = time.monotonic()
@@ -507,7 +507,7 @@ class Collector(threading.Thread):
         self._lived_at_us = now_us()
 
     def _set_state(self, state: CollectorState) -> None:
-        if not self._given_up:
+        if not self._abandoned:
             self._quietly(lambda: self._write_state(state))
 
     def _write_state(
@@ -529,7 +529,7 @@ class Collector(threading.Thread):
         )
 
     def _quietly(self, write: Callable[[], object]) -> bool:
-        """Whether ``write`` worked: what it tells users can be told later."""
+        """Call ``write`` and return whether it worked. A failure is only logged: such reports can wait."""
         try:
             write()
         except DbauditError as error:

@@ -32,15 +32,15 @@ _LONGEST_MARGIN_SECONDS = 2.0
 
 class _Running(msgspec.Struct):
     task: Task
-    given_up_at: float
+    times_out_at: float
 
 
 class ConnectionTests(threading.Thread):
     """Takes tasks from the state and runs each in a thread of its own, so that one that hangs delays no
     other.
 
-    A test that is not done shortly before whoever asked stops waiting is reported as timed out, and its place
-    is free again; its thread ends when the engine returns, if ever.
+    A test that is not done shortly before the caller stops waiting is reported as timed out, and its place is
+    free again; its thread ends when the engine returns, if ever.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class ConnectionTests(threading.Thread):
         while not self._stopping.is_set():
             seen = self._state.wakeup.count(Topic.TASK_NEW)
             try:
-                self._give_up_late()
+                self._end_late()
                 task = self._state.tasks.claim(self._node_id) if self._has_place() else None
             except DbauditError as error:
                 _log.warning("no task can be taken: %s", error)
@@ -79,24 +79,24 @@ class ConnectionTests(threading.Thread):
                 continue
             left = (task.deadline_us - now_us()) / 1_000_000
             allowed = max(left * _SHARE_OF_TIME, left - _LONGEST_MARGIN_SECONDS)
-            given_up_at = time.monotonic() + allowed
+            times_out_at = time.monotonic() + allowed
             with self._lock:
-                self._running[task.id] = _Running(task, given_up_at)
+                self._running[task.id] = _Running(task, times_out_at)
             threading.Thread(target=self._run_one, args=(task,), name=f"test-{task.id}", daemon=True).start()
 
     def _has_place(self) -> bool:
         with self._lock:
             return len(self._running) < _MOST_AT_ONCE and len(self._hanging) < _MOST_HANGING
 
-    def _give_up_late(self) -> None:
+    def _end_late(self) -> None:
         now = time.monotonic()
         with self._lock:
-            late = [running.task for running in self._running.values() if running.given_up_at <= now]
+            late = [running.task for running in self._running.values() if running.times_out_at <= now]
             for task in late:
                 del self._running[task.id]
                 self._hanging.add(task.id)
         for task in late:
-            _log.warning("task %s is given up: the engine %s does not answer", task.id, task.engine_type)
+            _log.warning("task %s has timed out: the engine %s does not answer", task.id, task.engine_type)
             message = f"{task.target.host}:{task.target.port} did not finish the test in time."
             self._finish(task, failed(ErrorCode.CONNECTION_TIMEOUT, message, None))
 

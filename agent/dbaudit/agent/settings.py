@@ -10,14 +10,14 @@ from dbaudit.core.host_limits import HostLimits
 class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Settings of one agent process.
 
-    ``node_name`` is what people call it. ``poll_interval_seconds`` is the pause between two reads of a
+    ``node_name`` is its name for people. ``poll_interval_seconds`` is the pause between two reads of a
     database that had nothing new. ``chunk_bytes`` is about how much one read fetches. After a failure the
     agent waits ``backoff_initial_seconds`` and then longer and longer, up to ``backoff_max_seconds``; while
     the state is away, up to ``state_retry_max_seconds``. A database whose configuration is wrong is tried
     again every ``misconfigured_retry_seconds``, and at once when it is changed. A call into an engine that
-    has not returned after ``call_seconds`` is given up. A source that gave nothing for
-    ``quiet_seconds`` is tested anew, as if its database had just been declared. ``host_limits`` are what
-    declarations may use of this host.
+    has not returned after ``call_seconds`` is abandoned, and another thread tries again. A source that
+    returned nothing for ``quiet_seconds`` is tested again, as if its database had just been declared.
+    ``host_limits`` are what declarations may use of this host.
     """
 
     node_name: str

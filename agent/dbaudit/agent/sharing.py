@@ -161,7 +161,7 @@ class SharedReads:
         entry.done.wait(_PATIENCE_SECONDS)
         with self._lock:
             if entry.read is None:
-                # Whoever reads it failed, or is slow: nobody waits for that one again.
+                # The thread that reads it failed or is slow: no other thread waits for this entry again.
                 if group.entries.get(place) is entry:
                     del group.entries[place]
             else:

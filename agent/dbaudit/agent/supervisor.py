@@ -34,16 +34,16 @@ from dbaudit.state.wakeup import Topic
 _log = logging.getLogger(__name__)
 _BEATS_A_LEASE = 3
 _MOST_HANGING = 3
-"""So many threads that hang in calls for one database: after that no other one is risked."""
+"""With so many threads that hang in calls for one database, no further one is started."""
 # Chunks are thousands of short-lived objects without cycles: looking through them for cycles is wasted time.
 _GARBAGE_THRESHOLD = 100_000
 
 
 class Agent:
-    """One node: it takes its share of the databases and collects them until it is told to stop.
+    """One node: it takes its share of the databases and collects them until it is stopped.
 
-    ``marks`` are shared with the processes that were this agent before, the last of which ``died``, such as
-    `was ended by SIGSEGV`; None when there was none.
+    ``marks`` are shared with the earlier processes of this agent. ``died`` says how the last of them ended,
+    such as `was ended by SIGSEGV`; None if there was none.
     """
 
     def __init__(
@@ -98,13 +98,13 @@ class Agent:
                     _log.warning("the heartbeat failed: %s", error)
                 except Exception as error:  # noqa: BLE001  # the agent outlives every failure
                     _log.error("the heartbeat failed: %s", safe_traceback(error, ()))
-                self._give_up_hanging()
+                self._abandon_hanging()
                 self._pause(stop, seen, pause_seconds)
         finally:
             self._shut_down(node, tests, retention, sender)
 
     def _register(self, stop: threading.Event) -> Node | None:
-        """This node, as soon as the state takes it; None when told to stop before."""
+        """Register this node, trying until the state is available; None if ``stop`` is set before."""
         capabilities = (db_conns.CAPABILITY, *map(engine_capability, self._registry.installed))
         backoff = Backoff(self._settings.backoff_initial_seconds, self._settings.state_retry_max_seconds)
         while not stop.is_set():
@@ -168,7 +168,7 @@ class Agent:
         """Show, once, why the database is not collected now."""
         if lease.database_id not in self._held_back:
             self._held_back.add(lease.database_id)
-            self._collector(lease, node).hold_back(*self._suspects.told(lease.database_id))
+            self._collector(lease, node).hold_back(*self._suspects.explanation(lease.database_id))
 
     def _may_start(self, database_id: str) -> bool:
         if time.monotonic() < self._not_before.get(database_id, 0.0):
@@ -178,8 +178,10 @@ class Agent:
             self._hanging[database_id] = alive
         return len(alive) < _MOST_HANGING
 
-    def _give_up_hanging(self) -> None:
-        """A call that never returns keeps its thread for ever: another thread tries again, a few times."""
+    def _abandon_hanging(self) -> None:
+        """Abandon collectors whose call does not return. Their thread cannot be ended, so another thread
+        tries again, a few times.
+        """
         delay = self._settings.misconfigured_retry_seconds
         for database_id, collector in list(self._collectors.items()):
             call = collector.stuck_in()
@@ -189,7 +191,7 @@ class Agent:
             self._hanging[database_id].append(collector)
             self._not_before[database_id] = time.monotonic() + delay
             last = len(self._hanging[database_id]) >= _MOST_HANGING
-            collector.give_up(
+            collector.abandon(
                 PluginError(
                     f"The engine has not returned from {call} for {self._settings.call_seconds:g} seconds.",
                     remedy="Restart the agent, and report this to the author of the engine."

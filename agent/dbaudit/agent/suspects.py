@@ -1,13 +1,13 @@
 """Which databases are held back after the agent's process has died, and when each is tried again.
 
-A call into an engine may end the whole process: a fault in a driver's C code, a plugin that leaves. Whoever
-did it is known by its thread, or else is among those that were in a call. One that is found is tried again
-alone, after pauses that grow. Several suspects are tried in turn, first one half of them: what is not running
-when the process dies has not ended it.
+A call into an engine may end the whole process: by a fault in a driver's C code, or a plugin that exits. The
+database that caused it is known by its thread; otherwise it is one of those that were in a call. If one
+database is known to be the cause, it is tried again alone, after pauses that grow. If several are suspects,
+they are tried in turn, first one half of them: a database that was not running did not end the process.
 
-SIGKILL and its like come from outside: from a person, or from a kernel that is out of memory. They say
-nothing of an engine, until the same database was in a call at three of them in a row and has not finished
-reading and storing once in between; then it is held back as well, for seconds.
+SIGKILL and similar signals come from outside: from a person, or from a kernel that is out of memory. They
+are not blamed on an engine, unless the same database was in a call at three of them in a row and has not
+finished reading and storing once in between. Then it is held back as well, for seconds.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from dbaudit.core.errors import PluginError
 _FIRST_PAUSE_SECONDS = 2.0
 _LONGEST_PAUSE_SECONDS = 3600.0
 _TRIAL_SECONDS = 3.0
-"""Who has been collected for so long is not suspected any more."""
+"""A database that has been collected for so long is not a suspect any more."""
 _SOON_SECONDS = 60.0
 """Two deaths within this time are taken to have one cause."""
 _REMEMBERED_SECONDS = 3600.0
-"""The pauses of one that has ended no process for so long after its last one begin anew."""
+"""The pauses start short again for a database that has not ended the process for so long."""
 _FAULTS = frozenset({"SIGSEGV", "SIGABRT", "SIGBUS", "SIGFPE", "SIGILL", "SIGSYS", "SIGTRAP"})
-"""The signals that a process gets for what it did itself."""
+"""The signals that a process gets for a fault of its own."""
 _BY_SIGNAL = "was ended by "
 _KILLS_IN_A_ROW = 3
 _LONGEST_PAUSE_AFTER_KILLS_SECONDS = 15.0
 _CALM_SECONDS = 5.0
-"""So long a process collects the others before it tries one that was found."""
+"""A new process collects the others for so long before it tries a database that is known as a cause."""
 _LONG_AGO = -1e9
 """JSON knows no infinite number."""
 _REMEDY = "Report this to the author of the engine; the log of the agent has more."
@@ -47,10 +47,11 @@ _REMEDY_AFTER_KILLS = (
 
 
 class Suspect(msgspec.Struct, kw_only=True):
-    """A database that may have ended the process, ``deaths`` times for certain; 0 while that is not known.
+    """A database that may have ended the process. ``deaths`` is how often it certainly did; 0 if unknown.
 
-    Times are of the system's monotonic clock, which all processes share. One that is not ``held_back`` is
-    collected; until ``trial_until`` on trial. ``by_kill``: nobody knows that it was not somebody else.
+    Times are of the system's monotonic clock, which all processes share. A suspect that is not ``held_back``
+    is collected, on trial until ``trial_until``. ``by_kill``: the process was killed from outside, which may
+    have had another reason.
     """
 
     id: str
@@ -71,11 +72,11 @@ class _Note(msgspec.Struct):
 
 
 class Suspects:
-    """Judges by the marks of the process before this one. ``died`` is how that ended, such as `was ended by
-    SIGSEGV`; None when there was none.
+    """Finds suspects by the marks of the process before this one. ``died`` is how that ended, such as `was
+    ended by SIGSEGV`; None if there was none.
 
-    ``failures`` has why the marked owners were blamed, by their names: databases, and tasks, which are not
-    tried again.
+    ``failures`` maps each blamed owner to the reason. Owners are databases, and tasks, which are not tried
+    again.
     """
 
     def __init__(
@@ -99,8 +100,11 @@ class Suspects:
         suspect = self._suspects.get(database_id)
         return suspect is None or not suspect.held_back
 
-    def told(self, database_id: str) -> tuple[PluginError, float]:
-        """Why the database is held back, and the seconds until it is tried, unless others come first."""
+    def explanation(self, database_id: str) -> tuple[PluginError, float]:
+        """Why the database is held back, and the seconds until it is tried, unless others come first.
+
+        Raises KeyError for a database that is not a suspect.
+        """
         suspect = self._suspects[database_id]
         return _error(suspect.reason, by_kill=suspect.by_kill), max(
             0.0, self._due_at(suspect) - self._clock()
@@ -131,7 +135,7 @@ class Suspects:
         return max(0.0, min((m for m in moments if m is not None), default=math.inf) - now)
 
     def _next(self, now: float) -> list[Suspect]:
-        """Whom to try now: half of those of whom nothing is known, or else one that was found."""
+        """The suspects to try now: half of the uncertain ones, or else one that is known as a cause."""
         due = [s for s in self._suspects.values() if s.held_back and self._due_at(s) <= now]
         unknown = [s for s in due if s.deaths == 0]
         if unknown:
@@ -139,7 +143,7 @@ class Suspects:
         return sorted(due, key=lambda s: s.retry_at)[:1]
 
     def _due_at(self, suspect: Suspect) -> float:
-        """When a suspect may be tried: one that was found, only after the others had their time."""
+        """When a suspect may be tried. One that is known as a cause waits until the others had their time."""
         return max(suspect.retry_at, self._calm_until) if suspect.deaths else suspect.retry_at
 
     def _on_trial(self) -> list[Suspect]:
@@ -169,7 +173,7 @@ class Suspects:
         self._save()
 
     def _blame_for_kill(self, running: dict[str, str], have_collected: set[str]) -> set[str]:
-        """Who was in a call at each of the last kills, and has finished nothing in between."""
+        """The databases that were in a call at each of the last kills and finished nothing in between."""
         if not running:
             return set()
         for owner, call in running.items():
@@ -177,7 +181,7 @@ class Suspects:
                 self._kills[owner] = self._kills.get(owner, 0) + 1
             else:
                 self._kills.pop(owner, None)
-        # Who did not run is neither suspected nor cleared by it.
+        # A suspect that did not run keeps its count; others that did not run are dropped.
         self._kills = {
             owner: number
             for owner, number in self._kills.items()
@@ -188,7 +192,9 @@ class Suspects:
     def _blame(
         self, running: dict[str, str], owner: str | None, known: bool, on_trial: set[str], now: float
     ) -> set[str]:
-        """Who may have ended the process: ``owner`` if that is known; ``known`` is whether the thread is."""
+        """The owners that may have ended the process. ``owner`` is that of the thread that ended it, if any;
+        ``known`` says whether that thread is known.
+        """
         inside = {owner for owner, call in running.items() if call}
         soon = now - self._died_at < _SOON_SECONDS
         tried = on_trial & running.keys()
@@ -197,7 +203,7 @@ class Suspects:
         if tried:
             return tried if known else tried & inside or tried
         if known or not inside or (soon and self._blamed and not running.keys() & self._blamed):
-            # A thread of an engine's own. Once is no reason to hold everybody back.
+            # It was a thread that an engine started. Once is no reason to hold all databases back.
             return set(running) if soon else set()
         return inside
 

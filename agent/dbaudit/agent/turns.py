@@ -25,7 +25,7 @@ class Turns:
 
     @contextmanager
     def taken(self, stopping: threading.Event) -> Iterator[bool]:
-        """Wait for a turn; False when ``stopping``, which stands for whoever takes it, was set before."""
+        """Wait for a turn; False if ``stopping`` was set before. ``stopping`` also identifies the caller."""
         while not stopping.is_set():
             if self._free.acquire(timeout=_LOOK_SECONDS):
                 self._taken[stopping] = time.monotonic()

@@ -27,13 +27,13 @@ name.
 """
 
 Cursor = Mapping[str, Any]
-"""Where reading goes on: JSON values owned by the engine, with the key ``v`` for the version of their form. A
+"""Where reading resumes: JSON values owned by the engine, with the key ``v`` for the version of their form. A
 time stamp alone is never a cursor: stamps repeat, and records arrive late.
 """
 
 
 class Capability(StrEnum):
-    """What an engine can tell. The agent, the documentation and the conformance suite go by it."""
+    """What an engine can report. The agent, the documentation and the conformance suite rely on it."""
 
     CONNECTIONS = "connections"
     LOGIN_FAILURES = "login_failures"
@@ -97,18 +97,19 @@ class Session(ABC):
         """Read the native records that follow ``cursor``, about ``limit_bytes`` of them at most.
 
         ``cursor`` None means that nothing was ever read of this database. Returns at once, with an empty
-        chunk where nothing is waiting. Raises ConfigurationError, or TransientError when a later try may
+        chunk if there are no new records. Raises ConfigurationError, or TransientError if a later try may
         work.
         """
 
     def acknowledge(self, cursor: Cursor) -> None:  # noqa: B027  # most sources have nothing to do here
-        """Everything before ``cursor`` is stored durably: a source that keeps records until told may drop
-        them.
+        """Everything before ``cursor`` is stored durably. A source that keeps records until they are
+        acknowledged may drop them now.
         """
 
     def is_repeatable(self, cursor: Cursor) -> bool:
-        """Whether another session of the same account would read the same at ``cursor``, so that one may read
-        for several declarations. Not where the source drops what is acknowledged, or is listened to.
+        """Whether another session of the same account would read the same records at ``cursor``. If so, one
+        session may read for several declarations. False if the source drops what is acknowledged, or sends
+        its records instead of being read.
         """
         of = type(self)
         return of.acknowledge is Session.acknowledge and of.finish is Session.finish
@@ -130,14 +131,14 @@ class Session(ABC):
     def databases(self) -> Sequence[str] | None:
         """The names of the server's databases, without the server's own; None where that cannot be known.
 
-        Asked at a connection test, to name those that nobody has declared.
+        Called by a connection test, which names those that are not declared.
         """
         return None
 
     def is_declared(self, name: str, declared: str) -> bool:
         """Whether ``name``, as an event's ``database`` gives it, is the database ``declared``.
 
-        An engine whose server does not tell names apart by their case says so here.
+        Engines whose server ignores the case of names override this.
         """
         return name == declared
 

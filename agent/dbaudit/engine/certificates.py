@@ -52,7 +52,7 @@ def in_memory(pem: str) -> Iterator[str]:
 def authorities_file() -> str:
     """The path of the system's certificates of public authorities.
 
-    Raises ConfigurationError for ssl_ca where there are none.
+    Raises ConfigurationError for ssl_ca if the system has none.
     """
     for bundle in (os.environ.get("SSL_CERT_FILE"), *_SYSTEM_BUNDLES):
         if bundle and Path(bundle).is_file():

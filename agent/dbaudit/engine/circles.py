@@ -22,7 +22,7 @@ class Trail(msgspec.Struct, frozen=True):
     returns: int = 0
 
     def with_file(self, head: str) -> Trail:
-        """The trail after a file with this fingerprint was begun; an empty one tells files not apart."""
+        """The trail after a file with the fingerprint ``head`` was begun; an empty fingerprint is ignored."""
         if not head:
             return self
         if head == self.mark:

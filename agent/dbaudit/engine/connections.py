@@ -1,4 +1,4 @@
-"""Connections of which a source tells only by their log-in."""
+"""Connection events for sources that record a connection only by its log-in."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def connection_of(log_in: AuditEvent) -> AuditEvent:
 
 
 def with_connections(events: Iterable[AuditEvent]) -> list[AuditEvent]:
-    """``events``, with that of its connection before each log-in that worked.
+    """``events``, with a connection event inserted before each successful log-in.
 
-    A log-in whose detail says ``pooled_connection`` used one that was there already.
+    None is inserted before a log-in whose detail says ``pooled_connection``: it used an existing connection.
     """
-    told = []
+    result = []
     for event in events:
         if event.type is EventType.LOGIN_SUCCESS and not (event.detail or {}).get("pooled_connection"):
-            told.append(connection_of(event))
-        told.append(event)
-    return told
+            result.append(connection_of(event))
+        result.append(event)
+    return result

@@ -40,9 +40,9 @@ def converted(values: Any, form: type[_Form], source: str = "") -> _Form:
 
 
 def not_ours(source: str = "") -> ConfigurationError:
-    """The error that a cursor is of another engine, or of another source than ``source``."""
+    """The error for a cursor of another engine, or of another source than ``source``."""
     return ConfigurationError(
         ErrorCode.CURSOR_INVALID,
         f"The stored cursor is not one of this engine's{f' {source}' if source else ''}.",
-        remedy="Declare the database anew, to begin again.",
+        remedy="Declare the database again, to start from the beginning.",
     )

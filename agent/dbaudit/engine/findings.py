@@ -13,7 +13,7 @@ def ok(code: str, detail: str) -> Diagnosis:
 
 
 def warning(code: str, detail: str, remedy: str | None) -> Diagnosis:
-    """Collecting works, and could tell more; ``remedy`` is the exact statement, where there is one."""
+    """Collecting works, but misses something; ``remedy`` is the exact statement, or None if there is none."""
     return Diagnosis(code, DiagnosisStatus.WARNING, detail, remedy)
 
 

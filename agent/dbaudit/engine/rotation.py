@@ -1,9 +1,8 @@
 """The files of one rotating log: which is the live one, and in which order the others were written.
 
-A number alone does not say how old a file is. A program that is told to keep 60 files and not 9 any more
-names them `.01`, `.02` ... from then on, and what it named `.1` to `.9` stays. So files that were numbered in
-one way are one chain, in which a higher number is older, and chains are put into each other by when their
-files were written.
+A number alone does not say how old a file is. A program that was set to keep 9 files and is now set to keep
+60 names them `.01`, `.02` ... from then on, and the files `.1` to `.9` stay. So files that were numbered in
+one way are one chain, in which a higher number is older. Chains are merged by when their files were written.
 """
 
 from __future__ import annotations
@@ -104,7 +103,7 @@ def _written(chain: Sequence[RotatedFile], *, dated: bool) -> list[tuple[str, in
     latest = None
     for file in reversed(chain):
         if file.begun or not dated:
-            # Whoever touches or copies a file makes it younger than the next one of its chain.
+            # A file that was touched or copied looks younger than the next one of its chain.
             written = (file.begun if dated else "", file.modified_us)
             latest = written if latest is None else min(latest, written)
         if latest is not None:
@@ -128,9 +127,9 @@ def successor(
     kept: Callable[[], int] = lambda: 0,
 ) -> Successor | None:
     """The file that was written after the one with this identity, last written at ``modified_us``; None while
-    there is none. ``files`` are in their order.
+    there is none. ``files`` are in the order in which they were written.
 
-    ``kept`` gives how many rotated files the program keeps that numbers them, 0 where that is not known.
+    ``kept`` returns how many rotated files the program keeps that numbers them, 0 if that is not known.
     """
     place = next((place for place, file in enumerate(files) if file.identity == identity), None)
     if place is None:
@@ -164,8 +163,8 @@ def _is_gap(files: Sequence[RotatedFile], here: RotatedFile) -> bool:
 
 
 def _is_overrun(files: Sequence[RotatedFile], place: int, kept: Callable[[], int]) -> bool:
-    """Whether the files that are overwritten in turn may all have been so since the one at ``place``, which
-    is none of them, was finished: nothing shows how often.
+    """Whether all files that are overwritten in turn may have been overwritten since the one at ``place``,
+    which is not one of them, was finished. Nothing shows how often.
     """
     here, following = files[place], files[place + 1]
     if following.number is None or following.number != (number := kept()):

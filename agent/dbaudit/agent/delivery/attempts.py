@@ -20,8 +20,8 @@ class Attempts:
         self._failures = 0
         self._not_before = 0.0
 
-    def begin_anew(self) -> None:
-        """As if nothing had failed: new settings, or something got through."""
+    def reset(self) -> None:
+        """Forget all failures: after new settings, or when something was delivered."""
         self._failures, self._not_before = 0, 0.0
 
     def refused(self, settings: DbConnsSettings) -> None:

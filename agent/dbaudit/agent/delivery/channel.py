@@ -39,7 +39,7 @@ class Channel:
 
     @property
     def confirms_itself(self) -> bool:
-        """Whether one can tell, while the connection lasts, what the listener has read."""
+        """Whether it is known, while the connection lasts, what the listener has read."""
         return self._listener.taken_means_read
 
     @property

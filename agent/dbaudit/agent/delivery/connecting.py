@@ -34,7 +34,7 @@ class Connecting(threading.Thread):
                 self._close()
 
     def outcome(self, timeout_seconds: float) -> Listener | TransientError | None:
-        """The connection, or why there is none; None when that is not known in time."""
+        """The connection, or the error if it failed; None if neither came within ``timeout_seconds``."""
         self.join(timeout_seconds)
         with self._lock:
             return self._outcome

@@ -1,10 +1,10 @@
 """A connection to the listener, and what can be known of what it has read.
 
-The protocol has no acknowledgement, but the kernel tells something: how many bytes the other side has not
-taken yet (SIOCOUTQ; on a unix socket: not read yet), and how the connection ended. A side that closes with
-unread bytes sends a reset, so an orderly end means that everything taken was read (RFC 9293, 3.6.1; RFC 2525,
-2.17; on a unix socket it is ECONNRESET). A side that says by shutdown(2) that it has ended, though it has not
-read everything, deceives us, unless it closes soon after and the reset follows.
+The protocol has no acknowledgement, but the kernel knows how many bytes the other side has not taken yet
+(SIOCOUTQ; on a unix socket: not read yet), and how the connection ended. A side that closes with unread bytes
+sends a reset, so an orderly end means that everything taken was read (RFC 9293, 3.6.1; RFC 2525, 2.17; on a
+unix socket it is ECONNRESET). A side that calls shutdown(2) before it has read everything cannot be detected,
+unless it closes soon after and the reset follows.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class AuthStatus(IntEnum):
-    """The results of a log-in that we can tell; the numbers are those of the documentation."""
+    """The results of a log-in that dbaudit knows; the numbers are those of the documentation."""
 
     AUTHENTICATION_FAILED = 0
     AUTHENTICATION_NOT_REQUIRED = 2

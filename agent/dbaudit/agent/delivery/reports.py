@@ -1,4 +1,4 @@
-"""What the state tells of sending: written where it is news."""
+"""The state of delivery that users see: written only when it has changed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Reports:
         error: DbauditError | None = None,
         reconnects: int = 0,
     ) -> None:
-        """Tell how it goes, and how many connections were made again since the last time."""
+        """Write the state of delivery, and how many connections were made again since the last report."""
         reason = None if error is None else f"{error} Remedy: {error.remedy}" if error.remedy else str(error)
         news = (state, reason, revision, tuple(leases))
         if news == self._shown and not reconnects:

@@ -1,9 +1,10 @@
 """Sends the connection events of the databases that this node holds to the listener of the settings.
 
-It reads from the event store by its own positions and holds up nobody. What the listener has read for sure is
-known only where a connection ends in an orderly way (see listener.py). So when a window's bytes are open, or
-any for a minute, the sender closes its direction, waits for the listener to read the rest and close too, and
-connects anew; after a connection that broke, what is not confirmed is sent again: at least once, in order.
+It reads from the event store at its own positions and delays nothing else. What the listener has certainly
+read is known only if a connection ends in an orderly way (see listener.py). So when a window of bytes is
+unconfirmed, or any bytes are for a minute, the sender closes its direction, waits for the listener to read
+the rest and close too, and connects again. After a connection that broke, everything unconfirmed is sent
+again: each event at least once, in order.
 """
 
 from __future__ import annotations
@@ -141,7 +142,7 @@ class Sender(threading.Thread):
         held = [(by_number[found.database_no], found) for found in self._state.deliveries.of(leases)]
         if self._present is None or present.revision != self._present.revision:
             self._farewell()
-            self._attempts.begin_anew()
+            self._attempts.reset()
             self._failure = None
         self._present = present
         self._take(held)
@@ -219,7 +220,7 @@ class Sender(threading.Thread):
             return True
         if self._failure is not None and (channel.fruitful or channel.age_seconds() > _LOOK_SECONDS):
             self._failure = None
-            self._attempts.begin_anew()
+            self._attempts.reset()
         if not channel.pending and not self._load(channel):
             return self._confirm(channel)
         channel.push(_WAIT_SECONDS)
@@ -275,7 +276,7 @@ class Sender(threading.Thread):
         self._progress.read(channel.read())
         if channel.finished and channel.fruitful:
             self._window_bytes = min(2 * self._window_bytes, LARGEST_WINDOW_BYTES)
-            self._attempts.begin_anew()
+            self._attempts.reset()
             self._failure = None
             self._drop()
         else:
@@ -287,7 +288,7 @@ class Sender(threading.Thread):
         self._drop()
         self._reconnecting = True
         if channel.fruitful or channel.age_seconds() > _STEADY_SECONDS:
-            self._attempts.begin_anew()
+            self._attempts.reset()
         else:
             self._attempts.cut_short(settings)
             self._failure = error
