@@ -178,3 +178,59 @@ def _builds_a_type(call: ast.Call) -> bool:
     if name.startswith("msgspec.") and name.endswith((".convert", ".Decoder")):
         return True
     return name == "msgspec.json.decode" and any(keyword.arg == "type" for keyword in call.keywords)
+
+
+OPENING = frozenset(
+    {"open", "os.open", "io.open", "os.scandir", "os.listdir", "os.access", "os.stat", "shutil.disk_usage"}
+)
+OPENING_A_PATH = frozenset({"read_text", "read_bytes", "iterdir", "glob", "rglob", "walk", "exists"})
+OF_THE_AGENT_ITSELF = frozenset(
+    {
+        "certificates.py: open(descriptor, 'wb', closefd=False)",
+        "freetds.py: open(written, 'wb', closefd=False)",
+        "lifeline.py: _DESCRIPTORS.iterdir()",
+        "measuring.py: shutil.disk_usage(real_path(path, limits))",
+    }
+)
+"""What no declaration and no server names, and what was checked in the same breath."""
+
+
+def test_engines_open_what_others_name_through_host_access_alone() -> None:
+    found = {
+        f"{file.name}: {ast.unparse(node)}"
+        for file in SOURCES
+        if room(file) in ("engine", "engines") and file.name != "host_access.py"
+        for node in ast.walk(ast.parse(file.read_text(), str(file)))
+        if isinstance(node, ast.Call) and _opens(node) and "/proc/" not in ast.unparse(node)
+    }
+    assert found - OF_THE_AGENT_ITSELF == set()
+
+
+def _opens(call: ast.Call) -> bool:
+    method = call.func.attr if isinstance(call.func, ast.Attribute) else ""
+    is_mode = method == "open" and any(isinstance(a, ast.Constant) for a in call.args)
+    return ast.unparse(call.func) in OPENING or method in OPENING_A_PATH or is_mode
+
+
+def test_every_followed_log_of_an_engine_is_given_the_limits() -> None:
+    wrong = [
+        f"{file.relative_to(REPOSITORY)}:{node.lineno}"
+        for file in SOURCES
+        if room(file) == "engines"
+        for node in ast.walk(ast.parse(file.read_text(), str(file)))
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func) in {"LocalLog", "LocalLogFiles", "rotated_files"}
+        and "limits" not in {keyword.arg for keyword in node.keywords}
+    ]
+    assert wrong == []
+
+
+def test_the_agent_opens_sessions_in_one_place_only() -> None:
+    wrong = [
+        f"{file.relative_to(REPOSITORY)}:{node.lineno}"
+        for file in SOURCES
+        if room(file) == "agent" and file.name != "calls.py"
+        for node in ast.walk(ast.parse(file.read_text(), str(file)))
+        if isinstance(node, ast.Attribute) and ast.unparse(node) == "engine.open"
+    ]
+    assert wrong == []

@@ -1,11 +1,13 @@
 """The suite itself: a sound engine passes it, and each fault is found by the test that says so."""
 
+import contextlib
 import inspect
 import logging
 import socket
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar
 
 import msgspec
 import pytest
@@ -135,8 +137,18 @@ def _once_more(_session: SoundSession, chunk: Chunk, cursor: Cursor | None, _lim
     return msgspec.structs.replace(chunk, records=[*chunk.records, *chunk.records[-1:]])
 
 
+def _reads_a_file(_session: SoundSession, chunk: Chunk, *_given: Any) -> Chunk:
+    with contextlib.suppress(OSError):
+        Path("/var/log/named-by-a-server.log").read_bytes()
+    return chunk
+
+
 FAULTS: dict[str, tuple[str, dict[str, Callable[..., Any]]]] = {
     "a statement twice": ("test_statement_is_told_once_with_its_user_and_text", {"read": reads(_once_more)}),
+    "a file that the agent does not allow": (
+        "test_no_file_is_opened_that_the_agent_does_not_allow",
+        {"read": reads(_reads_a_file)},
+    ),
     "a statement without a class": (
         "test_every_statement_has_an_operation_and_a_class",
         {"decode": events(lambda found: [msgspec.structs.replace(e, command_class=None) for e in found])},
@@ -256,6 +268,25 @@ def test_fault_of_an_engine_is_found(
         run(test, faulty)
     while _opened:
         _opened.pop().close()
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "fits"),
+    [
+        ("log_path", {"type": "string"}, False),
+        ("place", {"type": "string", "pattern": "^/.+"}, False),
+        ("log_path", {"type": "string", "x-host": "path"}, True),
+        ("odbc_driver", {"type": "string", "x-host": "driver"}, True),
+        ("profile", {"type": "string"}, True),
+        ("driver", {"enum": ["thin", "thick"]}, True),
+    ],
+)
+def test_unmarked_option_of_the_host_is_found(name: str, option: dict[str, Any], fits: bool) -> None:
+    class Optional(SoundEngine):
+        options_schema: ClassVar[dict[str, Any]] = {"type": "object", "properties": {name: option}}
+
+    with contextlib.nullcontext() if fits else pytest.raises(AssertionError, match=name):
+        run("test_options_of_the_agents_host_are_marked", MonitoredSound(Optional()))
 
 
 def test_password_in_a_log_fails_any_test(caplog: pytest.LogCaptureFixture) -> None:

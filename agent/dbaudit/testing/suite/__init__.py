@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dbaudit.testing.suite.collecting import CollectingChecks
 from dbaudit.testing.suite.connecting import ConnectingChecks
+from dbaudit.testing.suite.host import HostChecks
 from dbaudit.testing.suite.hostile import HostileChecks
 from dbaudit.testing.suite.metadata import MetadataChecks
 from dbaudit.testing.suite.reporting import ReportingChecks
@@ -19,7 +20,7 @@ from dbaudit.testing.suite.tls import TlsChecks
 __all__ = ["Conformance", "SourceConformance"]
 
 
-class SourceConformance(ReportingChecks, CollectingChecks, ResumingChecks, HostileChecks):
+class SourceConformance(ReportingChecks, CollectingChecks, ResumingChecks, HostileChecks, HostChecks):
     """What depends on the audit source: for the other sources of an engine that passes all of Conformance."""
 
 
