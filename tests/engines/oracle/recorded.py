@@ -373,7 +373,7 @@ def connect(server: RecordedServer, target: Target | None = None) -> ServerConne
     try:
         return ServerConnection(server.log_in(target, loop), loop, target)
     except oracledb.Error as error:
-        loop.give_up()
+        loop.abort()
         failure = login_failure(target, error)
     raise failure from None
 

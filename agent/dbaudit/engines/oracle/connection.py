@@ -36,8 +36,9 @@ class ServerConnection:
     """A logged-in session.
 
     Its statements raise ConfigurationError or TransientError, and return or raise within
-    ``target.statement_timeout_seconds`` plus two seconds even when the server hangs; a connection that had to
-    be given up is closed. ``connection`` is an ``oracledb.AsyncConnection`` whose coroutines run in ``loop``.
+    ``target.statement_timeout_seconds`` plus two seconds even when the server hangs. A connection whose
+    statement timed out is closed. ``connection`` is an ``oracledb.AsyncConnection`` whose coroutines run in
+    ``loop``.
     """
 
     def __init__(self, connection: Any, loop: OwnLoop, target: Target) -> None:
@@ -84,7 +85,7 @@ class ServerConnection:
         try:
             return self._loop.run_within(seconds + _PATIENCE_SECONDS, work)
         except TimeoutError:
-            self._loop.give_up()
+            self._loop.abort()
             raise statement_timeout(self.target) from None
         except oracledb.Error as error:
             failure = statement_failure(self.target, error)
@@ -97,7 +98,7 @@ class ServerConnection:
         if not self._loop.is_closed():
             with contextlib.suppress(oracledb.Error, OSError, TimeoutError):
                 self._loop.run_within(_PATIENCE_SECONDS, self._connection.close())
-        self._loop.give_up()
+        self._loop.abort()
 
 
 class Result:
@@ -162,9 +163,9 @@ def connect(target: Target) -> ServerConnection:
     except (oracledb.Error, OSError, UnicodeError) as error:
         failure = login_failure(target, error)
     except BaseException:
-        loop.give_up()
+        loop.abort()
         raise
-    loop.give_up()
+    loop.abort()
     if failure.code in _PERHAPS_ANOTHER_PROTOCOL:
         left = max(probe_seconds, target.connect_timeout_seconds - (time.monotonic() - started))
         speaker = what_answers(target.host, target.port, min(PROBE_SECONDS, left))

@@ -23,7 +23,7 @@ _WRONG = (ValueError, TypeError, AttributeError, IndexError, KeyError, OverflowE
 
 
 def decode(records: Sequence[Any]) -> Decoded:
-    """The events of ``records``, rows as the reader gave them, and the rows that are none."""
+    """The events of ``records``, which are rows from the reader, and the rows that are malformed."""
     events: list[AuditEvent] = []
     rejected: list[Rejected] = []
     for row in records:

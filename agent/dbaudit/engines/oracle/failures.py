@@ -93,7 +93,7 @@ _FULL = _of(
 _LOGIN = _of(
     ErrorCode.AUTHENTICATION_FAILED,
     "{at} refused the user name or the password of {user}.",
-    "Check username and password; or set it anew: ALTER USER {user} IDENTIFIED BY ...;",
+    "Check username and password; or set a new password: ALTER USER {user} IDENTIFIED BY ...;",
 )
 _LOST = _of(ErrorCode.CONNECTION_LOST, "The connection to {at} was lost.", transient=True)
 _VERIFIER = _of(

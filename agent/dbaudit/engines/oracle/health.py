@@ -15,7 +15,7 @@ PING = "SELECT 1 FROM dual"
 def measure(connection: ServerConnection, options: Options) -> Health:
     """Health measured now. Raises TransientError when the server does not answer any more.
 
-    The free disk space is unknown: the server tells of its tablespaces, and these may grow.
+    The free disk space is unknown: the server reports only its tablespaces, and these may grow.
     """
     latency_ms = measure_latency_ms(connection)
     permitted = read_rights(connection, options).suffice

@@ -1,7 +1,8 @@
 """An event loop for one connection.
 
-In blocking calls the driver waits without an end for a server that takes the connection and never answers;
-its coroutines can be given up at any moment. The loop knows what was opened in it, and closes that.
+The driver's blocking calls wait forever for a server that accepts the connection and never answers; its
+coroutines can be cancelled at any moment. The loop keeps the connections that were opened in it, and closes
+them.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ class OwnLoop(asyncio.SelectorEventLoop):
     def __init__(self) -> None:
         super().__init__()
         self._opened: list[asyncio.BaseTransport] = []
-        # What a server does after the connection was given up concerns nobody.
+        # Errors after the connection was aborted do not matter.
         self.set_exception_handler(lambda loop, context: None)
 
     async def create_connection(self, *args: Any, **options: Any) -> Any:
@@ -34,14 +35,14 @@ class OwnLoop(asyncio.SelectorEventLoop):
         return transport
 
     def run_within(self, timeout_seconds: float, work: Coroutine[Any, Any, _Result]) -> _Result:
-        """What ``work`` returns or raises.
+        """Run ``work`` and return what it returns; raises what it raises.
 
-        Raises TimeoutError, and gives it up, after ``timeout_seconds``.
+        After ``timeout_seconds`` it is cancelled, and TimeoutError is raised.
         """
         return self.run_until_complete(asyncio.wait_for(work, timeout_seconds))
 
-    def give_up(self) -> None:
-        """Close everything without a word to the server, and the loop; may be called twice."""
+    def abort(self) -> None:
+        """Close all connections without a message to the server, and the loop; may be called twice."""
         if self.is_closed():
             return
         for transport in self._opened:

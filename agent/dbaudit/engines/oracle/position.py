@@ -25,8 +25,8 @@ class Position(msgspec.Struct, frozen=True, kw_only=True):
     ``start_us``: what is older was never asked for. ``front_us`` is the time of the newest row that was read,
     and ``at_front`` holds the keys of the rows of that time with how often each was there; none while no row
     was read, or when those that were have been purged. ``minutes`` says how many rows were read of each
-    minute (counted since the epoch) of the window in which rows may come late. ``purged_us`` is up to when
-    the server said that the trail was purged when a gap was told.
+    minute (counted since the epoch) of the window in which rows may come late. ``purged_us``: the last gap
+    event reported that the server had purged the trail up to this time.
     """
 
     v: int = _CURSOR_VERSION
@@ -65,7 +65,7 @@ class Progress(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @classmethod
     def of(cls, cursor: Cursor) -> Progress:
-        """Raises ConfigurationError for a cursor that is none of this engine's.
+        """Raises ConfigurationError for a cursor that is not one of this engine.
 
         A position by itself, as it was stored before there were several trails, is that of the unified one.
         """

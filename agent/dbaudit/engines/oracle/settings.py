@@ -111,8 +111,8 @@ def read_settings(connection: ServerConnection, *, policies: bool) -> Settings:
 def _version(connection: ServerConnection, number: str, major: int) -> str:
     """As its users write it: Oracle Database 19c (19.21.0.0.0)."""
     rows = connection.rows(PRODUCT)
-    told = _NAME.search(rows[0][0] or "") if rows else None
-    name = told[1] if told else _NAMES.get(major, str(major))
+    found = _NAME.search(rows[0][0] or "") if rows else None
+    name = found[1] if found else _NAMES.get(major, str(major))
     return f"Oracle Database {name} ({number})"
 
 

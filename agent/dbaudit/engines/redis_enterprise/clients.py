@@ -14,14 +14,14 @@ _Key = tuple[int | None, str, str]
 
 
 class Clients:
-    """Open connections of clients; of too many the oldest are forgotten."""
+    """Open connections of clients. If there are too many, the oldest are forgotten."""
 
     def __init__(self, most: int = _MOST_CLIENTS) -> None:
         self._most = most
         self._known: dict[_Key, Known] = {}
 
     def note(self, seen: Glance) -> Known | None:
-        """Remember what ``seen`` tells; returns what was known where that completes it."""
+        """Remember what ``seen`` says of a connection; returns what was known before, if that adds to it."""
         if seen.new_conn is not None:
             opened = seen.new_conn
             self._remember(_key(opened.id, opened.srcp, opened.bdb_uid), Known(time_us(seen.ts), None))

@@ -38,7 +38,7 @@ def _diagnose(target: Target, options: Options, place: Place, status: Status | N
     yield from _allowed(options, place)
     yield _encryption(target, place)
     if target.capture_results:
-        yield _warning("row_counts", "Only `command` notifications of Redis Enterprise 8.2 tell row counts.")
+        yield _warning("row_counts", "Only `command` notifications of Redis Enterprise 8.2 have row counts.")
 
 
 def _senders(options: Options, place: Place, status: Status | None) -> Diagnosis:

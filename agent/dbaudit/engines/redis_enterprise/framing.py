@@ -85,7 +85,7 @@ class Framer:
         return pieces
 
     def discard(self) -> None:
-        """Give up the record that is not complete yet: of what it still brings nothing is held."""
+        """Drop the record that is not complete yet; the rest of it is not kept when it arrives."""
         if self._head is None:
             head = bytes(self._buffer[:HEAD_BYTES])
             self._head = Piece(self._offset + self._scan.start, head, 0)
@@ -104,7 +104,7 @@ class Framer:
         """Everything up to the border at ``end``."""
         scan = self._scan
         if scan.fresh and end - scan.start <= self._max_record_bytes:
-            # One record, most likely; whoever finds that it is not splits it.
+            # One record, most likely; if it is not, decoding splits it.
             self._add(scan.start, end, pieces)
         else:
             for start, unit_end in scan.units(self._buffer, end):
@@ -169,7 +169,7 @@ class _Scan:
         return self._position <= self.start and self.depth == 0
 
     def begin(self, at: int) -> None:
-        """Start anew ``at`` a border."""
+        """Start the next unit ``at`` a border."""
         self.start = self._position = at
         self.depth = self._torn = 0
         self._in_text = self._lost = False
@@ -188,7 +188,7 @@ class _Scan:
         self._position -= length
 
     def units(self, buffer: bytes | bytearray, limit: int) -> Iterator[tuple[int, int]]:
-        """Start and end of what is complete before ``limit``: objects, and what is none between them."""
+        """Start and end of each complete unit before ``limit``: objects, and malformed bytes between them."""
         while self._position < limit:
             if self.depth == 0:
                 at = buffer.find(b"{", self._position, limit)

@@ -1,13 +1,14 @@
-"""The listener: every connection of a cluster, served by whoever calls ``receive``, in its own thread.
+"""The listener: every connection of a cluster, served in the thread that calls ``receive``.
 
-Nothing is received between two calls: what the agent has not asked for yet waits in the kernel, and where
-that is full, at the sender. So memory is bounded and a slow state slows the sender down, while nothing is
-dropped here.
+Nothing is received between two calls: what the agent has not asked for yet waits in the kernel, and if that
+is full, at the sender. So memory is bounded and a slow state slows the sender down, while nothing is dropped
+here.
 
-The protocol has no acknowledgement, but the end of a connection can tell something: a socket that is closed
-with unread bytes resets the connection (RFC 2525, 2.17; unix sockets do likewise). So the last byte received
-stays in the kernel until ``stored`` is called: however this process ends, an orderly end of a connection
-means that everything which had arrived is stored, and a sender that looks at it can send the rest again.
+The protocol has no acknowledgement, but a sender can learn from the end of a connection: a socket that is
+closed with unread bytes resets the connection (RFC 2525, 2.17; unix sockets do likewise). So the last byte
+received stays in the kernel until ``stored`` is called: however this process ends, an orderly end of a
+connection means that everything which had arrived is stored. After a reset the sender can send the rest
+again.
 """
 
 from __future__ import annotations
@@ -92,10 +93,10 @@ class Listener:
     """Used by one thread, but for ``status``."""
 
     def __init__(self, place: Place, options: Options) -> None:
-        """Raises ConfigurationError, or TransientError where somebody else listens there now."""
+        """Raises ConfigurationError, or TransientError if another process listens there now."""
         self.place = place
         self.instance = secrets.token_hex(6)
-        """Names this listener's connections for ever, together with their numbers."""
+        """With a connection's number, the permanent name of that connection."""
         self.closed = False
         self._options = options
         self._networks = options.networks()
@@ -195,15 +196,15 @@ class Listener:
             )
 
     def _ready(self) -> dict[int, int]:
-        """What the kernel tells of each connection, by number."""
+        """The kernel's events for each connection, by its number."""
         ready = self._epoll.poll(0, len(self._connections) + 1)
         known = self._by_descriptor
         return {known[fd].number if fd in known else _DOOR: events for fd, events in ready}
 
     def _take_all(self, events: dict[int, int], size: int, deliveries: list[Delivery]) -> None:
-        """Read once of every connection in ``events``, the oldest first.
+        """Read once from every connection in ``events``, the oldest first.
 
-        What a sender left behind on an older connection comes before the first that it says on a new one.
+        What a sender left on an older connection comes before the first data on its new one.
         """
         left_behind: set[str] = set()
         for number in sorted(events):
@@ -312,7 +313,7 @@ class Listener:
         pieces = connection.framer.feed(data)
         self._held_bytes += connection.framer.held_bytes - held
         if self._held_bytes > _MOST_HELD_BYTES:
-            self._give_up_largest()
+            self._discard_largest()
         if pieces:
             self._count(connection, pieces)
             deliveries.append(Delivery(connection.number, connection.sender, pieces, ended=False))
@@ -327,7 +328,7 @@ class Listener:
             connection.heard = True
             self._silent.pop(connection.number, None)
 
-    def _give_up_largest(self) -> None:
+    def _discard_largest(self) -> None:
         largest = max(self._connections.values(), key=_held_bytes)
         held = largest.framer.held_bytes
         largest.framer.discard()

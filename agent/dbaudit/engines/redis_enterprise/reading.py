@@ -95,12 +95,12 @@ class Reader:
             if not self._waiting:
                 listener.stored()
         elif place != self._restored:
-            # Somebody else has read meanwhile: another agent, or this one before it was started anew.
+            # Another process has read meanwhile: another agent, or this one before it was restarted.
             self._sequences.restore(position.workers)
             self._restored = place
 
     def keep_rest(self, listener: Listener) -> None:
-        """Close the listener; what had arrived waits for the next session."""
+        """Close the listener; what had arrived is kept for the next session."""
         listener.finish()
         while not listener.closed and self.waiting_bytes < _MOST_KEPT_BYTES:
             self._receive(listener, _READ_BYTES)

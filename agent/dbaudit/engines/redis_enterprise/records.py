@@ -8,8 +8,8 @@ from dbaudit.engines.redis_enterprise.framing import Piece
 
 
 class Known(msgspec.Struct, frozen=True, gc=False):
-    """What earlier notifications told of a client's connection: when it was opened, in microseconds since the
-    epoch, and the user that it logged in as.
+    """What earlier notifications said of a client's connection: when it was opened, in microseconds since the
+    epoch, and the user that it logged in as. None if unknown.
     """
 
     opened_us: int | None
@@ -19,8 +19,8 @@ class Known(msgspec.Struct, frozen=True, gc=False):
 class Block(msgspec.Struct, frozen=True, kw_only=True):
     """Pieces of one connection, in their order.
 
-    ``instance`` and ``connection`` name the stream for ever, ``sender`` is the address that it came from,
-    ``received_us`` when. ``known`` is by place in ``pieces``.
+    ``instance`` and ``connection`` are the permanent name of the stream. ``sender`` is the address that it
+    came from, ``received_us`` is when. The keys of ``known`` are indexes into ``pieces``.
     """
 
     instance: str

@@ -66,7 +66,7 @@ class Sequences:
         else:
             first_lost, reason = (
                 0,
-                "The sender's worker started anew; its first notifications did not arrive.",
+                "The sender's worker was restarted; its first notifications did not arrive.",
             )
         return gap(
             f"gap:{instance}:{connection}:{worker}:{number}",

@@ -17,9 +17,9 @@ from dbaudit.engines.redis_enterprise.reading import Reader
 
 
 class RedisEnterpriseSession(Session):
-    """Binds the place when it is opened, and lets senders in from the first read on.
+    """Binds the address when it is opened, and accepts senders from the first read on.
 
-    While another session of this process collects the same database, this one only tells how that one stands.
+    While another session of this process collects the same database, this one only reports that one's status.
     """
 
     def __init__(self, target: Target, options: Options) -> None:
@@ -85,7 +85,7 @@ class RedisEnterpriseSession(Session):
             registry.release(self._listener)
 
     def _claim(self) -> Listener | None:
-        """The listener of this session; None where another session of the same database has the place."""
+        """The listener of this session; None if another session of the same database has the address."""
         self._listener = registry.claim(self._place, self._target.database_id, self._options)
         if self._listener is None:
             held = registry.live(self._place)
@@ -98,7 +98,7 @@ class RedisEnterpriseSession(Session):
         return self._listener
 
     def _status(self) -> Status | None:
-        """How the listener of this process stands, whichever session has it; None where it was closed."""
+        """The status of this process's listener, whichever session has it; None if it was closed."""
         held = registry.live(self._place)
         listener = self._listener if held is None else held.listener
         return None if listener is None else listener.status()

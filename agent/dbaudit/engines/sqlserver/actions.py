@@ -1,8 +1,8 @@
 """What the actions of SQL Server Audit mean, and what a record says was done.
 
-The server's own names decide (sys.dm_audit_actions); the ids below are for when it does not tell them. An
-action that names a command, such as GRANT, wins over what the statement looks like; one that does not, such
-as BATCH COMPLETED, leaves it to the statement.
+The server's own names decide (sys.dm_audit_actions); the ids below are used if they cannot be read. If an
+action names a command, such as GRANT, that is the operation, whatever the statement looks like; if it does
+not, such as BATCH COMPLETED, the operation is taken from the statement.
 """
 
 from __future__ import annotations

@@ -15,7 +15,9 @@ _REASONS = ("'. Reason: ", "' because the account is currently locked out.")
 
 
 def put_address(event: AuditEvent, detail: dict[str, Any], client: str | None) -> None:
-    """Give an event its client's address; `local machine`, `named pipe` and the like are none."""
+    """Give an event its client's address. `local machine`, `named pipe` and the like are no addresses: they
+    go into ``detail``.
+    """
     event.source_ip = None
     bare = client.strip().strip("<>").strip() if client else ""
     if not bare:

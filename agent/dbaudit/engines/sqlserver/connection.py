@@ -177,7 +177,7 @@ def _connection_string(target: Target, driver: OdbcDriver) -> Iterator[str]:
             "SERVER": f"tcp:{target.host},{target.port}",
             "Encrypt": "yes" if encrypt else "no",
             "TrustServerCertificate": "no" if target.ssl_mode is SslMode.VERIFY_FULL else "yes",
-            # A session that the driver silently made anew would have another identity.
+            # A session that the driver silently opens again would have another session id.
             "ConnectRetryCount": "0",
         },
         _in_braces,
@@ -200,7 +200,7 @@ def _as_freetds_reads(value: str) -> str:
     if "};" in value:
         raise ConfigurationError(
             ErrorCode.VALIDATION_FAILED,
-            "username, password or database holds '};', which FreeTDS cannot be told.",
+            "username, password or database holds '};', which cannot be passed to FreeTDS.",
             details=[FieldError("/password", "must not hold a closing brace before a semicolon")],
             remedy="Choose another password, or use Microsoft's driver.",
         )
@@ -208,7 +208,7 @@ def _as_freetds_reads(value: str) -> str:
 
 
 def _whole(seconds: float) -> int:
-    """ODBC counts whole seconds, and 0 means for ever."""
+    """Whole seconds for ODBC, at least 1, since 0 means no time limit."""
     return max(1, math.ceil(seconds))
 
 

@@ -204,7 +204,7 @@ class _Decoder:
             put_operation(event, detail, meaning, class_type, whole)
             self._put_counts(event, meaning, duration, affected, returned)
             if not succeeded:
-                # Of everything but log-ins the audit tells whether it was permitted, not whether it worked.
+                # Except for log-ins, the audit records whether it was permitted, not whether it worked.
                 event.outcome = Outcome.FAILURE
                 event.severity = Severity.WARNING
                 detail["permission"] = "denied"

@@ -182,7 +182,7 @@ def _row_counts(
     if connection.target.capture_results and kind is Kind.AUDIT and trails and not azure:
         yield warning(
             "row_counts",
-            "SQL Server Audit does not tell how many rows a statement touched.",
+            "SQL Server Audit does not record how many rows a statement touched.",
             "Read an Extended Events session instead: option source: extended_events.",
         )
 
@@ -242,8 +242,8 @@ def _better_source(options: Options, rights: Rights, kind: Kind) -> Diagnosis:
     why = "as the options say" if options.source is Source.EXTENDED_EVENTS else "for want of an audit"
     return ok(
         code,
-        f"An Extended Events session is read, {why}. SQL Server Audit would tell of refused permissions and "
-        f"of the client's address too; it needs {rights.read_audit.name}.",
+        f"An Extended Events session is read, {why}. SQL Server Audit would record refused permissions and "
+        f"the client's address too; it needs {rights.read_audit.name}.",
     )
 
 

@@ -37,7 +37,7 @@ class OdbcDriver(msgspec.Struct, frozen=True):
 def driver_for(target: Target, options: Options) -> OdbcDriver:
     """The driver that is named by the options, or the best one for what ``target`` asks of TLS.
 
-    Raises ConfigurationError where there is none, or where none can do what is asked.
+    Raises ConfigurationError if there is no driver, or none that can do this.
     """
     if options.odbc_driver is not None:
         return _able(target, _named(driver(options.odbc_driver, target.limits)))

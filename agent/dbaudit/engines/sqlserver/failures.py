@@ -156,7 +156,7 @@ _PASSING_NUMBERS = frozenset({601, 701, 802, 1204, 1205, 1222, 3960, 8645, 8651,
 
 
 def statement_failure(target: Target, error: pyodbc.Error, *, cut: bool = False) -> DbauditError:
-    """The error for a statement that failed after the log-in; ``cut``: the connection was given up."""
+    """The error for a statement that failed after the log-in; ``cut``: the agent shut the connection down."""
     state, numbers = str(error.args[0]), set(numbers_of(error))
     if cut or state in ("HYT00", "HYT01", "HY008"):
         return TransientError(

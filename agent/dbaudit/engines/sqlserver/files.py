@@ -54,7 +54,7 @@ class TrailFiles:
 
     @cached_property
     def actions(self) -> dict[str, str]:
-        """The server's names of action ids; none where it does not tell them."""
+        """The server's names of action ids; empty if the agent may not read them."""
         try:
             return dict(self._connection.rows(queries.actions_query()))
         except ServerError:

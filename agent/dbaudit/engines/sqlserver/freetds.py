@@ -1,9 +1,8 @@
-"""FreeTDS is told about TLS in freetds.conf alone, so it is given one of its own, which never is on the disk.
+"""A freetds.conf of the agent's own, which is never on disk: FreeTDS takes TLS settings from that file only.
 
 FreeTDS reads the file that the environment variable FREETDSCONF names whenever it connects. The variable is
-set once, to the name of a file in memory; what stands in it changes by putting another file in the place of
-its descriptor, so that a connection being made in another thread reads the whole old file or the whole new
-one.
+set once, to the name of a file in memory. To change the settings, another file takes over its descriptor, so
+a thread that is connecting at this moment reads either the whole old file or the whole new one.
 """
 
 from __future__ import annotations

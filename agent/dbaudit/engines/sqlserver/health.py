@@ -39,9 +39,9 @@ def measure_latency_ms(connection: ServerConnection) -> float:
 
 
 def lowest_free_ratio(connection: ServerConnection, rights: Rights) -> float | None:
-    """The free share of the fullest volume that holds files of databases; None without the right to know.
+    """The free share (0 to 1) of the fullest volume that holds files of databases; None without the right.
 
-    The server tells of these volumes alone: that of the audit's files is among them or not.
+    The server reports only these volumes. That of the audit's files may not be among them.
     """
     if not rights.see_state.there:
         return None

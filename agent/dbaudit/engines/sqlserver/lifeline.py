@@ -1,8 +1,8 @@
-"""An end for statements that a driver itself would wait for without one.
+"""A time limit for statements on which the driver itself would wait forever.
 
-ODBC's time-out ends the wait for the first row. Microsoft's driver (18.6) waits for ever for the others when
-a server stops in the middle of an answer, and no call can wake it. What does is the end of its connection: so
-the socket under it is found when it is made, and shut down when a statement has lasted too long.
+ODBC's time-out ends the wait for the first row. If a server stops in the middle of an answer, Microsoft's
+driver (18.6) waits forever for the other rows, and no call can wake it. Only the end of its connection does:
+so the agent finds the driver's socket when it is opened, and shuts it down if a statement lasts too long.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Where reading goes on: the cursor of this engine.
+"""Where reading resumes: the cursor of this engine.
 
-Many records share one offset, that of the buffer in which the server wrote them, and the server begins
-behind the buffer that it is told. So a place is a buffer with the number of its records that were read, and
-the buffer before it, behind which the server is asked to begin.
+Many records share one offset, that of the buffer in which the server wrote them, and the server can only be
+asked for the records after a given buffer. So a position is a buffer, the number of its records that were
+read, and the buffer before it, after which the server is asked to begin.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ class Buffer(msgspec.Struct, frozen=True):
 
 
 class Position(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The first ``count`` records of ``buffer`` were read; ``before`` is the buffer that came before it,
-    where that is known. Without a buffer nothing was read yet.
+    """The first ``count`` records of ``buffer`` were read; ``before`` is the buffer before it, or None if
+    that is not known. Without a buffer nothing was read yet.
     """
 
     buffer: Buffer | None = None
@@ -37,7 +37,7 @@ class Position(msgspec.Struct, frozen=True, omit_defaults=True):
     before: Buffer | None = None
 
     def behind(self, rows: Sequence[Sequence[Any]]) -> Position:
-        """Behind ``rows``, which follow this position."""
+        """The position after ``rows``, which follow this position."""
         buffer, count, before = self.buffer, self.count, self.before
         for row in rows:
             if buffer is not None and row[OFFSET] == buffer.offset and row[FILE] == buffer.file:
@@ -63,7 +63,7 @@ class Progress(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @classmethod
     def of(cls, cursor: Cursor) -> Progress:
-        """Raises ConfigurationError for a cursor that is none of this engine's."""
+        """Raises ConfigurationError for a cursor that is not one of this engine."""
         return cursors.understood(cursor, cls, _CURSOR_VERSION)
 
     def cursor(self) -> Cursor:

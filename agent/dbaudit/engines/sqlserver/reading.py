@@ -50,7 +50,7 @@ class TrailReader:
         self._look_again_at: dict[str, float] = {}
         self._waiting_since: dict[str, tuple[Position, float]] = {}
         self._turn = 0
-        self._told: set[str] = set()
+        self._reported: set[str] = set()
 
     def read(self, cursor: Cursor | None, limit_bytes: int) -> Chunk:
         """See ``Session.read``."""
@@ -126,8 +126,8 @@ class TrailReader:
             if limit_bytes < LONGEST_RECORD_BYTES:
                 return self._read_trail(trail, progress, max(limit_bytes * 4, 65_536))
             rows = portion.rows
-        new = [said for said in portion.passed_over if said not in self._told]
-        self._told.update(new)
+        new = [said for said in portion.passed_over if said not in self._reported]
+        self._reported.update(new)
         lost = tuple(_gap(trail.key, position, _UNREADABLE, said=said) for said in new)
         if not rows and not lost:
             return None
@@ -137,7 +137,9 @@ class TrailReader:
         return Chunk(records=records, cursor=after.cursor(), gaps=lost, more=more)
 
     def _whole(self, trail: Trail, position: Position, portion: Portion) -> Sequence[Any]:
-        """The rows up to a statement whose parts are not all there; it is not waited for very long."""
+        """The rows up to a statement of which parts are missing. The missing parts are waited for, but not
+        very long.
+        """
         if trail.kind is not Kind.AUDIT:
             return portion.rows
         end = whole_records(portion.rows)

@@ -32,12 +32,12 @@ _SESSION_EVENTS = """
 
 
 def recorded_by_audits(connection: ServerConnection, trails: Sequence[Trail]) -> Iterator[Diagnosis]:
-    """Whether sessions and statements are recorded by one of the audits at least."""
+    """Whether sessions and statements are recorded by at least one of the audits."""
     try:
         actions = connection.rows(_SERVER_ACTIONS)
         batches = connection.rows(_KNOWN_GROUPS)
     except ServerError as error:
-        yield skipped("session_groups", f"the server does not tell what its audits record ({error.message})")
+        yield skipped("session_groups", f"what the server's audits record cannot be read ({error.message})")
         return
     names = {trail.name for trail in trails}
     groups = {action for audit, action in actions if audit in names}

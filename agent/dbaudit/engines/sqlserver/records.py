@@ -33,7 +33,7 @@ class Rows(msgspec.Struct, frozen=True, kw_only=True):
 
 
 SQL_DATABASE, MANAGED_INSTANCE = 5, 8
-"""The engine editions of Azure whose audits tell durations and rows."""
+"""The engine editions of Azure whose audits record durations and row counts."""
 
 
 _NAME = re.compile(r".*?_([0-9A-Fa-f]{8})-[0-9A-Fa-f-]{27}(_\d+_\d+)\.sqlaudit\Z", re.DOTALL)

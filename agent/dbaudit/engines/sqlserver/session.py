@@ -54,7 +54,7 @@ class SQLServerSession(Session):
         return [str(name) for (name,) in rows]
 
     def is_declared(self, name: str, declared: str) -> bool:
-        # Whether case tells names apart is the server's affair: it was asked for its name of the database.
+        # Only the server knows whether case matters in names, so it was asked for its name of the database.
         return name in (declared, self._facts.database)
 
     def _list_trails(self, kind: Kind) -> list[Trail]:

@@ -1,7 +1,7 @@
-"""What a server says before the log-in: asked when a driver failed without a word of use.
+"""What a server says before the log-in: asked when the driver's error does not say what is wrong.
 
-PRELOGIN is the first message of TDS ([MS-TDS] 2.2.6.5). It tells whether the port is that of a SQL Server,
-whether it encrypts, and, with the handshake that travels inside PRELOGIN packets, what is wrong with its
+PRELOGIN is the first message of TDS ([MS-TDS] 2.2.6.5). The answer shows whether the port is that of a SQL
+Server, whether it encrypts, and, with the handshake inside PRELOGIN packets, what is wrong with its
 certificate.
 """
 

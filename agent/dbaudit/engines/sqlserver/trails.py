@@ -19,8 +19,10 @@ from dbaudit.engines.sqlserver.rights import Rights
 
 
 class Trail(msgspec.Struct, frozen=True, kw_only=True):
-    """``pattern`` is what the server's reading function takes for all files of the trail; ``current`` is the
-    file that is written now, where the server tells.
+    """The files of one audit or event session.
+
+    ``pattern`` is what the server's reading function takes for all files of the trail; ``current`` is the
+    file that is written now, None if the server does not say.
     """
 
     kind: Kind
@@ -58,21 +60,21 @@ _DROPPED = re.compile(r'<Buffers[^>]* dropped="(\d+)"')
 
 
 def chosen_kind(connection: ServerConnection, rights: Rights, options: Options) -> Kind:
-    """What is read: as the options say or, for `auto`, audits where there are any that may be read."""
+    """What is read: as the options say or, for `auto`, audits if there are any that may be read."""
     if options.source is not Source.AUTO:
         return Kind(options.source.value)
     if rights.read_audit.there and rights.see_audits.there and file_audits(connection, rights, options):
         return Kind.AUDIT
     if rights.see_state.there and event_sessions(connection, options):
         return Kind.EXTENDED_EVENTS
-    # Neither is there: what is missing is told of the one that needs the lower right on this server.
+    # There is neither: report what is missing for the one that needs the lesser right on this server.
     return Kind.AUDIT if rights.read_audit.there or rights.finer else Kind.EXTENDED_EVENTS
 
 
 def trails_of(connection: ServerConnection, rights: Rights, options: Options, kind: Kind) -> list[Trail]:
     """Every trail of that kind that the options want, enabled or not.
 
-    Raises ConfigurationError where there is none, or a right to see them is missing.
+    Raises ConfigurationError if there is no trail, or a right to see them is missing.
     """
     needed = (rights.read_audit, rights.see_audits) if kind is Kind.AUDIT else (rights.see_state,)
     for right in needed:
