@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+from dbaudit.core.database import Target
 from dbaudit.core.event import AuditEvent, EventType, Rejected
 from dbaudit.engine.base import Chunk, Session
 from dbaudit.engines.mysql import MySQLEngine
@@ -21,13 +22,20 @@ class Collecting:
     """A session of the engine with the cursor that an agent would keep, as JSON, and what was read."""
 
     def __init__(
-        self, server: MySQLServer, cursor: Any = None, *, acknowledging: bool = True, **options: str
+        self,
+        server: MySQLServer,
+        cursor: Any = None,
+        *,
+        acknowledging: bool = True,
+        database_id: str = "db_test",
+        **options: str,
     ) -> None:
         self._server = server
         self._options = options
+        self._database_id = database_id
         self._acknowledging = acknowledging
         self.engine = MySQLEngine()
-        self.session: Session = self.engine.open(target(server, options=options))
+        self.session: Session = self.engine.open(self._target())
         self.cursor = cursor
         self.events: list[AuditEvent] = []
         self.gaps: list[AuditEvent] = []
@@ -42,10 +50,13 @@ class Collecting:
     def __exit__(self, *ignored: object) -> None:
         self.session.close()
 
+    def _target(self) -> Target:
+        return target(self._server, options=self._options, database_id=self._database_id)
+
     def reopen(self) -> None:
         """As an agent does that was killed: a new session, and the cursor from the state."""
         self.session.close()
-        self.session = self.engine.open(target(self._server, options=self._options))
+        self.session = self.engine.open(self._target())
         if self._acknowledging:
             self.session.acknowledge(self.cursor)
 

@@ -85,11 +85,11 @@ def test_log_raw_and_rights_on_everything_are_warned_of(mysql_server: Callable[.
     assert {"log_raw", "least_privilege"} <= set(bad(report_of(server)))
 
 
-def test_another_declaration_of_the_same_server_is_warned_of(mysql: MySQLServer) -> None:
+def test_what_another_declaration_of_the_same_server_has_left_is_warned_of(mysql: MySQLServer) -> None:
     mysql.execute_admin("CREATE TABLE dbaudit.general_log_0123456789_20250203101500000000 (a int)")
     found = bad(report_of(mysql))["retired_tables"]
     assert found.remedy is not None
-    mysql.execute_admin(found.remedy.partition("then ")[2])
+    mysql.execute_admin(found.remedy.partition(": ")[2])
     assert "retired_tables" not in bad(report_of(mysql))
 
 

@@ -11,6 +11,7 @@ from dbaudit.engines.mariadb.options import Options, Source
 from dbaudit.engines.mariadb.rights import Rights, read_rights
 from dbaudit.engines.mariadb.settings import AuditSettings, read_settings
 from dbaudit.engines.mariadb.sources import ChosenSource, local_path, unreadable
+from dbaudit.engines.mysql_protocol import general_log_readers
 from dbaudit.engines.mysql_protocol.connection import ServerConnection
 from dbaudit.engines.mysql_protocol.network import endpoint
 
@@ -78,6 +79,8 @@ def _of_the_source(
 ) -> Iterator[Diagnosis]:
     if source is Source.GENERAL_LOG:
         yield audit_checks.general_log_emptied(rights)
+        if rights.may_retire:
+            yield general_log_readers.diagnosis(connection)
         return
     yield audit_checks.connections(settings)
     yield audit_checks.statements(settings)

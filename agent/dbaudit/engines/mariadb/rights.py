@@ -7,7 +7,7 @@ import msgspec
 from dbaudit.engines.mariadb.options import Source
 from dbaudit.engines.mysql_protocol.connection import ServerConnection
 from dbaudit.engines.mysql_protocol.failures import account
-from dbaudit.engines.mysql_protocol.general_log import SCHEMA
+from dbaudit.engines.mysql_protocol.general_log_readers import SCHEMA
 from dbaudit.engines.mysql_protocol.grants import Grants, read_grants
 
 _ADMINISTRATION = ("SUPER", "ALL PRIVILEGES")

@@ -15,9 +15,10 @@ from dbaudit.engines.mysql.audit_borders import AuditFormat
 from dbaudit.engines.mysql.audit_file import read_format
 from dbaudit.engines.mysql.options import Options, Source
 from dbaudit.engines.mysql.server import RETIRING_RIGHTS, Server
+from dbaudit.engines.mysql_protocol import general_log_readers
 from dbaudit.engines.mysql_protocol.connection import ServerConnection
-from dbaudit.engines.mysql_protocol.failures import account, identifier
-from dbaudit.engines.mysql_protocol.general_log import SCHEMA, retired_prefix, retired_tables
+from dbaudit.engines.mysql_protocol.failures import account
+from dbaudit.engines.mysql_protocol.general_log_readers import SCHEMA
 from dbaudit.engines.mysql_protocol.network import endpoint
 
 OLDEST, NEWEST = (5, 6), (9, 99)
@@ -135,7 +136,7 @@ def _general_log(connection: ServerConnection, server: Server, me: str) -> Itera
         grant = f"GRANT SELECT ON mysql.general_log TO {me};"
         yield failed(code, "The account lacks the right SELECT on mysql.general_log.", grant)
     yield _retiring(server, me)
-    yield _retired(connection)
+    yield general_log_readers.diagnosis(connection)
     if server.is_on("log_raw"):
         yield warning(
             "log_raw",
@@ -163,21 +164,6 @@ def _retiring(server: Server, me: str) -> Diagnosis:
         right = "SESSION_VARIABLES_ADMIN" if server.release >= (8, 0) else "SUPER"
         remedies.append(f"GRANT {right} ON *.* TO {me};")
     return warning(code, f"The account may not empty the table, {why}", " ".join(remedies))
-
-
-def _retired(connection: ServerConnection) -> Diagnosis:
-    code = "retired_tables"
-    mine = retired_prefix(connection.target.database_id)
-    others = [name for name in retired_tables(connection) if not name.startswith(mine)]
-    if not others:
-        return ok(code, "No other agent empties this general log.")
-    table = f"{identifier(SCHEMA)}.{identifier(others[0])}"
-    return warning(
-        code,
-        f"{len(others)} tables in {SCHEMA} are of another declaration of this server: two of them that empty "
-        "the same general log take its rows from each other.",
-        f"Declare the server once, with audit_options.scope server; then DROP TABLE {table};",
-    )
 
 
 def _audit_file(path: str, limits: HostLimits | None) -> Diagnosis:

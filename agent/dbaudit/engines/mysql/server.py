@@ -8,7 +8,7 @@ import msgspec
 
 from dbaudit.engines.mysql.options import Options, Source
 from dbaudit.engines.mysql_protocol.connection import ServerConnection
-from dbaudit.engines.mysql_protocol.general_log import SCHEMA
+from dbaudit.engines.mysql_protocol.general_log_readers import SCHEMA
 from dbaudit.engines.mysql_protocol.grants import Grants, read_grants
 
 RETIRING_RIGHTS = ("SELECT", "ALTER", "DROP", "CREATE", "INSERT")

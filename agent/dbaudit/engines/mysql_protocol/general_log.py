@@ -4,7 +4,8 @@ The table is a file to which the server only appends (its engine is CSV, without
 a row in it is the row's permanent key. It is read in place. When it has grown it is *retired*: in one atomic
 RENAME the table moves into the schema ``dbaudit`` and an empty one takes its place; the retired one is read
 to its end, and dropped once everything in it is stored. A crash between any two of these steps loses nothing:
-the row that was read last is found again, in the live table or in a retired one.
+the row that was read last is found again, in the live table or in a retired one, whoever retired it (see
+general_log_readers.py).
 """
 
 from __future__ import annotations
@@ -13,18 +14,30 @@ import hashlib
 import re
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import msgspec
 
-from dbaudit.core.clock import now_us
+from dbaudit.core.clock import now_us, to_us
 from dbaudit.core.errors import ConfigurationError, DbauditError, ErrorCode
 from dbaudit.core.event import gap
 from dbaudit.engine import cursors
 from dbaudit.engine.base import Chunk, Cursor
 from dbaudit.engines.mysql_protocol.connection import ServerConnection
-from dbaudit.engines.mysql_protocol.failures import identifier
+from dbaudit.engines.mysql_protocol.general_log_readers import (
+    SCHEMA,
+    OwnReader,
+    first_row,
+    others,
+    qualified,
+    retired_at,
+    retired_before,
+    retired_name,
+    retired_prefix,
+    retired_tables,
+    server_now,
+    unneeded,
+)
 from dbaudit.engines.mysql_protocol.general_rows import (
     COLUMNS,
     CUT_COLUMNS,
@@ -36,9 +49,6 @@ from dbaudit.engines.mysql_protocol.general_rows import (
     parse,
 )
 from dbaudit.engines.mysql_protocol.times import TimeWindow
-
-SCHEMA = "dbaudit"
-"""Where tables are retired to; rights on all of the schema `mysql` would be rights on the accounts."""
 
 LIVE = "mysql.general_log"
 SOURCE = "general_log"
@@ -54,6 +64,7 @@ _BACKLOG_ROWS = 1000
 _FEWEST_ROWS, _MOST_ROWS = 200, 20_000
 _KEPT_OWN_SESSIONS = 500
 _LOCK_SLACK_US = 60_000_000
+_WHOLE_SECONDS = len("2026-02-03 10:15:00")
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -63,6 +74,7 @@ class Place(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     row in it, ``head`` and ``last`` are fingerprints of its first row and of the one before the next.
     ``skipped`` are rows at its beginning that were not read, because they are older than the declaration.
     ``finished`` are retired tables whose rows were all read: they are dropped once that is stored.
+    ``before`` is the retired table that the one that is read follows, empty where that is not known.
     ``undecided`` are rows (key, text as Latin-1) of which it is not known yet what they mean.
     """
 
@@ -76,6 +88,7 @@ class Place(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     since_us: int = 0
     until_us: int = 0
     finished: tuple[str, ...] = ()
+    before: str = ""
     own: tuple[int, ...] = ()
     undecided: tuple[tuple[str, str], ...] = ()
 
@@ -90,19 +103,15 @@ def understood(cursor: Cursor) -> Place:
     if (
         place.source != SOURCE
         or place.row < 0
-        or not all(map(_RETIRED_NAME.fullmatch, (*place.finished, *filter(None, [place.table]))))
+        or not all(
+            map(_RETIRED_NAME.fullmatch, (*place.finished, *filter(None, [place.table, place.before])))
+        )
     ):
         raise cursors.not_ours("general log")
     return place
 
 
 _RETIRED_NAME = re.compile(r"general_log_[A-Za-z0-9_]{1,40}")
-
-
-def retired_prefix(database_id: str) -> str:
-    """What the names of a declared database's retired tables begin with."""
-    owner = hashlib.sha256(database_id.encode()).hexdigest()[:10]
-    return f"general_log_{owner}_"
 
 
 class _Fetched(NamedTuple):
@@ -151,11 +160,16 @@ class GeneralLogReader:
         self._undecided_since: dict[str, float] = {}
         self._retiring_after = 0.0
         self._dropped: set[str] = set()
+        self._self: OwnReader | None = None
+        self._asking_again = 0.0
         self._row_bytes = 200.0
         self._fetched = _NOTHING_FETCHED
 
     def read(self, cursor: Cursor | None, limit_bytes: int) -> Chunk:
         """The rows after ``cursor``, about ``limit_bytes`` of them at most."""
+        if self._may_retire and self._self is None:
+            self._self = OwnReader(self._connection, self._prefix)
+            self._quietly(self._self.join)
         if cursor is None:
             return _chunk(self._first_place())
         place = self._without_dropped(understood(cursor))
@@ -170,13 +184,35 @@ class GeneralLogReader:
         return self._read(place, cursor, limit_bytes)
 
     def acknowledge(self, cursor: Cursor) -> None:
-        """Drop the retired tables whose rows are all stored."""
+        """Drop the retired tables whose rows are all stored, here and by the other readers of this log."""
         if cursor.get("source") != SOURCE:
             return
-        for name in understood(cursor).finished:
-            if name not in self._dropped and name.startswith(self._prefix):
-                self._connection.execute(f"DROP TABLE IF EXISTS {_qualified(name)}")
-                self._dropped.add(name)
+        place = understood(cursor)
+        reader = self._self
+        if reader is not None:
+            self._quietly(lambda: reader.note(place.before))
+        names = [n for n in place.finished if n not in self._dropped and n.startswith(self._prefix)]
+        if not names or self._clock() < self._asking_again:
+            return
+        for name in self._unneeded(names):
+            self._connection.execute(f"DROP TABLE IF EXISTS {qualified(name)}")
+            self._dropped.add(name)
+        if not self._dropped.issuperset(names):
+            self._asking_again = self._clock() + _PAUSE_SECONDS
+
+    def _unneeded(self, names: list[str]) -> list[str]:
+        readers = others(self._connection, self._prefix)
+        if not readers:
+            return names
+        return unneeded(names, readers, server_now(self._connection))
+
+    def _quietly(self, done: Callable[[], None]) -> None:
+        """What is for other readers: where the server refuses it, as one does that is read_only, it waits."""
+        try:
+            done()
+        except DbauditError as error:
+            if error.code is ErrorCode.CONNECTION_LOST:
+                raise
 
     def close(self) -> None:
         """Nothing of its own is open."""
@@ -194,7 +230,12 @@ class GeneralLogReader:
         if head is None or last is None:
             return start
         return msgspec.structs.replace(
-            start, row=number, head=_fingerprint(head), last=_fingerprint(last), skipped=number
+            start,
+            row=number,
+            head=_fingerprint(head),
+            last=_fingerprint(last),
+            skipped=number,
+            before=retired_before(head),
         )
 
     def _without_dropped(self, place: Place) -> Place:
@@ -217,8 +258,8 @@ class GeneralLogReader:
             return place
 
     def _retire(self, place: Place) -> Place:
-        stamp = datetime.fromtimestamp(self._server_now_us() / 1e6, UTC).strftime("%Y%m%d%H%M%S%f")
-        name, coming = f"{self._prefix}{stamp}", _qualified(f"{self._prefix}next")
+        name = retired_name(self._prefix, server_now(self._connection))
+        coming = qualified(f"{self._prefix}next")
         connection = self._connection
         connection.execute(f"DROP TABLE IF EXISTS {coming}")  # one that a crash left may be of an old version
         connection.execute(f"CREATE TABLE {coming} LIKE {LIVE}")
@@ -228,20 +269,16 @@ class GeneralLogReader:
             f"INSERT INTO {coming} "  # noqa: S608  # a name of ours, quoted
             "(event_time, user_host, thread_id, server_id, command_type, argument) "
             "VALUES (NOW(), '[] @  []', 0, 0, 'Daemon', %s)",
-            [f"{name} was retired before"],
+            [first_row(name)],
         )
-        connection.execute(f"RENAME TABLE {LIVE} TO {_qualified(name)}, {coming} TO {LIVE}")
+        connection.execute(f"RENAME TABLE {LIVE} TO {qualified(name)}, {coming} TO {LIVE}")
         self._quiet, self._ahead = None, 0
         return msgspec.structs.replace(place, table=name, until_us=self._server_now_us())
-
-    def _retired(self) -> list[str]:
-        """The names of this declaration's retired tables, oldest first."""
-        return retired_tables(self._connection, self._prefix)
 
     # -- reading
 
     def _read(self, place: Place, cursor: Cursor, limit_bytes: int) -> Chunk:
-        table = _qualified(place.table) if place.table else LIVE
+        table = qualified(place.table) if place.table else LIVE
         ahead = self._ahead
         first = place.row + ahead
         # The row before is read again, to see that it is the one it was.
@@ -253,13 +290,16 @@ class GeneralLogReader:
             if not place.table or error.code is not ErrorCode.AUDIT_SOURCE_MISSING:
                 raise
             rows, at_end = [], True
-        if overlap and (not rows or _fingerprint(rows[0]) != (self._ahead_last if ahead else place.last)):
+        known = self._ahead_last if ahead else place.last
+        if overlap and (not rows or _fingerprint(rows[0]) != known or self._is_of_another_table(place, rows)):
             if ahead:
                 self._quiet, self._ahead = None, 0
                 return self._read(place, cursor, limit_bytes)
             return self._after_replaced(place, limit_bytes)
         # Behind the rows: the driver keeps the last result, which is a small one then.
         asked = place.until_us if place.table else self._server_now_us()
+        if not first and place.before and retired_before(rows[0] if rows else None) != place.before:
+            return self._after_another_was_retired(place, limit_bytes)
         new = rows[overlap:]
         kept = _within(new, limit_bytes)
         whole = at_end and kept == len(new)
@@ -272,6 +312,17 @@ class GeneralLogReader:
         if not place.table and whole and few and not place.undecided and self._all_own(new):
             return self._only_own(place, cursor, new)
         return self._block(place, new, first, asked, end_of_table=whole)
+
+    def _is_of_another_table(self, place: Place, rows: list[bytes]) -> bool:
+        """Whether rows of the live table follow one that stood in another table at the same place: servers
+        that log whole seconds may write the same row into both.
+        """
+        if place.table or len(rows) < 2 or rows[0].find(b"\t") != _WHOLE_SECONDS:
+            return False
+        # Not by _row: what was fetched for later is kept.
+        source = f"FROM {LIVE}"
+        heads = self._connection.rows(f"SELECT {COLUMNS} {source} LIMIT 1")
+        return not heads or heads[0][0] is None or _fingerprint(bytes(heads[0][0])) != place.head
 
     def _only_own(self, place: Place, cursor: Cursor, new: list[bytes]) -> Chunk:
         """Nothing but what this session did: on an idle server the cursor stays as it is."""
@@ -301,9 +352,12 @@ class GeneralLogReader:
     def _finished(self, place: Place) -> Place:
         """At the beginning of the live table, after a retired one that was read to its end.
 
-        One with rows that were never read is kept: it is not the agent's to throw away.
+        One with rows that were never read is kept: it is not the agent's to throw away. One that another
+        reader has retired is that one's to drop.
         """
-        finished = place.finished if place.skipped else (*place.finished, place.table)
+        mine = not place.skipped and place.table.startswith(self._prefix)
+        finished = (*place.finished, place.table) if mine else place.finished
+        at = retired_at(place.table)
         return msgspec.structs.replace(
             place,
             table="",
@@ -311,30 +365,52 @@ class GeneralLogReader:
             head="",
             last="",
             skipped=0,
-            since_us=place.until_us,
+            since_us=place.since_us if at is None else to_us(at),
             until_us=0,
             finished=finished,
+            before=place.table,
         )
 
     def _after_replaced(self, place: Place, limit_bytes: int) -> Chunk:
         """The row that was read last is not where it was: the table was retired, or somebody emptied it."""
-        names = self._retired()
-        for name in names if not place.table else []:
-            last = self._row(_qualified(name), place.row - 1)
+        names = retired_tables(self._connection)
+        for name in names:
+            head = self._row(qualified(name), 0) if place.head and name != place.table else None
+            if head is None or _fingerprint(head) != place.head:
+                continue
+            last = self._row(qualified(name), place.row - 1)
             if last is not None and _fingerprint(last) == place.last:
-                until = _stamp_us(name) + _LOCK_SLACK_US
-                there = msgspec.structs.replace(place, table=name, until_us=until)
-                return self._read(there, there.cursor(), limit_bytes)
+                return self._read_retired(name, place, limit_bytes)
+        table = place.table if place.table in names else ""
+        before = retired_before(self._row(qualified(table) if table else LIVE, 0))
+        begin = msgspec.structs.replace(place, table=table, row=0, head="", last="", skipped=0, before=before)
+        return self._lost(place, begin)
+
+    def _after_another_was_retired(self, place: Place, limit_bytes: int) -> Chunk:
+        """The live table does not follow the one that was read to its end: others were retired meanwhile."""
+        for name in retired_tables(self._connection):
+            if retired_before(self._row(qualified(name), 0)) == place.before:
+                return self._read_retired(name, place, limit_bytes)
+        before = retired_before(self._row(LIVE, 0))
+        if before == place.before:
+            return self._read(place, place.cursor(), limit_bytes)
+        return self._lost(place, msgspec.structs.replace(place, table="", before=before))
+
+    def _read_retired(self, name: str, place: Place, limit_bytes: int) -> Chunk:
+        at = retired_at(name)
+        until = now_us() if at is None else to_us(at) + _LOCK_SLACK_US
+        there = msgspec.structs.replace(place, table=name, until_us=until)
+        return self._read(there, there.cursor(), limit_bytes)
+
+    def _lost(self, place: Place, begin: Place) -> Chunk:
         lost = gap(
-            key=f"gap:{place.head}:{place.row}",
+            key=f"gap:{place.head or place.before}:{place.row}",
             time_us=now_us(),
             reason="The general log's table was emptied or replaced, perhaps before it was read to its end.",
             source=f"{SCHEMA}.{place.table}" if place.table else LIVE,
             rows_read=place.row,
             lost_records=None,
         )
-        table = place.table if place.table in names else ""
-        begin = msgspec.structs.replace(place, table=table, row=0, head="", last="", skipped=0)
         return Chunk(records=[], cursor=begin.cursor(), gaps=(lost,), more=True)
 
     def _row(self, table: str, place: int) -> bytes | None:
@@ -375,7 +451,7 @@ class GeneralLogReader:
 
     def _block(self, place: Place, new: list[bytes], first: int, asked: int, *, end_of_table: bool) -> Chunk:
         self._row_bytes = max(50.0, sum(map(len, new)) / len(new))
-        table = _qualified(place.table) if place.table else LIVE
+        table = qualified(place.table) if place.table else LIVE
         head = place.head or _fingerprint((self._row(table, 0) if first else None) or new[0])
         at = msgspec.structs.replace(place, head=head)
         block = self._as_block(at, new, first, asked)
@@ -447,8 +523,7 @@ class GeneralLogReader:
     # -- the server's clock
 
     def _server_now_us(self) -> int:
-        # Old servers give no fractions of a second without being asked for them.
-        return int(self._connection.value("SELECT CAST(UNIX_TIMESTAMP(NOW(6)) * 1000000 AS UNSIGNED)"))
+        return to_us(server_now(self._connection))
 
     def _ask_zone_offset(self) -> int:
         """What the server's own time zone adds to UTC now, in microseconds."""
@@ -465,28 +540,6 @@ class GeneralLogReader:
         else:
             minutes = self._connection.value(query, [zone])
         return int(minutes or 0) * 60_000_000
-
-
-def retired_tables(connection: ServerConnection, prefix: str = "general_log_") -> list[str]:
-    """The names of retired tables that begin with ``prefix``, oldest first."""
-    rows = connection.rows(
-        "SELECT table_name FROM information_schema.tables WHERE table_schema = %s", [SCHEMA]
-    )
-    names = [str(row[0]) for row in rows]
-    return sorted(n for n in names if n.startswith(prefix) and not n.endswith("_next"))
-
-
-def _qualified(name: str) -> str:
-    return f"{identifier(SCHEMA)}.{identifier(name)}"
-
-
-def _stamp_us(name: str) -> int:
-    digits = name.rpartition("_")[2]
-    try:
-        stamp = datetime.strptime(digits, "%Y%m%d%H%M%S%f").replace(tzinfo=UTC)
-    except ValueError:
-        return now_us()
-    return int(stamp.timestamp() * 1_000_000)
 
 
 def _fingerprint(row: bytes) -> str:
