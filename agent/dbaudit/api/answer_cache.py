@@ -21,7 +21,7 @@ class Kept(msgspec.Struct, frozen=True):
 
 
 class AnswerCache:
-    """Answers by what was asked. None is older than the last change of the state, whoever made it."""
+    """Answers by request. No answer is older than the last change of the state, by any process."""
 
     def __init__(self, changes: Changes, max_bytes: int = _MAX_BYTES) -> None:
         self._changes = changes

@@ -18,10 +18,10 @@ MAX_DEPTH = 32
 
 
 class Body:
-    """The fields of a request, held against their schema, waiting for the checks that a schema cannot say.
+    """The fields of a request, checked against their schema, for the checks that a schema cannot express.
 
-    So that all errors of a request are told at once, a wrong field is not an error yet: ``sound`` has the
-    others, and ``checked`` raises.
+    All errors of a request are reported at once, so a wrong field does not raise yet: ``sound`` has the other
+    fields, and ``checked`` raises.
     """
 
     def __init__(self, raw: bytes, validator: Validator) -> None:

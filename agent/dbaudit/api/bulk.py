@@ -30,7 +30,7 @@ _Secrets = Mapping[tuple[str, str], Secret]
 
 
 class _Step(msgspec.Struct, frozen=True, kw_only=True):
-    """What one entry comes to: the change that it needs, None where it needs none, and how that is told."""
+    """The result of one entry: the change that it needs, or None, and what the answer says about it."""
 
     id: str | None
     name: str | None
@@ -61,8 +61,8 @@ class _Bulk:
         self._engines = engines
 
     def apply(self, call: Call) -> Response:
-        """Reading, comparing and writing are not one transaction: when somebody else was quicker, it is done
-        anew.
+        """Apply the list. Reading, comparing and writing are not one transaction: if another request changed
+        something in between, all three are repeated.
         """
         assert call.body is not None
         wanted = call.body.checked()
@@ -202,7 +202,7 @@ def _address(wanted: Wanted) -> tuple[str, int, str]:
 
 
 def _found(entries: Sequence[Mapping[str, Any]], present: Sequence[Database]) -> list[Database | None]:
-    """The database of each entry: by its id, else by its name; None where there is none."""
+    """The database of each entry, found by its id, else by its name; None if it does not exist."""
     by_id = {database.id: database for database in present}
     by_name = {database.name: database for database in present}
     names = Counter(database.name for database in present)

@@ -125,8 +125,8 @@ class _Databases:
         return Kept(json_bytes(details_object(database, collector, counts)), _etag(database))
 
     def update(self, call: Call) -> Response:
-        """Reading, merging and writing are not one transaction: when somebody else was quicker, it is done
-        anew.
+        """Change a declaration. Reading, merging and writing are not one transaction: if another request
+        changed it in between, all three are repeated.
         """
         attempt = 1
         while True:

@@ -71,7 +71,7 @@ def wanted_change(
     given = body.sound
     details = _host_errors(given)
     if given.get("type", current.type) != current.type:
-        remedy = "remove the database and declare it anew"
+        remedy = "remove the database and declare it again"
         details.append(FieldError("/type", f"is {current.type} and cannot change; {remedy}"))
     options = given.get("audit_options", {})
     if "engine" in options:

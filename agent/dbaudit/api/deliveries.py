@@ -12,7 +12,8 @@ from dbaudit.state.deliveries import Delivery, DeliveryState
 class DeliveryFigures(msgspec.Struct, frozen=True):
     """The sending of one database: how many events wait, and how many seconds ago the first happened.
 
-    ``node`` is the name of the live agent that sends, None where there is none; ``state`` goes by that.
+    ``node`` is the name of the live agent that sends, None if there is none; ``state`` takes that into
+    account.
     """
 
     delivery: Delivery

@@ -1,7 +1,7 @@
-"""Stored secrets stay with their destination: a request that changes it has to bring them again.
+"""Stored secrets stay with their destination: a request that changes it has to contain them again.
 
-Otherwise whoever may change a declaration could point it at a server of his own, and the agent would log in
-there with the password of the production database.
+Otherwise a client that may change a declaration could point it at a server of its own, and the agent would
+log in there with the password of the production database.
 """
 
 from __future__ import annotations

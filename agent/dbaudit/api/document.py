@@ -22,7 +22,7 @@ _METHODS = ("get", "post", "put", "patch", "delete")
 
 
 def _is_integer(checker: object, value: object) -> bool:
-    # 5432.0 is none, whatever JSON Schema says, and true is none.
+    # Unlike in JSON Schema, 5432.0 is not an integer. Nor is true, which is an int in Python.
     return isinstance(value, int) and not isinstance(value, bool)
 
 
@@ -31,7 +31,7 @@ def _short_enough(instance: Any, schema: Mapping[str, Any]) -> bool:
 
 
 def _unless_too_long(keyword: str) -> Callable[..., Iterator[ValidationError]]:
-    """The keyword of a list, which is not looked at in a list that is refused for its length already."""
+    """The check of a keyword of lists, skipped for a list that is refused for its length already."""
     check = Draft202012Validator.VALIDATORS[keyword]
 
     def checked(

@@ -1,4 +1,4 @@
-"""The engines as the API knows them: data, handed over by whoever starts it. No driver is imported here."""
+"""The engines as the API knows them: data, passed in when it is started. No driver is imported here."""
 
 from __future__ import annotations
 

@@ -87,7 +87,7 @@ class _Events:
         elif "cursor" in query:
             after = _position(query["cursor"], order)
             if after is None:
-                remedy = "give the next_cursor of an answer with the same order, or none to begin anew"
+                remedy = "give the next_cursor of an answer with the same order, or none to start over"
                 details.append(FieldError("cursor", f"is not a cursor of this order; {remedy}"))
         if details:
             raise invalid(details)

@@ -289,7 +289,7 @@ class ApiServer(Server):
         conn.has_waited = True
         self._open[conn] = None
         if len(self._open) > _room_for_connections():
-            # The one that was opened first: whoever waits for its answer there has had the most time.
+            # Close the connection that was opened first: its client has had the most time.
             _cut(next(iter(self._open)))
         self.put_conn(conn)
 
@@ -348,8 +348,8 @@ def _room_for_connections() -> int:
 
 
 def serve(app: Flask, host: str, port: int, **options: Any) -> None:
-    """Serve ``app`` until the process is told to end by KeyboardInterrupt or SystemExit; takes the options of
-    ApiServer. Raises ConfigurationError when it cannot listen there.
+    """Serve ``app`` until KeyboardInterrupt or SystemExit; takes the options of ApiServer. Raises
+    ConfigurationError if it cannot listen there.
     """
     server = ApiServer(app, host, port, **options)
     bind(server)

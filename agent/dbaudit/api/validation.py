@@ -37,12 +37,12 @@ def invalid(details: Sequence[FieldError]) -> RequestError:
 
 
 def field_errors(validator: Validator, value: Any, base: str = "") -> list[FieldError]:
-    """What ``validator`` has against ``value``, in the order of the fields; at most MOST_DETAILS of them.
+    """The errors that ``validator`` finds in ``value``, sorted by field; at most MOST_DETAILS of them.
 
     ``base`` is the JSON pointer of the value within the request.
     """
     found: dict[str, FieldError] = {}
-    # Of what is wrong with one field the first is told; that it is empty comes before its form.
+    # Only the first error of a field is reported; that it is empty comes before its pattern.
     errors = islice(validator.iter_errors(value), MOST_DETAILS)
     for error in sorted(errors, key=lambda error: error.validator == "pattern"):
         for detail in islice(_details(error, base + pointer_of(error.absolute_path)), MOST_DETAILS):

@@ -26,10 +26,10 @@ _IS_OF_CONFIGURATION = frozenset({ExitCode.USAGE, ExitCode.CONFIGURATION}).__con
 class Child:
     """`dbaudit COMMAND ARGUMENTS` as a child that ends with this process.
 
-    It dies: it is started again, at once the first time, then after a delay that grows while it is of no use,
-    which ``was_useful`` says after its end. It ends with a code that is ``final``: another start cannot help,
-    so ``stop`` is set. ``arguments`` is told how the one before died, such as `was ended by SIGKILL`, or
-    None. ``descriptors`` are inherited.
+    If it dies, it is started again: at once the first time, then after a delay that grows until a child was
+    of use, which ``was_useful`` says after its end. If it ends with a code that is ``final``, another start
+    cannot help, so ``stop`` is set. ``arguments`` is called with how the child before died, such as `was
+    ended by SIGKILL`, or None. ``descriptors`` are inherited.
     """
 
     def __init__(

@@ -64,7 +64,7 @@ class Command(click.Command):
             show_error(error)
             raise click.exceptions.Exit(exit_code(error.code)) from None
         except BrokenPipeError:
-            raise  # click ends quietly: whoever read our output has seen enough
+            raise  # click ends quietly: the reader of our output has closed it
         except Exception as error:  # the outermost handler
             if ctx.meta[_key("debug")]:
                 raise

@@ -98,7 +98,7 @@ def events(
         if follow:
             if since is not None:
                 wanted["cursor"] = None
-            stream = client.events.follow(**wanted, on_outage=_tell_outage)
+            stream = client.events.follow(**wanted, on_outage=_show_outage)
             _print_each(islice(stream, limit), output)
             return
         limit = limit or _DEFAULT_LIMIT
@@ -166,5 +166,5 @@ def _database_id(client: Client, wanted: str) -> str:
     return wanted if wanted.startswith("db_") else find_database(client, wanted)
 
 
-def _tell_outage(error: Exception) -> None:
+def _show_outage(error: Exception) -> None:
     click.echo(f"Waiting for the API: {error}", err=True)

@@ -96,9 +96,9 @@ def _time(time_us: int | None) -> str | None:
 @keys.command(cls=Command)
 @click.argument("key_id")
 def revoke(key_id: str) -> None:
-    """Make an API key useless for ever. KEY_ID is its id, as `dbaudit keys list` shows it.
+    """Revoke an API key permanently. KEY_ID is its id, as `dbaudit keys list` shows it.
 
-    A running API may take the key for good for a few seconds more.
+    A running API may accept the key for a few seconds more.
     """
     with opened_state(configuration().settings, create=False) as state:
         state.api_keys.revoke(key_id)

@@ -95,7 +95,7 @@ def _run(settings: Settings, listener: socket.socket, lock: int, stop: threading
 
 
 def _until_ready(url: str, stop: threading.Event) -> bool:
-    """Wait until the service is ready; False when it is told to stop before."""
+    """Wait until the service is ready; False if ``stop`` is set before."""
     # This is our own socket: there is nothing that a certificate or a proxy could add.
     with httpx.Client(verify=False, trust_env=False, timeout=5.0) as client:  # noqa: S501  # see above
         while not stop.wait(_PAUSE_SECONDS):

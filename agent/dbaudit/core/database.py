@@ -25,7 +25,7 @@ CONNECTION_FIELDS = (
     "ssl_cert",
     "ssl_key",
 )
-"""Fields whose change makes a database `pending` again: the connection has to be tested anew."""
+"""Fields whose change makes a database `pending` again: the connection has to be tested again."""
 
 
 class SslMode(StrEnum):
@@ -80,7 +80,7 @@ class AuditOptions(msgspec.Struct, frozen=True, kw_only=True):
 class Database(msgspec.Struct, frozen=True, kw_only=True):
     """One monitored database with its present state; times are microseconds since the epoch.
 
-    Secrets are not here: whoever needs them asks the state for them by the database's id.
+    Secrets are not here: the state returns them by the database's id to the code that needs them.
     """
 
     id: str
@@ -114,7 +114,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     """Everything an engine needs to open a session to a monitored database.
 
     ``options`` are the engine's own audit options, valid by its schema; ``capture_results`` asks a test to
-    warn where row counts cannot be told. ``connect_timeout_seconds`` bounds reaching the server and logging
+    warn if row counts are not recorded. ``connect_timeout_seconds`` bounds reaching the server and logging
     in; ``statement_timeout_seconds`` bounds every statement. ``application_name`` is what the agent calls
     itself, so that its own activity can be left out. ``limits`` are what the agent allows of its own host;
     None only where a program that is no agent opens the session.

@@ -30,7 +30,7 @@ CONNECTION_EVENTS = (
 LONGEST_SOCKET_PATH = 107
 """So many bytes a unix socket's path may have on Linux (unix(7): 108 with the NUL at the end)."""
 
-_LONGEST = 1 << 31  # so many seconds, or attempts, are for ever
+_LONGEST = 1 << 31  # so many seconds, or attempts, mean no limit
 
 
 class AuditProtocol(StrEnum):
@@ -44,7 +44,7 @@ class DbConnsSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Where to send, and how often to try.
 
     ``audit_address`` is a host name or an IP address with `TCP`, and the absolute path of a socket with
-    `local`. ``audit_reconnect_interval`` is in seconds; 0 ``audit_reconnect_max_attempts`` are for ever.
+    `local`. ``audit_reconnect_interval`` is in seconds; 0 ``audit_reconnect_max_attempts`` means no limit.
     """
 
     audit_protocol: AuditProtocol

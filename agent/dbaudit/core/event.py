@@ -35,7 +35,7 @@ class Severity(StrEnum):
 
 
 class Outcome(StrEnum):
-    """Whether what was tried worked. None on an event: the source does not tell."""
+    """Whether what was tried worked. None on an event: the source does not say."""
 
     SUCCESS = "success"
     FAILURE = "failure"
@@ -44,12 +44,13 @@ class Outcome(StrEnum):
 class AuditEvent(msgspec.Struct, gc=False):
     """One event. An engine's decoder makes it; masking and hashing happen in the agent before it is stored.
 
-    ``key`` names the source record for ever (a position or a natural key) and makes a replay recognisable:
-    within one database the pair (``time_us``, ``key``) is unique. ``time_us`` is microseconds since the
-    epoch, UTC. ``database`` is the database within the server; ``objects`` are names of tables and the like;
-    ``operation`` and ``command_class`` (a word of dbaudit.core.operations.CommandClass) say what a statement
-    does; what it does beside that is in ``detail["operations"]``. ``detail`` holds what only this engine
-    knows, as JSON values. Text fields are as the source gives them: control characters and all.
+    ``key`` permanently identifies the source record (a position or a natural key), so that a record which is
+    read again is recognised: within one database the pair (``time_us``, ``key``) is unique. ``time_us`` is
+    microseconds since the epoch, UTC. ``database`` is the database within the server; ``objects`` are names
+    of tables and the like; ``operation`` and ``command_class`` (a word of
+    dbaudit.core.operations.CommandClass) say what a statement does; what it does beside that is in
+    ``detail["operations"]``. ``detail`` holds what only this engine knows, as JSON values. Text fields are as
+    the source gives them: control characters and all.
     """
 
     key: str

@@ -58,7 +58,7 @@ class TestReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CheckStatus(StrEnum):
-    """The value of one health check. `unknown` where the engine cannot tell."""
+    """The value of one health check. `unknown` if the engine cannot measure it."""
 
     HEALTHY = "healthy"
     WARNING = "warning"

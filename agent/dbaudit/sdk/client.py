@@ -36,7 +36,7 @@ class Client:
     up to ``max_retries`` times (DBAUDIT_MAX_RETRIES, 2), with growing delays, where that is safe.
     ``http_client`` brings your own proxies or certificates.
 
-    Raises ConfigurationError where the address is missing or is none, or a variable is no number.
+    Raises ConfigurationError if the address is missing or malformed, or a variable is not a number.
     """
 
     def __init__(

@@ -196,7 +196,7 @@ class DatabaseListResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def report_of(value: Any) -> TestReport:
-    """The report that goes along with an error; an empty one where there is none."""
+    """The test report in an error's answer; an empty report if it has none."""
     try:
         return typed.convert(value, TestReport)
     except msgspec.ValidationError:

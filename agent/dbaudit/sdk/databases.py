@@ -131,8 +131,8 @@ def apply_databases(
 
     An entry of ``databases`` has the fields of ``create`` and may have ``id``, ``state`` (`present` or
     `absent`) and ``update_password`` (`always` or `on_create`). Fields that are left out stay as they are.
-    ``prune`` removes those that the list does not name: ``{"tags": [...], "limit": 10}``. ``dry_run`` tells
-    what would be done. Doing it twice is the same as doing it once.
+    ``prune`` removes those that the list does not name: ``{"tags": [...], "limit": 10}``. ``dry_run`` changes
+    nothing and returns what would be done. Doing it twice is the same as doing it once.
     """
     return Request(
         method="POST",

@@ -151,9 +151,9 @@ def error_class(code: ErrorCode) -> type[ApiError]:
 
 
 def error_of(reply: Reply, *, retry_after_seconds: float | None) -> ApiError:
-    """The error that an answer says. The status decides on the group, so that an answer of a newer API, or
-    one whose code belongs to another status, is still told rightly. Where it has no JSON of ours, something
-    before the API (a proxy) has answered.
+    """The error for an answer. The status decides on the group, so an answer of a newer API, or one whose
+    code belongs to another status, still becomes an error of the right group. If it has no JSON of the API,
+    something in front of the API (a proxy) has answered.
     """
     body = _json(reply)
     group = _group(reply.status)

@@ -22,7 +22,7 @@ _END = "end"
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
-    """One audit event; None where the source does not tell."""
+    """One audit event; a field is None if the source does not say it."""
 
     id: str
     type: str
@@ -110,9 +110,9 @@ def follow_events(
 ) -> Following[Event]:
     """The events in the order in which they are stored, and then those to come, each once.
 
-    Begins with what is stored from this call on; behind ``cursor``, that of an earlier stream, where one is
-    given; or at the very beginning with None. ``on_outage`` is told when the API is away; the stream goes on
-    when it is back.
+    Begins with what is stored from this call on; or after ``cursor``, that of an earlier stream, if it is
+    given; or with the first stored event if ``cursor`` is None. ``on_outage`` is called with the error when
+    the API cannot be reached; the stream resumes when it is back.
     """
     filters = _filters(database_id, type, user, start_date, None, severity, query_contains)
 

@@ -26,7 +26,7 @@ class Page(Generic[Item]):
 class Pages(Generic[Item]):
     """Iterates over the items of all pages; each page is fetched when it is reached.
 
-    Every new iteration asks the API anew.
+    Every new iteration sends the requests again.
     """
 
     def __init__(self, transport: Transport, first: Request[Page[Item]]) -> None:
@@ -49,7 +49,7 @@ class Pages(Generic[Item]):
 class AsyncPages(Generic[Item]):
     """Iterates with ``async for`` over the items of all pages; each page is fetched when it is reached.
 
-    Every new iteration asks the API anew.
+    Every new iteration sends the requests again.
     """
 
     def __init__(self, transport: AsyncTransport, first: Request[Page[Item]]) -> None:

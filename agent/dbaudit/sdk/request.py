@@ -72,7 +72,7 @@ class Request(Generic[Answer]):
 
 
 def understood_as(kind: type[Answer]) -> Callable[[Reply], Answer]:
-    """Understands a JSON answer as ``kind``; the function raises msgspec.MsgspecError where it is none."""
+    """A function that decodes a JSON answer as ``kind``. It raises msgspec.MsgspecError for other answers."""
 
     def understand(reply: Reply) -> Answer:
         return typed.decode(reply.content or b"null", kind)

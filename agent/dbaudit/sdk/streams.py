@@ -27,8 +27,8 @@ class Batch(Generic[Item]):
 
 @dataclass(frozen=True)
 class Following(Generic[Item]):
-    """How something is followed: the request for what is behind a cursor; the one that tells the cursor of
-    the end, where the stream begins there; else the cursor to begin behind.
+    """How to follow a stream: ``after`` makes the request for what comes after a cursor. ``end``, if given,
+    is the request for the cursor of the end, where the stream then begins; otherwise it begins at ``cursor``.
     """
 
     after: Callable[[str | None], Request[Batch[Item]]]
@@ -64,10 +64,10 @@ class _Position(Generic[Item]):
 
 
 class EventStream(_Position[Item]):
-    """Iterates over events as they are stored, and waits for the next ones, for ever.
+    """Iterates over events as they are stored. It never ends: it waits for the next ones.
 
-    It outlives restarts of the API: it waits, and goes on behind the last event. ``cursor`` is where it
-    stands; a new stream that begins there misses nothing, and gives at most one page again.
+    While the API is away it waits, and then resumes after the last event. ``cursor`` is its position: a new
+    stream that begins there misses nothing, and repeats at most one page.
     """
 
     def __init__(self, transport: Transport, plan: Following[Item]) -> None:
@@ -84,10 +84,10 @@ class EventStream(_Position[Item]):
 
 
 class AsyncEventStream(_Position[Item]):
-    """Iterates with ``async for`` over events as they are stored, and waits for the next ones, for ever.
+    """Iterates with ``async for`` over events as they are stored. It never ends: it waits for the next ones.
 
-    It outlives restarts of the API: it waits, and goes on behind the last event. ``cursor`` is where it
-    stands; a new stream that begins there misses nothing, and gives at most one page again.
+    While the API is away it waits, and then resumes after the last event. ``cursor`` is its position: a new
+    stream that begins there misses nothing, and repeats at most one page.
     """
 
     def __init__(self, transport: AsyncTransport, plan: Following[Item], cursor: str | None) -> None:

@@ -125,7 +125,7 @@ class ApiKeyStore:
             return _key(connection.execute(select(api_keys).where(api_keys.c.id == key_id)).one())
 
     def revoke(self, key_id: str) -> None:
-        """Make a key useless for ever. Raises RequestError (`not_found`) for an unknown id."""
+        """Revoke a key permanently. Raises RequestError (`not_found`) for an unknown id."""
         with self._backend.writing() as connection:
             done = connection.execute(
                 update(api_keys)

@@ -145,7 +145,7 @@ def _translated() -> Iterator[None]:
 def _prepare_sqlite(connection: sqlite.Connection, record: Any) -> None:
     for pragma in (
         "journal_mode = WAL",
-        "synchronous = FULL",  # a source may be told to drop what was committed: it has to be on the disk
+        "synchronous = FULL",  # it must be on disk before the source may drop it
         "foreign_keys = ON",
         "cache_size = -32000",
         "journal_size_limit = 67108864",

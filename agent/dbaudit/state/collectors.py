@@ -26,9 +26,9 @@ class CollectorState(StrEnum):
     STARTING = "starting"
     RUNNING = "running"
     BACKING_OFF = "backing_off"
-    """The last try failed in a way that may pass; `next_try_at_us` tells when."""
+    """The last try failed in a way that may pass; the next one is at `next_try_at_us`."""
     FAILED = "failed"
-    """Somebody has to change something; tried again rarely, and at once when the declaration changes."""
+    """A person has to change something; tried again rarely, and at once when the declaration changes."""
     STOPPED = "stopped"
 
 

@@ -25,7 +25,7 @@ class DeliveryState(StrEnum):
     RETRYING = "retrying"
     """The listener cannot be reached; tried again after the interval of the settings."""
     GIVEN_UP = "given_up"
-    """The attempts of the settings are used up; new settings, or a restart of the agent, begin anew."""
+    """The attempts of the settings are used up; new settings, or a restart of the agent, start new ones."""
     STOPPED = "stopped"
 
 
@@ -72,7 +72,8 @@ class Sent(msgspec.Struct, frozen=True):
 class DeliveryStore:
     """Reads and writes the state of sending.
 
-    Who holds the lease to collect a database also sends its events. Whoever lost it writes nothing.
+    The node that holds the lease of a database also sends its events. A node that lost the lease writes
+    nothing.
     """
 
     def __init__(self, backend: Backend) -> None:
@@ -131,7 +132,8 @@ class DeliveryStore:
         error: str | None = None,
         reconnects: int = 0,
     ) -> None:
-        """Tell how sending goes for these databases: they share a connection, or fail for the same reason.
+        """Write the state of delivery of these databases: they share a connection, or fail for the same
+        reason.
 
         ``revision`` is that of the settings in use; ``reconnects`` is how many connections were made again
         since the last report.

@@ -82,7 +82,7 @@ class Keyring:
                 ErrorCode.ENCRYPTION_KEY_INVALID,
                 f"The secret {record_id} cannot be decrypted: the key {value.key_id} is another one, or the "
                 "value was changed.",
-                remedy="Bring back the encryption keys that belong to this state, or set the password anew.",
+                remedy="Bring back the encryption keys that belong to this state, or set the password again.",
             ) from None
 
     def _key(self, key_id: str) -> bytes:
@@ -103,7 +103,7 @@ def _bound(key_id: str, record_id: str) -> bytes:
 
 
 def keyring_from_file(path: Path, *, create: bool) -> Keyring:
-    """The keys of a file; ``create`` makes the file with one new key where there is none.
+    """The keys of a file; ``create`` makes the file, with one new key, if it does not exist.
 
     A file that others may read is refused with the command that mends it.
     """

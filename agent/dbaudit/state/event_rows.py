@@ -425,13 +425,13 @@ def _advance_cursor(
 
 
 def _check_words(new: Sequence[AuditEvent]) -> None:
-    # A word that is not of these would be stored as any text is, and then no page with it could be read.
+    # Any other word would be stored too, but then no page of events that has it could be read.
     if (
         {type(event.type) for event in new} != {EventType}
         or {type(event.severity) for event in new} != {Severity}
         or not {type(event.outcome) for event in new} <= {Outcome, type(None)}
     ):
-        raise TypeError("an event has a type, severity or outcome that is none of dbaudit.core.event")
+        raise TypeError("an event has a type, severity or outcome that is not one of dbaudit.core.event")
 
 
 def _add_hours(connection: Connection, database_no: int, new: Sequence[AuditEvent]) -> None:

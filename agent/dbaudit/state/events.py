@@ -101,7 +101,7 @@ class NumberedEvent(msgspec.Struct, frozen=True, gc=False):
 
 
 class Backlog(msgspec.Struct, frozen=True):
-    """How many events wait to be sent, and the time of the first of them; None where there is none."""
+    """How many events wait to be sent, and the time of the first of them; None if no event waits."""
 
     events: int
     oldest_time_us: int | None

@@ -134,14 +134,14 @@ class NodeStore:
         return select(nodes.c.id).where(nodes.c.heartbeat_at_us < self._silent_before())
 
     def beat(self, node: Node) -> list[Lease]:
-        """Tell that the node lives, renew its leases, take free ones up to its share, and list them.
+        """Record that the node is alive, renew its leases, take free ones up to its share, and list them.
 
         The databases of an engine are shared by the nodes that have it.
         A node that has more than its share gives the surplus back, so that a new node gets work.
         """
         with self._backend.writing() as connection:
             self._backend.serialize(connection, "leases")
-            # Whoever stores events holds the row of its lease: time goes on while we wait for that.
+            # A transaction that stores events locks the row of its lease. Read the clock after that wait.
             connection.execute(select(leases.c.database_no).with_for_update()).all()
             now = now_us()
             expires = now + int(self.lease_seconds * 1_000_000)

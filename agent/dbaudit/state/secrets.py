@@ -95,7 +95,7 @@ class SecretStore:
                     "There is no new encryption key to rotate to.",
                     remedy="Put a new key before the one in use (variable or command) and run this again.",
                 )
-            # In place: whoever waits for this row, to encrypt, has to find it again.
+            # Update in place: a transaction that waits for this row, to encrypt, has to find it again.
             connection.execute(
                 update(settings)
                 .where(settings.c.key == _ACTIVE_KEY)

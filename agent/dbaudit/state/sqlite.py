@@ -27,7 +27,7 @@ apilevel = "2.0"
 threadsafety = 1
 paramstyle = "qmark"
 CONTAINS = "dbaudit_contains"
-"""The SQL function that tells whether a text contains another one (in lower case already) in any case."""
+"""The SQL function that returns whether a text contains another one, which is in lower case, in any case."""
 sqlite_version_info = tuple(int(part) for part in apsw.sqlite_lib_version().split("."))
 Binary = bytes
 

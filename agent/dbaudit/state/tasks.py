@@ -28,7 +28,7 @@ _LOOK_AGAIN_SECONDS = 1.0
 class Task(msgspec.Struct, frozen=True, kw_only=True):
     """One test of a connection: which engine, and the target with its secrets. For agents only.
 
-    At ``deadline_us`` (microseconds since the epoch) whoever asked stops waiting.
+    At ``deadline_us`` (microseconds since the epoch) the caller stops waiting.
     """
 
     id: str
@@ -54,7 +54,7 @@ class _Stored(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TaskStore:
-    """Puts tasks in, lets agents take each one once, and gives the result to whoever waits."""
+    """Stores tasks, lets agents take each one once, and returns the result to the waiting caller."""
 
     def __init__(self, backend: Backend, secrets: SecretStore, wakeup: Wakeup, nodes: NodeStore) -> None:
         self._backend = backend
@@ -106,11 +106,11 @@ class TaskStore:
         return task_id
 
     def claim(self, node_id: str) -> Task | None:
-        """The oldest task that nobody works on, now this node's; None when there is none.
+        """Claim the oldest free task for this node; None if there is no free task.
 
-        A task is for the nodes that have its engine; where no live one has it, any of them has to say so.
-        What a node took that is silent since then is taken again. Tasks that nobody waits for any more are
-        dropped, and their secrets with them.
+        A task is for the nodes that have its engine; if no live node has it, any node takes it and reports
+        that. A task of a node that has stopped sending heartbeats is free again. Tasks whose deadline has
+        passed are dropped, and their secrets with them.
         """
         now = now_us()
         free = or_(
@@ -176,8 +176,8 @@ class TaskStore:
             self._secrets.remove(connection, *(f"{task_id}/{f}" for task_id in ids for f in SECRET_FIELDS))
 
     def finish(self, task_id: str, report: TestReport) -> None:
-        """Write the result of a task, forget its secrets, and wake whoever waits for it; the first result
-        stays. An id that is no task's changes nothing: a database's secrets are named by its id alike.
+        """Write the result of a task, delete its secrets, and wake the caller that waits for it. Only the
+        first result is kept. An id of no task changes nothing, not even the secrets of a database with it.
         """
         with self._backend.writing() as connection:
             done = connection.execute(

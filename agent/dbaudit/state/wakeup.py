@@ -1,8 +1,8 @@
-"""Telling other processes that something in the state is new, so that nobody has to ask in a loop.
+"""Notices to other processes that something in the state is new, so that no process has to poll often.
 
 On PostgreSQL this is LISTEN and NOTIFY. On SQLite every process has a datagram socket in the folder of the
-state file. A notice may be lost (a full socket, a restart): whoever waits also looks for himself from time to
-time, and what counts is always in the state.
+state file. A notice may be lost (a full socket, a restart), so a waiting process also looks at the state from
+time to time. A notice holds no data of its own: that is always in the state.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _TOPICS = frozenset(topic.value for topic in Topic)
 
 
 class Wakeup(ABC):
-    """Sends notices, and keeps a counter for each topic that rises with every notice, whoever sent it."""
+    """Sends notices, and counts the notices of each topic from all processes."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -61,7 +61,7 @@ class Wakeup(ABC):
             )
 
     def notify(self, topic: Topic) -> None:
-        """Tell everybody, this process included. Never raises: what it is about is committed already."""
+        """Notify all processes, this one included. Never raises: the change is committed already."""
         self._received(topic)
         try:
             self._send(topic)
@@ -69,7 +69,7 @@ class Wakeup(ABC):
             _log.debug("a notice about %s was lost: %s", topic, error)
 
     def close(self) -> None:
-        """Stop receiving; whoever waits goes on at once."""
+        """Stop receiving; threads that wait return at once."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()

@@ -19,10 +19,10 @@ _PAUSE_SECONDS = 0.01
 class Collecting:
     """A session to ``monitored``, what was read with it, and the cursor after it, which went through JSON.
 
-    It begins at ``cursor``; with None, at what happens from now on. ``acknowledging`` tells the source what
-    was read, as an agent does once it is stored. ``events`` and ``gaps`` are in the order in which they came;
-    ``left_out`` counts the records of classes that make no event; ``steps`` has the cursor before each read
-    that gave something, and how many events had come by then.
+    It begins at ``cursor``; with None, at what happens from now on. With ``acknowledging`` it acknowledges
+    what was read, as an agent does once it is stored. ``events`` and ``gaps`` are in the order in which they
+    came; ``left_out`` counts the records of classes that become no event; ``steps`` has the cursor before
+    each read that returned something, and how many events had come by then.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""What the suite has to be told of a monitored server: how to reach it, and how to make things happen."""
+"""What the suite needs to know of a monitored server: how to reach it, and how to make things happen."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ Mutate = Callable[[bytes], bytes]
 
 
 class Visitor(ABC):
-    """Somebody else than the agent who is logged in to the monitored server.
+    """A user other than the agent who is logged in to the monitored server.
 
-    ``user`` is who, in the words of the events; None where the source does not tell.
+    ``user`` is the name as events have it; None if the source does not record it.
     """
 
     user: str | None
@@ -82,8 +82,8 @@ class Monitored(ABC):
         self._not_given("visit")
 
     def statement_of(self, event: AuditEvent) -> str | None:
-        """What of an event tells the statement, as ``Visitor.run`` returned it: its field ``query``, unless
-        the source holds no statements and something else names them.
+        """The statement of an event, as ``Visitor.run`` returned it. That is its field ``query``, unless the
+        source holds no statements and another field identifies them.
         """
         return event.query
 

@@ -46,13 +46,13 @@ def refusal(call: Callable[[], object], target: Target) -> DbauditError:
     assert isinstance(error.code, ErrorCode), f"{error.code!r} is no ErrorCode"
     assert error.message.strip(), "the error says nothing"
     assert "\n" not in error.message, f"the message has several lines: {error.message!r}"
-    for told in everything_told(error):
-        assert_no_secret(told, target)
+    for text in everything_shown(error):
+        assert_no_secret(text, target)
     return error
 
 
-def everything_told(error: BaseException) -> Iterator[str]:
-    """All that a log or a user may see of an error: its trace with all that it came from, and their parts."""
+def everything_shown(error: BaseException) -> Iterator[str]:
+    """All text that a log or a user may see of an error: its traceback, and the parts of all its causes."""
     yield "".join(traceback.format_exception(error))
     pending: list[BaseException | None] = [error]
     seen: set[int] = set()

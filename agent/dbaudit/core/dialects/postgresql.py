@@ -15,7 +15,7 @@ _IN_NAME = r"\w$\x80-\U0010ffff"
 # A digit that stands in a name or in $1 is no number.
 _NOT_IN_NAME = rf"(?<![{_IN_NAME}][0-9])"
 
-# A dollar sign behind a number is none of it: it begins a text, or a parameter.
+# A dollar sign behind a number is not part of it: it begins a text, or a parameter.
 _REST_OF_NUMBER = r"[\w.]*(?:(?<=[eE])[-+][0-9][\w.]*)?"
 
 # What a plain statement holds: '...' with '' inside, closed or cut off, and numbers; not E'...' and its like.

@@ -121,7 +121,7 @@ class CollectingChecks:
         _needs(monitored, Capability.QUERIES)
         with Collecting(monitored) as reading:
             for visitor in (monitored.visit(), monitored.visit()):
-                # The same again and again: nothing but its place tells one from the other.
+                # The same statement several times: the events differ only by their place.
                 run = [visitor.run("the same") for _again in range(_STATEMENTS)]
                 visitor.leave()
             reading.until(lambda: reading.queries().count(run[0]) >= 2 * _STATEMENTS, "every statement")

@@ -70,11 +70,11 @@ class ConnectingChecks:
         with listening(speaks) as port:
             seconds = _AMPLE_SECONDS if speaks is speaks_ssh else _SHORT_SECONDS
             error = _not_reached(monitored, _limited(monitored.elsewhere(_HOST, port), seconds))
-        told = {ErrorCode.WRONG_PROTOCOL}
+        allowed = {ErrorCode.WRONG_PROTOCOL}
         if speaks is speaks_http:
-            # It says nothing before it is asked, which a server that greets first cannot be told from.
-            told |= {ErrorCode.CONNECTION_TIMEOUT, ErrorCode.CONNECTION_LOST}
-        assert error.code in told
+            # It sends nothing before it is asked. Clients of servers that speak first only see silence.
+            allowed |= {ErrorCode.CONNECTION_TIMEOUT, ErrorCode.CONNECTION_LOST}
+        assert error.code in allowed
 
     @pytest.mark.parametrize("call", ["test", "health", "read"])
     def test_server_that_hangs_after_the_login_is_given_up_in_time(
