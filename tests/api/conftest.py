@@ -32,6 +32,7 @@ ENGINES = [
         type="postgresql",
         display_name="PostgreSQL",
         default_port=5432,
+        unix_sockets=True,
         options_schema={
             "type": "object",
             "properties": {

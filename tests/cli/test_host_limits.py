@@ -128,6 +128,28 @@ def test_a_path_that_climbs_is_refused_by_the_api(client: Client, place: Path) -
     assert "without .." in answer.text
 
 
+def test_a_host_may_be_a_unix_socket_below_the_allowed_folders(tmp_path: Path) -> None:
+    with (
+        missing_engine_is_told(),
+        PostgresServer(17) as server,
+        Up(tmp_path / "home", "--port", "0", DBAUDIT_LOCAL_PATHS=str(server.socket_directory)) as up,
+    ):
+        server.create_collector_role("collector", PASSWORD)
+        client = Client(up.until_ready())
+        declared = {
+            "type": "postgresql",
+            "port": server.port,
+            "database": "postgres",
+            "username": "collector",
+        }
+        report = client.tested(**declared, host=f"{server.socket_directory}/")
+        assert report["reachable"], report
+        elsewhere = client.tested(**declared, host=str(tmp_path))
+        assert [found["code"] for found in elsewhere["diagnoses"]] == ["host_access_refused"]
+        climbing = client.declare(**declared, host=f"{server.socket_directory}/../x")
+        assert climbing.status_code == 400
+
+
 def test_what_a_server_names_as_its_log_is_not_believed(client: Client) -> None:
     with (
         missing_engine_is_told(),

@@ -21,7 +21,7 @@ from dbaudit.core.database import (
     SslMode,
 )
 from dbaudit.core.errors import FieldError
-from dbaudit.core.hosts import is_host, normal_host
+from dbaudit.core.hosts import normal_host
 from dbaudit.core.secret import Secret
 from dbaudit.state.databases import Declaration
 
@@ -41,7 +41,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
 def wanted_new(body: Body, engines: Engines) -> Wanted:
     """What a new database shall be. Raises RequestError with everything that is wrong."""
     given = body.sound
-    details = _host_errors(given)
+    details = engines.host_errors(given.get("type"), given["host"]) if "host" in given else []
     if "type" in given:
         details += engines.type_errors(given["type"])
         details += engines.option_errors(given["type"], given.get("audit_options", {}).get("engine", {}))
@@ -69,7 +69,7 @@ def wanted_change(
 ) -> Wanted:
     """What ``current`` shall become; ``stored`` has its secrets by field. Raises as ``wanted_new``."""
     given = body.sound
-    details = _host_errors(given)
+    details = engines.host_errors(current.type, given["host"]) if "host" in given else []
     if given.get("type", current.type) != current.type:
         remedy = "remove the database and declare it again"
         details.append(FieldError("/type", f"is {current.type} and cannot change; {remedy}"))
@@ -116,12 +116,6 @@ def _audit_status(wanted: str | None, current: Database) -> AuditStatus | None:
         connected = current.status is ConnectionStatus.CONNECTED
         return AuditStatus.ACTIVE if connected else AuditStatus.INITIALIZING
     return None
-
-
-def _host_errors(given: Mapping[str, Any]) -> list[FieldError]:
-    if "host" not in given or is_host(given["host"]):
-        return []
-    return [FieldError("/host", "must be a host name or an IP address, without port and brackets")]
 
 
 def _destination_errors(

@@ -14,6 +14,7 @@ from dbaudit.api.document import StrictValidator
 from dbaudit.api.validation import field_errors
 from dbaudit.core.errors import FieldError
 from dbaudit.core.host_limits import KEYWORD, HostUse, form_problem
+from dbaudit.core.hosts import is_host, is_socket_path
 
 
 def _of_host(_validator: Any, use: str, value: Any, _schema: Any) -> Iterator[ValidationError]:
@@ -27,13 +28,15 @@ _OptionsValidator: Any = extend(StrictValidator, {KEYWORD: _of_host})  # type: i
 
 class EngineDescription(msgspec.Struct, frozen=True, kw_only=True):
     """One engine: the word in the field `type`, its name for people, its usual port, the JSON Schema of its
-    audit options. ``problem`` says why it cannot be used, where its plugin is broken.
+    audit options. ``unix_sockets`` says that `host` may be the path of one. ``problem`` says why it cannot be
+    used, where its plugin is broken.
     """
 
     type: str
     display_name: str
     default_port: int
     options_schema: Mapping[str, Any]
+    unix_sockets: bool = False
     problem: str | None = None
 
 
@@ -43,6 +46,7 @@ class Engines:
     def __init__(self, engines: Sequence[EngineDescription]) -> None:
         self._broken = {engine.type: engine.problem for engine in engines if engine.problem is not None}
         self._ports = {engine.type: engine.default_port for engine in engines}
+        self._with_unix_sockets = {engine.type for engine in engines if engine.unix_sockets}
         self._destination_options = {engine.type: _destination_options(engine) for engine in engines}
         self._options: dict[str, Validator] = {
             engine.type: _OptionsValidator(dict(engine.options_schema))
@@ -53,6 +57,19 @@ class Engines:
     def default_port(self, engine_type: str) -> int | None:
         """The port that is usual for a type; None for one that is not known."""
         return self._ports.get(engine_type)
+
+    def host_errors(self, engine_type: str | None, host: str) -> list[FieldError]:
+        """What is wrong with the host of a database of this type; None is a type that is not known."""
+        if is_socket_path(host) and (engine_type is None or engine_type in self._with_unix_sockets):
+            return []
+        if host.startswith("/") and engine_type in self._with_unix_sockets:
+            return [FieldError("/host", "must be the absolute path of a unix socket, without ..")]
+        if host.startswith("/"):
+            problem = f"must be a host name or an IP address; {engine_type} takes no path of a socket"
+            return [FieldError("/host", problem)]
+        if is_host(host):
+            return []
+        return [FieldError("/host", "must be a host name or an IP address, without port and brackets")]
 
     def type_errors(self, engine_type: str) -> list[FieldError]:
         """Why no database of this type can be declared; empty where one can."""

@@ -153,6 +153,7 @@ def run_agent(settings: Settings, stop: threading.Event, marks_fd: int | None, d
 def describe(registry: EngineRegistry) -> Sequence[EngineDescription]:
     """The engines as the API knows them: data, without a driver."""
     from dbaudit.api import EngineDescription
+    from dbaudit.engine import Capability
 
     return [
         *(
@@ -161,6 +162,7 @@ def describe(registry: EngineRegistry) -> Sequence[EngineDescription]:
                 display_name=found.engine.display_name,
                 default_port=found.engine.default_port,
                 options_schema=found.engine.options_schema,
+                unix_sockets=Capability.UNIX_SOCKETS in found.engine.capabilities,
             )
             for name, found in registry.installed.items()
         ),

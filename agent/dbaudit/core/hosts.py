@@ -1,14 +1,16 @@
-"""Host names and IP addresses as they are written in a declaration."""
+"""Host names, IP addresses and paths of unix sockets as they are written in a declaration."""
 
 from __future__ import annotations
 
 import ipaddress
+import posixpath
 import re
 
 _LONGEST_NAME = 253
 _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?")
 _DIGITS_AND_DOTS = re.compile(r"[0-9.]+")
+_CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f]")
 _ADDRESS = re.compile(r"[A-Za-z0-9_.:%-]+")
 
 
@@ -22,8 +24,20 @@ def is_host(text: str) -> bool:
     )
 
 
+def is_socket_path(text: str) -> bool:
+    """Whether ``text`` is the absolute path of a unix socket, or of its folder, that climbs nowhere."""
+    return (
+        text.startswith("/")
+        and len(text) <= _LONGEST_NAME
+        and ".." not in text.split("/")
+        and not _CONTROL_CHARACTER.search(text)
+    )
+
+
 def normal_host(text: str) -> str:
-    """The one way of writing a host, so that the same one is recognised."""
+    """The one way of writing a host, or the path of a socket, so that the same one is recognised."""
+    if text.startswith("/"):
+        return "/" + posixpath.normpath(text).lstrip("/")
     return _address(text) or text.lower()
 
 

@@ -43,6 +43,8 @@ class Capability(StrEnum):
     DISK_SPACE = "disk_space"
     LOCAL_FILES = "local_files"
     CLIENT_CERTIFICATES = "client_certificates"
+    UNIX_SOCKETS = "unix_sockets"
+    """`host` may be the path of a unix socket on the agent's host."""
 
 
 class DriverStatus(msgspec.Struct, frozen=True):

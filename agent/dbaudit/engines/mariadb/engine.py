@@ -29,6 +29,7 @@ class MariaDBEngine(Engine):
             Capability.DISK_SPACE,
             Capability.LOCAL_FILES,
             Capability.CLIENT_CERTIFICATES,
+            Capability.UNIX_SOCKETS,
         }
     )
     dialect = Dialect.MYSQL

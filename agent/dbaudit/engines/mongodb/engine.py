@@ -35,6 +35,7 @@ class MongoDBEngine(Engine):
             Capability.DISK_SPACE,
             Capability.LOCAL_FILES,
             Capability.CLIENT_CERTIFICATES,
+            Capability.UNIX_SOCKETS,
         }
     )
     dialect = Dialect.MONGODB

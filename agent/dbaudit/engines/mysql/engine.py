@@ -30,6 +30,7 @@ class MySQLEngine(Engine):
             Capability.DISK_SPACE,
             Capability.LOCAL_FILES,
             Capability.CLIENT_CERTIFICATES,
+            Capability.UNIX_SOCKETS,
         }
     )
     dialect = Dialect.MYSQL

@@ -32,6 +32,7 @@ class PostgreSQLEngine(Engine):
             Capability.DISK_SPACE,
             Capability.LOCAL_FILES,
             Capability.CLIENT_CERTIFICATES,
+            Capability.UNIX_SOCKETS,
         }
     )
     dialect = Dialect.POSTGRESQL
