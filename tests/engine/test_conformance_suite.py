@@ -144,7 +144,10 @@ def _reads_a_file(_session: SoundSession, chunk: Chunk, *_given: Any) -> Chunk:
 
 
 FAULTS: dict[str, tuple[str, dict[str, Callable[..., Any]]]] = {
-    "a statement twice": ("test_statement_is_told_once_with_its_user_and_text", {"read": reads(_once_more)}),
+    "a statement twice": (
+        "test_statement_is_reported_once_with_its_user_and_text",
+        {"read": reads(_once_more)},
+    ),
     "a file that the agent does not allow": (
         "test_no_file_is_opened_that_the_agent_does_not_allow",
         {"read": reads(_reads_a_file)},
@@ -166,11 +169,11 @@ FAULTS: dict[str, tuple[str, dict[str, Callable[..., Any]]]] = {
         {"decode": events(lambda f: [msgspec.structs.replace(e, key="1", time_us=1) for e in f])},
     ),
     "no user": (
-        "test_statement_is_told_once_with_its_user_and_text",
+        "test_statement_is_reported_once_with_its_user_and_text",
         {"decode": events(lambda f: [msgspec.structs.replace(e, user=None) for e in f])},
     ),
     "local time taken for UTC": (
-        "test_login_is_told_with_its_user",
+        "test_login_is_reported_with_its_user",
         {
             "decode": events(
                 lambda f: [msgspec.structs.replace(e, time_us=e.time_us + 3600 * 10**6) for e in f]
@@ -206,7 +209,7 @@ FAULTS: dict[str, tuple[str, dict[str, Callable[..., Any]]]] = {
         {"following": lambda _session, _cursor: 0},
     ),
     "no gap": (
-        "test_loss_at_the_source_is_told_once_and_collecting_goes_on",
+        "test_loss_at_the_source_is_reported_once_and_collecting_goes_on",
         {"read": reads(lambda _s, chunk, *_g: msgspec.structs.replace(chunk, gaps=()))},
     ),
     "its own activity told": ("test_what_the_collector_does_itself_is_left_out", {"test": _own}),
@@ -215,13 +218,13 @@ FAULTS: dict[str, tuple[str, dict[str, Callable[..., Any]]]] = {
         "test_bytes_that_are_no_record_are_put_aside_and_the_stream_goes_on",
         {"decode": lambda _engine, _records, decoded: Decoded(decoded.events)},
     ),
-    "the password in the error": ("test_wrong_password_is_told", {"open": _tells}),
+    "the password in the error": ("test_wrong_password_is_reported", {"open": _tells}),
     "the password in what the error came from": (
         "test_no_secret_is_in_an_error",
         {"open": _tells_in_the_cause},
     ),
     "any password taken": (
-        "test_wrong_password_is_told",
+        "test_wrong_password_is_reported",
         {"open": lambda engine, _target: setattr(SoundEngine, "open", lambda e, t: SoundSession(e.source))},
     ),
     "memory that grows": ("test_memory_does_not_grow_over_a_long_run", {"read": reads(_leaks)}),

@@ -123,9 +123,7 @@ def monitored() -> Monitored:
 
 class TestOracle(Conformance):
     @pytest.mark.parametrize("call", ["test", "health", "read"])
-    def test_server_that_hangs_after_the_login_is_given_up_in_time(
-        self, monitored: Monitored, call: str
-    ) -> None:
+    def test_server_that_hangs_after_the_login_times_out(self, monitored: Monitored, call: str) -> None:
         """The suite has a relay hang between driver and server; here the recorded server does not answer."""
         assert isinstance(monitored, MonitoredOracle)
         target = msgspec.structs.replace(monitored.target(), statement_timeout_seconds=0.2)

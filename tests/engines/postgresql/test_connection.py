@@ -60,7 +60,7 @@ def answer(wanted: Target) -> ErrorCode | None:
 # -- log-ins that are refused
 
 
-def test_wrong_password_is_told(server: PostgresServer) -> None:
+def test_wrong_password_is_reported(server: PostgresServer) -> None:
     error = refused(target(server, password=Secret("wr0ng-passw0rd")))
     assert isinstance(error, ConfigurationError)
     assert error.code is ErrorCode.AUTHENTICATION_FAILED

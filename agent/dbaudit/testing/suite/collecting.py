@@ -31,7 +31,7 @@ class CollectingChecks:
             for _again in range(3):
                 within(monitored.deadline_seconds, "read()", reading.read)
 
-    def test_login_is_told_with_its_user(self, monitored: Monitored) -> None:
+    def test_login_is_reported_with_its_user(self, monitored: Monitored) -> None:
         _needs(monitored, Capability.CONNECTIONS)
         with Collecting(monitored) as reading:
             visitor = monitored.visit()
@@ -43,7 +43,7 @@ class CollectingChecks:
             assert event.outcome is not Outcome.FAILURE
             _check_time(monitored, event)
 
-    def test_logout_is_told_with_its_user(self, monitored: Monitored) -> None:
+    def test_logout_is_reported_with_its_user(self, monitored: Monitored) -> None:
         _needs(monitored, Capability.DISCONNECTS)
         with Collecting(monitored) as reading:
             visitor = monitored.visit()
@@ -51,7 +51,7 @@ class CollectingChecks:
             reading.until(lambda: reading.of(visitor.user, EventType.DISCONNECT), "the log-out")
             _check_time(monitored, reading.of(visitor.user, EventType.DISCONNECT)[0])
 
-    def test_failed_login_is_told_with_its_user(self, monitored: Monitored) -> None:
+    def test_failed_login_is_reported_with_its_user(self, monitored: Monitored) -> None:
         _needs(monitored, Capability.LOGIN_FAILURES)
         with Collecting(monitored) as reading:
             user = monitored.fail_to_log_in()
@@ -61,7 +61,7 @@ class CollectingChecks:
             assert failures[0].outcome is Outcome.FAILURE
             _check_time(monitored, failures[0])
 
-    def test_statement_is_told_once_with_its_user_and_text(self, monitored: Monitored) -> None:
+    def test_statement_is_reported_once_with_its_user_and_text(self, monitored: Monitored) -> None:
         _needs(monitored, Capability.QUERIES)
         with Collecting(monitored) as reading:
             visitor = monitored.visit()
@@ -172,7 +172,7 @@ class CollectingChecks:
             assert [query for query in reading.queries() if query in {*run, last}] == [*run, last]
             assert reading.gaps == []
 
-    def test_loss_at_the_source_is_told_once_and_collecting_goes_on(self, monitored: Monitored) -> None:
+    def test_loss_at_the_source_is_reported_once_and_collecting_goes_on(self, monitored: Monitored) -> None:
         _needs(monitored, Capability.QUERIES)
         with Collecting(monitored) as reading:
             visitor = monitored.visit()

@@ -37,25 +37,25 @@ class ConnectingChecks:
         session.close()
         session.close()
 
-    def test_wrong_password_is_told(self, monitored: Monitored) -> None:
+    def test_wrong_password_is_reported(self, monitored: Monitored) -> None:
         target = monitored.refused_target()
         error = refusal(lambda: monitored.engine.open(target), target)
         assert isinstance(error, ConfigurationError)
         assert error.code is ErrorCode.AUTHENTICATION_FAILED
 
-    def test_host_that_does_not_exist_is_told(self, monitored: Monitored) -> None:
+    def test_host_that_does_not_exist_is_reported(self, monitored: Monitored) -> None:
         _must_connect(monitored)
         error = _not_reached(monitored, _limited(monitored.elsewhere("no-such-host.invalid", 1)))
         assert error.code is ErrorCode.HOST_NOT_FOUND
 
-    def test_port_at_which_nothing_listens_is_told(self, monitored: Monitored) -> None:
+    def test_port_at_which_nothing_listens_is_reported(self, monitored: Monitored) -> None:
         _must_connect(monitored)
         error = _not_reached(monitored, _limited(monitored.elsewhere(_HOST, unused_port())))
         assert isinstance(error, TransientError)
         assert error.code is ErrorCode.CONNECTION_REFUSED
 
     @pytest.mark.parametrize("mode", [SslMode.DISABLE, SslMode.REQUIRE])
-    def test_server_that_never_answers_is_given_up_in_time(self, monitored: Monitored, mode: SslMode) -> None:
+    def test_server_that_never_answers_times_out(self, monitored: Monitored, mode: SslMode) -> None:
         _must_connect(monitored)
         with listening(never_answers) as port:
             target = _limited(monitored.elsewhere(_HOST, port), _SHORT_SECONDS)
@@ -65,7 +65,7 @@ class ConnectingChecks:
         assert error.code is ErrorCode.CONNECTION_TIMEOUT
 
     @pytest.mark.parametrize("speaks", [speaks_ssh, speaks_http])
-    def test_something_else_at_the_port_is_told(self, monitored: Monitored, speaks: Behaviour) -> None:
+    def test_something_else_at_the_port_is_reported(self, monitored: Monitored, speaks: Behaviour) -> None:
         _must_connect(monitored)
         with listening(speaks) as port:
             seconds = _AMPLE_SECONDS if speaks is speaks_ssh else _SHORT_SECONDS
@@ -77,9 +77,7 @@ class ConnectingChecks:
         assert error.code in allowed
 
     @pytest.mark.parametrize("call", ["test", "health", "read"])
-    def test_server_that_hangs_after_the_login_is_given_up_in_time(
-        self, monitored: Monitored, call: str
-    ) -> None:
+    def test_server_that_hangs_after_the_login_times_out(self, monitored: Monitored, call: str) -> None:
         _must_connect(monitored)
         target = monitored.target()
         relay = Relay((target.host, target.port))

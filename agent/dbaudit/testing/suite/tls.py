@@ -63,7 +63,7 @@ class TlsChecks:
                 error = refusal(lambda: monitored.engine.open(other), other)
                 assert error.code is ErrorCode.CERTIFICATE_INVALID
 
-    def test_ca_that_is_no_pem_is_told_with_its_field(self, monitored: Monitored) -> None:
+    def test_ca_that_is_no_pem_is_reported_with_its_field(self, monitored: Monitored) -> None:
         target = msgspec.structs.replace(monitored.tls_target(SslMode.VERIFY_FULL), ssl_ca="no certificate")
         error = refusal(lambda: monitored.engine.open(target), target)
         assert error.code is ErrorCode.CERTIFICATE_INVALID
@@ -87,7 +87,9 @@ class TlsChecks:
         target = _by_certificate(monitored)
         monitored.engine.open(target).close()
 
-    def test_client_certificate_without_its_key_is_told_with_the_field(self, monitored: Monitored) -> None:
+    def test_client_certificate_without_its_key_is_reported_with_the_field(
+        self, monitored: Monitored
+    ) -> None:
         target = msgspec.structs.replace(_by_certificate(monitored), ssl_key=None)
         error = refusal(lambda: monitored.engine.open(target), target)
         assert error.code is ErrorCode.CERTIFICATE_INVALID
