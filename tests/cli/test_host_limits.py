@@ -143,7 +143,8 @@ def test_a_host_may_be_a_unix_socket_below_the_allowed_folders(tmp_path: Path) -
             "username": "collector",
         }
         report = client.tested(**declared, host=f"{server.socket_directory}/")
-        assert report["reachable"], report
+        assert report["error_code"] is None
+        assert report["version"].startswith("PostgreSQL 17")
         elsewhere = client.tested(**declared, host=str(tmp_path))
         assert [found["code"] for found in elsewhere["diagnoses"]] == ["host_access_refused"]
         climbing = client.declare(**declared, host=f"{server.socket_directory}/../x")
