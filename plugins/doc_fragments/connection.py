@@ -23,7 +23,7 @@ options:
     required: true
   validate_certs:
     description:
-      - Whether the certificate of the API is verified. Without it, whoever sits between can read the API key.
+      - Whether the certificate of the API is verified. Without it, an attacker on the network path can read the API key.
     type: bool
     default: true
   ca_path:
@@ -76,7 +76,7 @@ options:
     type: str
   validate_certs:
     description:
-      - Whether the certificate of the API is verified. Without it, whoever sits between can read key or password.
+      - Whether the certificate of the API is verified. Without it, an attacker on the network path can read key or password.
       - The certificate that a Redis Enterprise cluster makes for itself is verified when it is given as O(ca_path).
     type: bool
     default: true

@@ -90,7 +90,7 @@ audit_options:
       description: Whether the text of statements is stored.
       type: bool
     capture_results:
-      description: Whether row counts and result states are stored, where the engine tells them. The rows themselves never are.
+      description: Whether row counts and result states are stored, if the engine reports them. The rows themselves never are.
       type: bool
     mask_sensitive_data:
       description:

@@ -47,7 +47,7 @@ def _refuse(module: AnsibleModule, names: Iterable[str], nothing: Tuple[Any, ...
             module.fail_json(msg="%s is empty. Give a value; to leave the option out where a variable has none, use default(omit)." % name)
 
 
-# What a module with ``cluster_argument_spec`` tells AnsibleModule beside it.
+# What a module with ``cluster_argument_spec`` passes to AnsibleModule beside it.
 CLUSTER_RULES = {
     "required_one_of": [("api_key", "api_username")],
     "required_together": [("api_username", "api_password")],

@@ -57,7 +57,7 @@ class Client:
         self._timeout_seconds = timeout_seconds
         self._retries = retries
         self._headers = {"Accept": "application/json", "Authorization": authorization, "User-Agent": "ansible-dbaudit"}
-        # Not "ansible.module_utils.urls": it reads all trusted certificates anew for each request (30 ms), and .netrc files.
+        # Not "ansible.module_utils.urls": it reads all trusted certificates again for each request (30 ms), and .netrc files.
         tls = [HTTPSHandler(context=_tls(validate_certs, ca_path))] if self._url.startswith("https:") else []
         self._opener = build_opener(_NoRedirection, *tls)
 
@@ -95,7 +95,7 @@ class Client:
             page += 1
 
     def command(self, method: str, path: str, body: Optional[Mapping[str, Any]] = None) -> None:
-        """As ``request``, for requests whose success is told by the status alone, whatever the answer's body is."""
+        """As ``request``, for requests whose success depends on the status only, whatever the answer's body is."""
         self._request(method, path, None, body)
 
     def request(self, method: str, path: str, query: Optional[Mapping[str, Any]] = None, body: Optional[Mapping[str, Any]] = None) -> Any:

@@ -93,7 +93,7 @@ class Cluster:
     def policy(self) -> bool:
         """Whether new databases are switched on.
 
-        :raises ClientError: the API does not tell.
+        :raises ClientError: the API does not answer that.
         """
         policy = self._client.request("GET", POLICY)
         if not isinstance(policy, dict) or not isinstance(policy.get(SWITCH), bool):
@@ -126,7 +126,7 @@ def ensure(client: Client, params: Mapping[str, Any], check_mode: bool) -> Dict[
     """Brings everything that a task declares to its state, and returns the result of the module.
 
     :param params: the options of the module ``db_conns_auditing``.
-    :raises ClientError: it could not be done; ``changed`` in its facts tells whether a part of it was.
+    :raises ClientError: it could not be done; ``changed`` in its facts says whether a part of it was.
     """
     absent = params["state"] == "absent"
     asked = _asked(params)

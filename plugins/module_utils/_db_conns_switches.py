@@ -41,7 +41,7 @@ class DbauditSwitches:
         self._client.command("PATCH", self._databases.path_of(identifier), {SWITCH: on})
 
     def agents_and_sending(self) -> Dict[str, Any]:
-        """What only this API tells: its agents, and how sending goes."""
+        """What only this API reports: its agents, and the status of sending."""
         status = self._client.request("GET", "/v1/cluster/auditing/db_conns/status")
         return {"nodes": self._client.request("GET", "/v1/nodes")["data"], "sending": status}
 
@@ -107,7 +107,7 @@ def switches_of(client: Client, wait_seconds: float) -> Switches:
     """The switches of the product that answers: only dbaudit takes keys, both take users.
 
     :param wait_seconds: as for ``RedisEnterpriseSwitches``.
-    :raises ClientError: the product cannot be told.
+    :raises ClientError: the product could not be determined.
     """
     if client.by_user and not _without_bdbs(client):
         return RedisEnterpriseSwitches(client, wait_seconds)

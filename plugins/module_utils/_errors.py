@@ -4,7 +4,7 @@
 
 # PRIVATE to this collection: it can change with every release.
 
-"""What can go wrong while talking to the API, and what the user is told."""
+"""What can go wrong while talking to the API, and the messages for the user."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ version_added: 0.1.0
 description:
   - Declares one database to dbaudit, changes its declaration, or ends its auditing.
   - What would change is asked of the API itself, which also compares passwords where they are stored.
-    So check mode and diff tell the truth about secrets too, and a second run reports no change.
+    So check mode and diff are correct for secrets too, and a second run reports no change.
 author:
   - The dbaudit authors (@dbaudit)
 extends_documentation_fragment:

@@ -35,7 +35,7 @@ options:
   audit_protocol:
     description:
       - V(TCP) sends to a host and port, V(local) to a unix stream socket on the host of each agent or node.
-      - Required when nothing is set so far. When it changes, O(audit_address) and O(audit_port) have to be given anew.
+      - Required when nothing is set so far. When it changes, O(audit_address) and O(audit_port) have to be given again.
       - Redis documents V(local) as not meant for production.
     type: str
     choices: [TCP, local]
@@ -190,7 +190,7 @@ status:
   type: int
   sample: 400
 details:
-  description: The fields that the API refused, for those of its paths that tell them one by one.
+  description: The fields that the API refused, for those of its paths that report them one by one.
   returned: when the API refused
   type: list
   elements: dict

@@ -132,7 +132,7 @@ EXAMPLES = r"""
       - hostssl shop dbaudit 10.0.0.5/32 scram-sha-256
   register: audit
 
-- name: Tell that a restart is due
+- name: Report that a restart is due
   ansible.builtin.debug:
     msg: "Restart PostgreSQL for {{ audit.restart_reasons | join(', ') }}."
   when: audit.restart_required

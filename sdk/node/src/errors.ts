@@ -79,7 +79,7 @@ export class DBauditError extends Error {
   }
 }
 
-/** The client was not told where the API is, or wrongly. */
+/** The address of the API is missing or malformed. */
 export class ConfigurationError extends DBauditError {}
 /** There was no answer: the API is not there, or did not answer in time. */
 export class UnreachableError extends DBauditError {}

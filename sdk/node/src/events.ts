@@ -28,9 +28,9 @@ export interface EventListOptions extends EventFilters, CallOptions {
 }
 
 export interface FollowOptions extends Omit<EventFilters, 'endDate'>, CallOptions {
-  /** The cursor of an earlier stream, to go on behind it; null begins at the very beginning. */
+  /** The cursor of an earlier stream, to resume after it; null begins with the first stored event. */
   readonly cursor?: string | null;
-  /** Is told once when the API is away; the stream goes on when it is back. */
+  /** Called once when the API cannot be reached; the stream resumes when it is back. */
   readonly onOutage?: (error: DBauditError) => void;
 }
 
@@ -63,7 +63,7 @@ export class Events {
     return this.#transport.send({ method: 'GET', path: `${PATH}/${segment(id)}` }, options);
   }
 
-  /** The events that are stored from now on, or behind a cursor, each once, for ever; abort `signal` to end it. */
+  /** The events that are stored from now on, or after a cursor, each once; never ends, abort `signal` to end it. */
   async follow(options: FollowOptions = {}): Promise<EventStream> {
     const query = { ...queryOf(options), order: 'stored' };
     const after = (cursor: string | null): Request => ({

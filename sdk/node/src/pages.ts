@@ -11,7 +11,7 @@ interface Found<Item> extends Page<Item> {
 
 export type Fetch<Item> = () => Promise<Found<Item>>;
 
-/** Iterates over the items of all pages; each page is fetched when it is reached, anew in every iteration. */
+/** Iterates over the items of all pages; each page is fetched when it is reached, again in every iteration. */
 export class Pages<Item> implements AsyncIterable<Item> {
   readonly #first: Fetch<Item>;
 

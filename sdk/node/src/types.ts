@@ -172,7 +172,7 @@ export interface DatabaseListResult {
   readonly pruned: readonly DatabaseResult[];
 }
 
-/** One audit event; null where the source does not tell. */
+/** One audit event; a field is null if the source does not say it. */
 export interface Event {
   readonly id: string;
   readonly type: string;
