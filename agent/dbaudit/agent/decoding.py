@@ -31,9 +31,10 @@ def decode(
 ) -> Decoded:
     """The prepared events of ``records``, and the records that could not be decoded.
 
-    Where the engine or the preparation fails, each record is tried by itself, so that only those at fault are
-    put aside. ``cursor`` is where the records were read: with the place in the chunk it names a record for
-    ever. ``shared`` is what the records were decoded to already, for others too: its events are copied.
+    If the engine or the preparation fails, each record is tried by itself, so that only those at fault are
+    put aside. ``cursor`` is where the records were read: with the index in the chunk it is a record's
+    permanent key. ``shared`` is what the records were decoded to already, for other members too: its events
+    are copied.
     """
     if not records:
         return Decoded([])

@@ -17,8 +17,9 @@ _PAUSE_SECONDS = 0.05
 
 
 class Retention(threading.Thread):
-    """Every ``interval_seconds``, for every database, the deleted ones too, in small batches with pauses
-    between."""
+    """Removes events whose retention has ended: every ``interval_seconds``, for every database, deleted ones
+    too, in small batches with pauses between.
+    """
 
     def __init__(self, state: State, interval_seconds: float) -> None:
         super().__init__(name="retention", daemon=True)

@@ -21,14 +21,14 @@ from dbaudit.core.database import Target
 from dbaudit.engine import Chunk, Cursor, Decoded
 
 _PATIENCE_SECONDS = 1.0
-"""So long a member waits for what another one reads, once; then it reads by itself."""
+"""A member waits this long for what another one reads, once; then it reads by itself."""
 _MOST_KEPT = 4
-"""So many reads are kept for members that are behind: who is first waits for them, once."""
+"""So many reads are kept for members that are behind: the first member waits for them, once."""
 _SHARE_OF_THE_PAUSE = 0.9
 
 
 class Shared(msgspec.Struct, frozen=True):
-    """What was read and decoded for all: the events belong to nobody, and are not to be changed."""
+    """What was read and decoded for all members. The events are shared and must not be changed."""
 
     chunk: Chunk
     decoded: Decoded
@@ -53,7 +53,7 @@ class _Group:
         self.taken = threading.Condition(lock)
 
     def is_apart(self, member: int) -> bool:
-        """Whether a member is behind, and reads what nobody else will want."""
+        """Whether a member is behind and reads what no other member needs any more."""
         if self.behind >= self.members:
             self.behind.clear()
         return member in self.behind
@@ -212,13 +212,13 @@ class Member:
 
     @property
     def alone(self) -> bool:
-        """Whether nobody else reads the same."""
+        """Whether no other member reads the same source."""
         return len(self._group.members) < 2
 
     def read(
         self, cursor: Cursor, read: Callable[[], Chunk], decode: Callable[[Chunk], Decoded]
     ) -> Chunk | Shared:
-        """What follows ``cursor``, by ``read`` and ``decode`` where nobody else has read it."""
+        """What follows ``cursor``; by ``read`` and ``decode`` if no other member has read it."""
         return self._reads.read(self._group, self._number, cursor, read, decode)
 
     def leave(self) -> None:

@@ -1,4 +1,4 @@
-"""The databases of a server, and what a connection test says of those that nobody has declared."""
+"""The databases of a server, and what a connection test says of those that are not declared."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ class _Bulk:
             try:
                 return self._apply(wanted, call.query["dry_run"])
             except RequestError as error:
-                # Not found: somebody removed one meanwhile.
+                # Not found: another request removed one in between.
                 if error.code not in (ErrorCode.CONFLICT, ErrorCode.NOT_FOUND) or attempt == _ATTEMPTS:
                     raise
             attempt += 1

@@ -24,9 +24,7 @@ class ConnectionTestFailedError(RequestError):
 
 
 class ConnectionTests:
-    """Has connections tested by agents; a test that nobody has finished after ``timeout_seconds`` is given
-    up.
-    """
+    """Has connections tested by agents. A test that is not finished after ``timeout_seconds`` has failed."""
 
     def __init__(self, state: State, room: WaitingRoom, timeout_seconds: float) -> None:
         self._state = state

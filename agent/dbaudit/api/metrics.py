@@ -59,7 +59,7 @@ class StateFigures(Collector):
         self._state = state
 
     def describe(self) -> list[_Family]:
-        """Nothing: the figures are not read before somebody asks for them."""
+        """Nothing: the figures are read only when they are requested."""
         return []
 
     def collect(self) -> Iterator[_Family]:

@@ -1,4 +1,4 @@
-"""How often somebody may ask: a bucket for each, which refills evenly."""
+"""How often a client may send requests: each has a bucket of requests, which refills evenly."""
 
 from __future__ import annotations
 

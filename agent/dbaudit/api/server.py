@@ -124,7 +124,7 @@ class _Request(HTTPRequest):
             self.conn.drain()
 
     def send_headers(self) -> None:
-        """A body that nobody has read would be taken for the next request."""
+        """Close the connection if the body was not read: its rest would be taken for the next request."""
         if not self.rfile.finished:
             self.close_connection = True
         super().send_headers()

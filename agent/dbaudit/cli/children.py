@@ -88,7 +88,7 @@ class Child:
                 _log.error("%s cannot be started: %s", self.command, error)
                 code = None
             if self._stop.is_set():
-                # By SIGTERM itself: it was ended before it had begun.
+                # -SIGTERM: the child was stopped before it could handle the signal.
                 self._code = 0 if code in (0, None, -signal.SIGTERM) else ExitCode.FAILURE
                 return
             if code is not None and self._final(code):

@@ -46,6 +46,6 @@ def stop_with_parent(stop: threading.Event) -> None:
             pass
         stop.set()
         threading.Event().wait(_ORPHAN_SECONDS)
-        os._exit(1)  # nobody is left who could kill a process that hangs
+        os._exit(1)  # no parent is left that could kill a process that hangs
 
     threading.Thread(target=watch, name="parent", daemon=True).start()

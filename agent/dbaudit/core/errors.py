@@ -157,7 +157,7 @@ class DbauditError(Exception):
 
 
 class ConfigurationError(DbauditError):
-    """Somebody has to change something (a password, a grant, a file) before a new try makes sense."""
+    """A person has to change something (a password, a grant, a file) before a new try can succeed."""
 
 
 class TransientError(DbauditError):

@@ -146,7 +146,7 @@ _ROLE_PROCEDURES = frozenset(
 
 @lru_cache(maxsize=2000)
 def class_of(operation: str | None, dialect: Dialect) -> CommandClass:
-    """The class of an operation that a record names, or that ``operation_of`` found; MISC where nobody knows.
+    """The class of an operation that a record names, or that ``operation_of`` found; MISC if it is unknown.
 
     >>> class_of("CREATE LOGIN", Dialect.SQLSERVER), class_of("TRUNCATE TABLE", Dialect.ORACLE)
     (<CommandClass.ROLE: 'ROLE'>, <CommandClass.WRITE: 'WRITE'>)

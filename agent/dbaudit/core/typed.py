@@ -25,7 +25,7 @@ def decoder(form: type[_Form], *, strict: bool = True) -> Callable[[bytes | str]
     """The function that decodes JSON into ``form``; faster than ``decode`` where the form is always the same.
 
     With ``strict`` unset, texts that hold a number or a boolean are taken for one. The function raises
-    msgspec.DecodeError for what is no JSON, and msgspec.ValidationError for what is not of the form.
+    msgspec.DecodeError if the text is not JSON, and msgspec.ValidationError if the JSON is not of the form.
     """
     with _building:
         return msgspec.json.Decoder(form, strict=strict).decode

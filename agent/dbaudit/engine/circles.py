@@ -7,13 +7,15 @@ import msgspec
 _LONGEST_CIRCLE = 2048
 """More files than a log has."""
 _MOST_RETURNS = 3
-"""How often a file may be begun again, such as after it was truncated and written once more."""
+"""How often reading may start a file again, for example after it was truncated and rewritten."""
 
 
 class Trail(msgspec.Struct, frozen=True):
-    """What a cursor remembers of the files that were begun: one of them, and for how many ``steps`` it is the
-    one. After ``limit`` steps it is replaced by the latest, and the limit doubled, so that a circle of any
-    length is seen (Brent's way). ``returns`` is how often reading came back to it.
+    """What a cursor remembers of the files whose reading was started.
+
+    ``mark`` is the fingerprint of one of them, and ``steps`` counts the files that were started since. After
+    ``limit`` steps the latest file becomes the mark and the limit is doubled, so that a circle of any length
+    is found (Brent's algorithm). ``returns`` is how often reading came back to the mark.
     """
 
     mark: str = ""
@@ -22,7 +24,7 @@ class Trail(msgspec.Struct, frozen=True):
     returns: int = 0
 
     def with_file(self, head: str) -> Trail:
-        """The trail after a file with the fingerprint ``head`` was begun; an empty fingerprint is ignored."""
+        """The trail after reading started a file with the fingerprint ``head``; an empty one is ignored."""
         if not head:
             return self
         if head == self.mark:

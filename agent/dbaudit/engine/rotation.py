@@ -62,9 +62,9 @@ def rotated_files(
 ) -> list[RotatedFile] | None:
     """The files of the log whose live file has this path, oldest first; None while they are being renamed.
 
-    A folder is listed name by name, not at one instant: a listing holds when the next one is the same.
-    ``begun`` is asked where the names do not say the order. Compressed files are not listed. Raises OSError,
-    and ConfigurationError where ``limits`` do not allow the folder.
+    A folder is listed name by name, not at one instant: a listing is valid if the next one is the same.
+    ``begun`` is called if the names do not say the order. Compressed files are not listed. Raises OSError,
+    and ConfigurationError if ``limits`` do not allow the folder.
     """
     before = _list(live, limits)
     for _attempt in range(_LISTINGS):
@@ -142,7 +142,7 @@ def successor(
 
 
 def written_since(files: Sequence[RotatedFile], modified_us: int, begun: str = "") -> list[RotatedFile]:
-    """Those that were written to at or after a moment, and not begun before the file that was ``begun``."""
+    """The files written to at or after ``modified_us``, without those that begin before ``begun``."""
     return [file for file in files if file.modified_us >= modified_us and not _earlier(file, begun)]
 
 

@@ -174,7 +174,7 @@ def update_database(
     key. ``type`` is accepted where it is the same.
 
     ``verify`` has a changed connection tested first. ``if_match`` is the ``etag`` of the database as you saw
-    it: ConflictError, and nothing is changed, when somebody else was quicker.
+    it: if another client has changed it since, ConflictError is raised and nothing is changed.
     """
     body = {
         "name": name,

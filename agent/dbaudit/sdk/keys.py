@@ -29,7 +29,7 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NewKey(Key, frozen=True, kw_only=True):
-    """A key that was just made; ``key.reveal()`` is the key itself, which nobody can show again."""
+    """A key that was just made; ``key.reveal()`` is the key itself, which cannot be shown again."""
 
     key: Secret
 
@@ -44,7 +44,7 @@ def list_keys() -> Request[tuple[Key, ...]]:
 
 
 def create_key(*, name: str, scopes: Sequence[str]) -> Request[NewKey]:
-    """Make a key. It is not repeated when the answer is lost: nobody would know the key that was made."""
+    """Make a key. The request is not repeated if the answer is lost: that key would stay unknown."""
     body = {"name": name, "scopes": scopes}
     return Request(method="POST", path=_PATH, body=body, understand=_new_key, repeat=Repeat.NEVER)
 

@@ -70,8 +70,8 @@ class Pulse(msgspec.Struct, frozen=True):
 class CollectorStore:
     """Reads and writes the state of collecting. The counters of events are kept by the event store.
 
-    Writing takes the lease under which the database was collected, and does nothing once somebody has a newer
-    one: a node that was asleep does not write over what its successor found.
+    Writing takes the lease under which the database was collected, and does nothing once another node has a
+    newer one: a node that was asleep does not overwrite what its successor reported.
     """
 
     def __init__(self, backend: Backend) -> None:

@@ -365,7 +365,7 @@ class DatabaseStore:
         """Make all of ``changes`` or none; returns each database as it is then, None for one that ended.
 
         Databases may take over the addresses of others that end or move in the same call. Raises
-        RequestError: `conflict` when somebody else was quicker, `not_found`, and what ``create`` raises.
+        RequestError: `conflict` if another request came first, `not_found`, and what ``create`` raises.
         """
         last_event = self._events.last_number()
         after: dict[int, Database | None] = {}
@@ -428,10 +428,10 @@ class DatabaseStore:
         audit_status: AuditStatus | None = None,
         lease: Lease | None = None,
     ) -> bool:
-        """Write what an agent found out; ignored (False) when the connection was changed meanwhile, or when
-        somebody has a newer lease than ``lease``.
+        """Write what an agent found out. Ignored (returns False) if the connection was changed meanwhile, or
+        if another node has a newer lease than ``lease``.
 
-        ``audit_status`` does not override `paused`, which is the user's word.
+        ``audit_status`` does not override `paused`, which the user has set.
         """
         with self._backend.writing() as connection:
             values: dict[str, Any] = {"status": status.value, "status_code": code, "status_reason": reason}

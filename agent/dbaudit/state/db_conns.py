@@ -124,7 +124,7 @@ class DbConnsStore:
         """Whether a database shall be switched on; in the transaction that switches it, which has to end
         before the settings can change.
 
-        ``asked`` None means a new database of which nobody said: it gets what the policy says. Raises
+        ``asked`` None means a new database whose request does not say: it gets what the policy says. Raises
         `db_conns_auditing_config_missing` when nothing is set.
         """
         if asked is False:

@@ -130,7 +130,7 @@ class EventStore(Protocol):
         """Store a chunk's events, its rejected records and its cursor: all of them or nothing.
 
         ``of_server`` says what is stored for the server; with None everything is the declaration's own.
-        ``left_out`` are the numbers of records of which nothing is stored, by class: they are counted.
+        ``left_out`` are the numbers of records that became no event, by class: they are added to the counts.
 
         Raises TransientError: `lease_lost` when another node holds the database by now, or
         `state_changed_elsewhere` when the cursor is not ``after`` any more. Nothing is stored then, and

@@ -180,7 +180,7 @@ class NodeStore:
             capabilities = {row.id: row.capabilities.split() for row in alive}
             kept, taken = [], []
             for engine_type in dict.fromkeys(r.type for r in wanted):
-                # Where nobody has the engine, somebody has to say so.
+                # If no node has the engine, any node takes the database, to report that.
                 able = [
                     other for other in capabilities if engine_capability(engine_type) in capabilities[other]
                 ]

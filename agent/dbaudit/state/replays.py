@@ -41,8 +41,8 @@ def not_stored_yet(
 ) -> Sequence[AuditEvent]:
     """Leave out what is stored already under one of ``numbers``: the same key at the same time.
 
-    Nobody else appends meanwhile. What is read next is as a rule later than all that is stored, so one look
-    at the index answers for the whole chunk; only a real replay has to be compared key by key.
+    No other transaction appends meanwhile. New events are usually later than all stored ones, so one look-up
+    in the index is enough for the whole chunk; only records that are read again are compared key by key.
     """
     if not new:
         return new

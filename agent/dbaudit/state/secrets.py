@@ -111,7 +111,7 @@ class SecretStore:
         old = select(secrets).where(secrets.c.key_id != key_id)
         with self._backend.writing() as connection:
             _refuse_other_rotation(connection, self._keyring, key_id)
-            # What somebody else is changing is left to him; waiting for it with locks held could deadlock.
+            # Rows that another transaction is changing are skipped; waiting with locks held could deadlock.
             rows = connection.execute(old.limit(_ROTATION_BATCH).with_for_update(skip_locked=True)).all()
             if not rows:
                 rows = connection.execute(old.limit(1).with_for_update()).all()

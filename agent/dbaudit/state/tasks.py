@@ -73,7 +73,7 @@ class TaskStore:
         """Ask for a test of ``declaration``, stored (``database_id``) or not yet; returns the task's id.
 
         The secrets are stored encrypted with the task and forgotten when it ends. An agent that takes the
-        task after ``timeout_seconds`` drops it: nobody waits any more.
+        task after ``timeout_seconds`` drops it: the caller does not wait any more.
         """
         now = now_us()
         task_id = new_id("task")

@@ -84,7 +84,7 @@ class Channel:
         return parts
 
     def not_handed(self) -> set[Lease]:
-        """The databases of which the listener's host has not taken everything."""
+        """The databases with events that the listener's host has not taken yet."""
         return self._window.not_handed()
 
     def ended(self, timeout_seconds: float = 0.0) -> bool:

@@ -40,7 +40,7 @@ class Connecting(threading.Thread):
             return self._outcome
 
     def abandon(self) -> None:
-        """Nobody wants it any more."""
+        """Close the connection, now or as soon as it is made: it is not needed any more."""
         with self._lock:
             self._abandoned = True
             self._close()

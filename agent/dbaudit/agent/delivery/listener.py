@@ -181,7 +181,7 @@ def _connect(settings: DbConnsSettings, limits: HostLimits) -> socket.socket:
         address = (settings.audit_address, settings.audit_port or 0)
         connection = socket.create_connection(address, timeout=_CONNECT_SECONDS)
         if connection.getsockname() == connection.getpeername():
-            # Nobody listens, and the kernel chose the very port as our own: TCP connects us to ourselves.
+            # No program listens, and the kernel chose the same port as ours: TCP connects us to ourselves.
             connection.close()
             raise ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
     except (OSError, UnicodeError) as error:
@@ -202,7 +202,7 @@ def unreachable(settings: DbConnsSettings, error: Exception) -> TransientError:
 
 
 def broken(settings: DbConnsSettings, error: OSError) -> TransientError:
-    """The connection ended in no orderly way, so nobody knows what was read of it."""
+    """The connection did not end in an orderly way, so it is not known how much of it was read."""
     if isinstance(error, TimeoutError):
         return unreachable(settings, error)
     return failure(settings, "breaks connections before it has read everything")

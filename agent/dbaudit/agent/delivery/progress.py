@@ -32,7 +32,7 @@ class Progress:
         kept = {}
         for lease, delivery in held:
             reached = self._reached.get(lease)
-            # Behind the state is who was switched off and on again meanwhile: from then on only.
+            # A database that was switched off and on again has a later start in the state: begin there.
             if reached is None or delivery.confirmed_seq > reached.next_after:
                 reached = _Reached(delivery.confirmed_seq, delivery.sent_seq, delivery.confirmed_seq)
             kept[lease] = reached

@@ -84,5 +84,5 @@ class Window:
         return parts
 
     def not_handed(self) -> set[Lease]:
-        """The databases of which the other side's host has not taken everything."""
+        """The databases with events that the other side's host has not taken yet."""
         return {batch.lease for batch in self._unhanded}

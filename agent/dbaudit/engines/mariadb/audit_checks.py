@@ -147,7 +147,7 @@ def own_activity(settings: AuditSettings, own: str) -> Diagnosis:
 
 
 def general_log_beside(settings: AuditSettings) -> Diagnosis:
-    """While the general log is on, server_audit is less sure of whom and of which database it writes."""
+    """While the general log is on, the user and the database in records of server_audit are less reliable."""
     code = "general_log_beside"
     if settings.value("general_log") != "ON":
         return ok(code, "The general log is off: it does not disturb server_audit.")

@@ -66,9 +66,9 @@ _STATISTICS = frozenset(
         "transaction_registry",
     }
 )
-"""What the server itself reads and writes beside a statement."""
+"""Tables that the server itself reads and writes while it runs a statement."""
 _LOG_TABLES = frozenset({"general_log", "slow_log"})
-"""What nobody but the server can write."""
+"""Tables that only the server can write."""
 
 _MESSAGE = "The server wrote the message of an error in place of the database."
 _NEW_USER = "The server does not write whom the session became: its next record says it."

@@ -91,7 +91,7 @@ def without_session(command: str) -> str:
 
 
 def _without_fields_of_the_session(command: str) -> str:
-    """What a user has in a filter or a text under such a name is no field of the command."""
+    """Remove OF_THE_SESSION at the top level only: the same names in a filter or a text are the user's."""
     kept: list[str] = []
     depth = begin = 0
     for token in _TOKEN.finditer(command):

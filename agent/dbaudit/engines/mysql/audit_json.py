@@ -117,9 +117,9 @@ _AUDIT_EVENTS = {"audit": "STARTUP", "noaudit": "SHUTDOWN", "startup": "STARTUP"
 
 
 def add(text: bytes, records: Records) -> None:
-    """Add what one element says, or count it where it says nothing that is audited.
+    """Add what one element says, or count it if it says nothing that is audited.
 
-    Raises ValueError (msgspec's errors are such) for what is no element.
+    Raises ValueError (msgspec's errors are such) for a malformed element.
     """
     try:
         record = _decode(text)
@@ -156,9 +156,9 @@ def add(text: bytes, records: Records) -> None:
 
 
 def of_bytes(decode: Callable[[bytes], _Struct], text: bytes) -> _Struct:
-    """What ``decode`` makes of an element; one with letters that are no UTF-8 keeps them as ``\\xff``.
+    """Decode an element by ``decode``; bytes that are not UTF-8 become text such as ``\\xff``.
 
-    Raises ValueError for what is no element.
+    Raises ValueError for a malformed element.
     """
     try:
         return decode(text)

@@ -68,14 +68,14 @@ _WHOLE_SECONDS = len("2026-02-03 10:15:00")
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where reading goes on; the cursor.
+    """Where reading resumes: the cursor.
 
     ``table`` is the retired table that is being read, empty for the live one; ``row`` the number of the next
     row in it, ``head`` and ``last`` are fingerprints of its first row and of the one before the next.
     ``skipped`` are rows at its beginning that were not read, because they are older than the declaration.
     ``finished`` are retired tables whose rows were all read: they are dropped once that is stored.
     ``before`` is the retired table that the one that is read follows, empty where that is not known.
-    ``undecided`` are rows (key, text as Latin-1) of which it is not known yet what they mean.
+    ``undecided`` are rows (key, text as Latin-1) whose meaning depends on rows that are not read yet.
     """
 
     v: int = _CURSOR_VERSION
@@ -372,7 +372,9 @@ class GeneralLogReader:
         )
 
     def _after_replaced(self, place: Place, limit_bytes: int) -> Chunk:
-        """The row that was read last is not where it was: the table was retired, or somebody emptied it."""
+        """The row that was read last is not where it was: the table was retired, or another client emptied
+        it.
+        """
         names = retired_tables(self._connection)
         for name in names:
             head = self._row(qualified(name), 0) if place.head and name != place.table else None
@@ -486,8 +488,8 @@ class GeneralLogReader:
         )
 
     def _split(self, block: GeneralLogBlock) -> tuple[GeneralLogBlock, tuple[tuple[str, str], ...]]:
-        """The rows of which it is known what they mean, and the others: beginnings of sessions, and USEs,
-        behind which their session has no row yet.
+        """The rows whose meaning is known, and the undecided ones: beginnings of sessions, and USEs, after
+        which their session has no row yet.
         """
         waiting: dict[int, list[int]] = {}
         for place, line in enumerate(block.rows):

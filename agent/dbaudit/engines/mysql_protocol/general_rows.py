@@ -105,7 +105,7 @@ class Row(msgspec.Struct, gc=False):
 
 
 def parse(line: bytes) -> Row:
-    """Raises ValueError for what is no row."""
+    """Split a row into its columns. Raises ValueError for a malformed row."""
     time, thread, command, length, rest = line.split(b"\t", 4)
     end = int(length)
     if end < 0 or rest[end : end + 1] != b"\t" or not 0 <= int(thread) < _LARGEST_THREAD:

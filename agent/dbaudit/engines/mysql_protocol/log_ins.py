@@ -1,8 +1,8 @@
 """What the server says of log-ins in its general log and its error log, whatever names the client chose.
 
-The rows are sentences with names in them, without any escape: a user, and a database that somebody asks for,
-may be called as the rest of a row reads. So each name is cut out between what the server itself wrote: its
-own words, and what stands in another column.
+The rows are sentences with names in them, without any escape: a client can choose names of users and
+databases that look like the rest of a row. So each name is cut out between text that the server itself wrote:
+its own words, and what stands in another column.
 """
 
 from __future__ import annotations

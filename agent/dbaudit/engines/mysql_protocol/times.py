@@ -43,7 +43,7 @@ class TimeWindow(msgspec.Struct, frozen=True):
 def micros_of(text: bytes) -> int:
     """A time such as ``2026-02-03 10:15:00.120033`` (or without a fraction), taken for UTC.
 
-    Raises ValueError for what is no time.
+    Raises ValueError for a malformed time.
     """
     if len(text) == 26 and text[19] == 46:
         return _seconds(text[:19]) * 1_000_000 + int(text[20:])

@@ -193,8 +193,8 @@ _CLIENT_ADDRESS = "Client address: "
 
 @lru_cache(maxsize=10_000)
 def _client_in_comment(comment: str) -> tuple[str | None, int | None, str | None]:
-    """The same from COMMENT_TEXT of the traditional trail. The address is the server's own at the end: what
-    stands before it may hold the name of somebody.
+    """The same from COMMENT_TEXT of the traditional trail. The server writes the address at the end: the text
+    before it may hold names that a client chose.
 
     >>> _client_in_comment("Authenticated by: DATABASE; Client address: (ADDRESS=(HOST=::1)(PORT=9))")
     ('::1', 9, 'DATABASE')

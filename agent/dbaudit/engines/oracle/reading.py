@@ -277,11 +277,11 @@ class TrailReader:
 
 
 class _Forward:
-    """A query forwards of which rows are left to be fetched.
+    """A query for newer rows that are not all fetched yet.
 
-    ``at_front`` are the keys of the time that was reached, with how often each was there. ``purged``: the
-    newest rows that had been read are not there any more. A purge takes everything before a time, so that
-    while one of them is there, nothing later is lost.
+    ``at_front`` are the keys of the newest time that was reached, with how often each was there. ``purged``:
+    the newest rows that had been read are gone. A purge removes everything before a time, so while one of
+    these rows is there, no later one is lost.
     """
 
     def __init__(self, result: Result, position: Position) -> None:

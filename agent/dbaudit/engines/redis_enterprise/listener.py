@@ -116,7 +116,7 @@ class Listener:
         self._last_record_us: int | None = None
 
     def listen(self) -> None:
-        """Take connections from now on. Raises TransientError where somebody else has begun to meanwhile."""
+        """Accept connections from now on. Raises TransientError if another process listens there now."""
         if not self._door.listening and not self.finishing:
             self._door.listen()
             self._epoll.register(self._door.socket, select.EPOLLIN)
@@ -229,7 +229,7 @@ class Listener:
             except ConnectionError:
                 continue  # gone before it was taken
             except OSError as error:
-                # No file descriptor is left: somebody who has said nothing yet has to go.
+                # No file descriptor is left: close a connection that has sent nothing yet.
                 _log.warning("%s: no further connection can be taken: %s", self.place, error.strerror)
                 self._turned_away += 1
                 self._drop_silent(deliveries)
@@ -355,7 +355,7 @@ class Listener:
 
 
 def is_loopback(place: Place) -> bool:
-    """Whether nobody but this host itself can reach the place."""
+    """Whether only programs on this host can reach the address."""
     try:
         return place.path is not None or ipaddress.ip_address(place.host).is_loopback
     except ValueError:

@@ -82,7 +82,7 @@ def parse(data: bytes) -> tuple[dict[str, Any], bool]:
     """The object in ``data``, and whether its text was not UTF-8 and had to be mended.
 
     A client chooses the names that stand in a notification; what is wrong with them must not hide it. Raises
-    RecordError for what is no JSON object.
+    RecordError if the data are not a JSON object.
     """
     mended = False
     try:
@@ -108,7 +108,7 @@ def parse(data: bytes) -> tuple[dict[str, Any], bool]:
 
 
 def time_us(ts: object) -> int | None:
-    """The time stamp in microseconds since the epoch; None for what is no time.
+    """The time stamp in microseconds since the epoch; None if it is malformed.
 
     The stamps are seconds; one manual promised milliseconds, so what is too large for seconds is taken as
     those.

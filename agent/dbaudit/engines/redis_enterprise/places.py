@@ -1,4 +1,4 @@
-"""Where the agent listens: a TCP address or a unix socket, bound so that nobody else's is taken."""
+"""Where the agent listens: a TCP address or a unix socket, bound without taking another program's."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Door:
     """A socket bound to a place; from ``listen`` on others can connect."""
 
     def __init__(self, place: Place) -> None:
-        """Raises ConfigurationError, or TransientError where somebody else listens there now."""
+        """Raises ConfigurationError, or TransientError if another process listens there now."""
         self.place = place
         self.listening = False
         self._inode: tuple[int, int] | None = None
@@ -57,7 +57,7 @@ class Door:
             self._inode = (status.st_dev, status.st_ino)
 
     def listen(self) -> None:
-        """Take connections. Raises TransientError where somebody else has begun to meanwhile."""
+        """Accept connections. Raises TransientError if another process listens there now."""
         try:
             self.socket.listen(_BACKLOG)
         except OSError as error:
@@ -98,7 +98,7 @@ def _bound_tcp(place: Place) -> socket.socket:
     family, kind, protocol, _name, address = found[0]
     door = socket.socket(family, kind, protocol)
     try:
-        # For the port of an agent that has just ended; nobody can take one that somebody listens on.
+        # For the port of an agent that has just ended; a port on which a program listens stays refused.
         door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             door.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
@@ -116,7 +116,7 @@ def _bound_unix(place: Place, path: str) -> socket.socket:
     try:
         door.setblocking(False)
         door.bind(path)
-        # Nobody can connect before listen().
+        # No client can connect before listen().
         Path(path).chmod(_SOCKET_MODE)
     except OSError as error:
         door.close()

@@ -71,6 +71,4 @@ def rest(database_id: str, left: Reader) -> None:
         _resting[database_id] = left
         dropped = _resting.pop(next(iter(_resting))) if len(_resting) > _MOST_RESTING else None
     if dropped is not None and dropped.waiting_bytes:
-        _log.warning(
-            "%d bytes of notifications are dropped: nobody has asked for them", dropped.waiting_bytes
-        )
+        _log.warning("%d bytes of notifications are dropped: no session has read them", dropped.waiting_bytes)

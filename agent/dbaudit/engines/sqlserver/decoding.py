@@ -239,10 +239,10 @@ class _Decoder:
         affected: int | None,
         returned: int | None,
     ) -> None:
-        """Duration and rows, which Azure alone fills: on every other server these columns hold 0.
+        """Add duration and row counts, which only Azure records: on other servers these columns hold 0.
 
-        They are those of the whole work where it is recorded when it was done. Elsewhere, and on a server
-        of which it is not known what it is, a 0 says nothing.
+        In records of completed work they are exact, 0 included. In other records, and if the kind of server
+        is not known, a 0 says nothing.
         """
         edition = self._block.engine_edition
         if edition not in _WITH_COUNTS:

@@ -14,7 +14,7 @@ from dbaudit.core.errors import ConfigurationError, ErrorCode, FieldError
 from dbaudit.engine.host_access import driver
 from dbaudit.engines.sqlserver.options import Options
 
-# A pooled connection would keep the session, its identity and its TLS of somebody else's declaration.
+# A pooled connection would keep the session, the user and the TLS settings of another declaration.
 pyodbc.pooling = False
 
 _MICROSOFT = re.compile(r"ODBC Driver (\d+) for SQL Server\Z")

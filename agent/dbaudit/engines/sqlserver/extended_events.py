@@ -127,8 +127,7 @@ def _be_error(event: AuditEvent, detail: dict[str, Any], fields: dict[str, str])
         if event.user is None:
             event.user = user_of(message)
     else:
-        # Nobody has a statement before he is logged in: this error was raised by one, or came from a server
-        # that it is linked to.
+        # There is no statement before a log-in: a statement raised this error, or it is a linked server's.
         event.query = statement or None
         _put_operation(event, detail, None)
 

@@ -82,7 +82,7 @@ def _watched() -> Iterator[list[str]]:
 
 @functools.cache
 def _watch_process() -> None:
-    # Once: a hook cannot be taken away again, and does nothing where nobody watches.
+    # Once: a hook cannot be removed, and does nothing while no test watches.
     sys.addaudithook(_hear)
 
 

@@ -20,7 +20,7 @@ _STRANGER = CertificateAuthority("somebody else")
 
 
 class TlsChecks:
-    """The four modes, certificates that must be refused, and PEM that is none."""
+    """The four modes, certificates that must be refused, and malformed PEM."""
 
     @pytest.mark.parametrize("mode", list(SslMode))
     def test_mode_of_tls_is_what_goes_over_the_wire(self, monitored: Monitored, mode: SslMode) -> None:
