@@ -12,6 +12,7 @@ from dbaudit.core.clock import to_us
 from dbaudit.core.errors import RecordError
 from dbaudit.core.event import EventType
 from dbaudit.engines.postgresql import messages
+from dbaudit.engines.postgresql.late_refusals import is_late_refusal
 from dbaudit.engines.postgresql.messages import Kind, recognise
 from dbaudit.engines.postgresql.times import LogClock
 
@@ -109,6 +110,37 @@ _PARTS = (
     " database=%s",
     " SSL enabled (protocol=%s, cipher=%s, bits=%d)",
 )
+
+
+_LATE_REFUSALS = (
+    'new row violates row-level security policy for table "%s"',
+    'new row violates row-level security policy (USING expression) for table "%s"',
+    'target row violates row-level security policy (USING expression) for table "%s"',
+    *(f"permission denied for {kind} %s" for kind in ("function", "procedure", "aggregate", "routine")),
+)
+_EARLY_REFUSALS = tuple(
+    f"permission denied for {kind} %s" for kind in ("table", "schema", "view", "language")
+)
+
+
+def test_refusals_after_a_statements_start_are_recognised_in_every_language(
+    postgres_localised: Installation,
+) -> None:
+    files = list(postgres_localised.programs.parents[3].glob("share/locale/*/LC_MESSAGES/postgres-*.mo"))
+    assert files
+    for file in files:
+        with file.open("rb") as opened:
+            catalog = gettext.GNUTranslations(opened)
+        for text in _LATE_REFUSALS:
+            message = catalog.gettext(text).replace("%s", "f")
+            assert is_late_refusal(message, "42501"), (file, message)
+            assert not is_late_refusal(message, "42P01")
+        imitations = [*_LATE_REFUSALS, *(catalog.gettext(text) for text in _LATE_REFUSALS)]
+        for text in _EARLY_REFUSALS:
+            for name in ("f", *imitations):
+                for template in (text, catalog.gettext(text)):
+                    message = template.replace("%s", name.replace("%s", "f"))
+                    assert not is_late_refusal(message, "42501"), (file, message)
 
 
 def _with(template: str, *values: object) -> str:

@@ -417,3 +417,14 @@ def test_translated_text_log_gives_the_statements_and_their_outcomes(
         events = workload.by_session(log.of(workload.USER))
         assert [workload.told(e) for e in events] == workload.expected(pgaudit=True)
         assert log.rejected == []
+
+
+def test_first_record_of_a_file_that_was_empty_is_read(server: PostgresServer, tmp_path: Path) -> None:
+    file = tmp_path / "postgresql-17-main.log"
+    file.touch()
+    line = f"{sample(RECOMMENDED, {**VALUES, 'e': '00000', 'i': 'SELECT', 'P': ''})}LOG:  statement: select "
+    with Collecting(server, log_file=str(file)) as log:
+        log.read()
+        file.write_text(f"{line}1\n{line}2\n")
+        log.until(lambda: "select 2" in log.queries(), "the second")
+    assert log.queries() == ["select 1", "select 2"]

@@ -17,6 +17,7 @@ import re
 from dbaudit.core.event import AuditEvent, EventType, Outcome
 from dbaudit.core.operations import add_operations, classify
 from dbaudit.core.statements import Dialect
+from dbaudit.engines.postgresql.late_refusals import is_late_refusal
 from dbaudit.engines.postgresql.ledger import Exchange, Ledger, Recorded
 from dbaudit.engines.postgresql.records import LogRecord
 from dbaudit.engines.postgresql.statement_parts import bare, parts
@@ -31,13 +32,6 @@ _OF_QUERIES = frozenset({"SELECT", "INSERT", "UPDATE", "DELETE", "MERGE"}) | _SE
 
 _AFTER_START_CLASS, _AFTER_START = "23", frozenset({"40001"})
 """Constraints and conflicts of transactions: no planner can find them."""
-_AFTER_START_MESSAGES = (
-    "new row violates row-level security policy ",
-    "permission denied for function ",
-    "permission denied for procedure ",
-    "permission denied for aggregate ",
-)
-"""Rights that are looked at after those of the tables; in other languages they are not known."""
 _BEFORE_START_CLASSES = frozenset({"0A", "25", "26", "34", "42"})
 """Names, syntax, rights, the state of the transaction: looked at before pgaudit writes."""
 _MAY_HAVE_ANOTHER = "may be an event of its own, without an outcome"
@@ -151,7 +145,7 @@ def _is_started(event: AuditEvent) -> bool:
 
 def _is_before_start(row: LogRecord, code: str) -> bool:
     """Whether an error may well come before pgaudit's record of the statement."""
-    if row.message.startswith(_AFTER_START_MESSAGES):
+    if is_late_refusal(row.message, code):
         return False
     if row.ps in (PARSE, BIND) or (row.cursor_position is not None and row.internal_query is None):
         return True
@@ -160,7 +154,7 @@ def _is_before_start(row: LogRecord, code: str) -> bool:
 
 def _is_after_start(row: LogRecord, code: str) -> bool:
     """Whether an error is certain to come after pgaudit's record of the statement."""
-    if row.message.startswith(_AFTER_START_MESSAGES):
+    if is_late_refusal(row.message, code):
         return True
     return (code[:2] == _AFTER_START_CLASS or code in _AFTER_START) and not _in_a_function(row)
 

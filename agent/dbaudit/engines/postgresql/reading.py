@@ -245,7 +245,7 @@ class LogReader:
         size = portion.size
         # A line of the text log is known to start where the byte before is a line break.
         begin = max(0, size - 1) if not log_format.of_the_server else size
-        return at_start.moved(begin, portion, aligned=False)
+        return at_start.moved(begin, portion, aligned=size == 0)
 
     def _first_file(self, position: Position) -> Chunk:
         """The log had no file yet when it was looked at first."""
