@@ -376,7 +376,7 @@ class Collector(threading.Thread):
         self._existing = databases_of(calls, session) if of_interest else None
 
     def _measure_health(self, calls: EngineCalls, session: Session) -> None:
-        """Whatever health() does wrong: it is the reading that decides whether collecting goes on."""
+        """Measure the health. No failure of health() stops collecting: only reading decides on that."""
         try:
             health: Health = calls.call("health", Health, session.health)
         except DbauditError as error:

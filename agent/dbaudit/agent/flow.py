@@ -82,7 +82,7 @@ class Flow:
 
     @property
     def gets_nowhere(self) -> bool:
-        """Whether reading at once again would be in vain."""
+        """Whether reading again at once would make no progress."""
         return max(self._standing, self._returned) >= _IN_VAIN
 
     def finding(self) -> Finding:

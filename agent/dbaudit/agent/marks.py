@@ -33,7 +33,7 @@ _SLOTS_AT = _HEADER_BYTES
 _NOTE_LENGTH = struct.Struct("<I")
 _NOTE_BYTES = 8 << 20
 _NOTES_AT = _SLOTS_AT + _SLOTS * _SLOT.size
-# Pages that nobody writes to take no memory.
+# Pages that no process writes to take no memory.
 _BYTES = _NOTES_AT + 2 * _NOTE_BYTES
 _TRACE_BYTES = 1 << 16
 _CRASHED_THREAD = re.compile(r"^Current thread 0x([0-9a-f]+)", re.MULTILINE)

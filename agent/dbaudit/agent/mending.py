@@ -28,7 +28,7 @@ def mend(
         try:
             mended = typed.convert(_mended(msgspec.to_builtins(event)), AuditEvent)
             _check_integers(mended)
-        except Exception as error:  # noqa: BLE001  # a plugin's value: whatever it is, the others go on
+        except Exception as error:  # noqa: BLE001  # a plugin's value: whatever it is, the other events are kept
             raw = repr(event).encode("utf-8", "replace")
             reason = f"the event cannot be stored: {type(error).__name__}"
             aside.append(Rejected(f"unstorable:{chunk}:{place}", raw, reason))

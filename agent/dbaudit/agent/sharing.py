@@ -49,7 +49,7 @@ class _Group:
         self.members: set[int] = set()
         self.entries: OrderedDict[bytes, _Entry] = OrderedDict()
         self.behind: set[int] = set()
-        """Members that were waited for in vain."""
+        """Members that did not read within the time that the others waited for them."""
         self.taken = threading.Condition(lock)
 
     def is_apart(self, member: int) -> bool:

@@ -39,7 +39,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def wanted_new(body: Body, engines: Engines) -> Wanted:
-    """What a new database shall be. Raises RequestError with everything that is wrong."""
+    """The declaration of a new database. Raises RequestError with all errors of the request."""
     given = body.sound
     details = engines.host_errors(given.get("type"), given["host"]) if "host" in given else []
     if "type" in given:
@@ -67,7 +67,7 @@ def wanted_new(body: Body, engines: Engines) -> Wanted:
 def wanted_change(
     body: Body, current: Database, stored: Mapping[str, Secret | None], engines: Engines
 ) -> Wanted:
-    """What ``current`` shall become; ``stored`` has its secrets by field. Raises as ``wanted_new``."""
+    """The change of ``current``; ``stored`` has its secrets by field. Raises as ``wanted_new``."""
     given = body.sound
     details = engines.host_errors(current.type, given["host"]) if "host" in given else []
     if given.get("type", current.type) != current.type:

@@ -1,4 +1,4 @@
-"""The OpenAPI document, which is the source: what it says is what requests are held against."""
+"""The OpenAPI document. It is the source of the API: requests are checked against it."""
 
 from __future__ import annotations
 

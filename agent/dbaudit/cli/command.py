@@ -68,9 +68,9 @@ class Command(click.Command):
         except Exception as error:  # the outermost handler
             if ctx.meta[_key("debug")]:
                 raise
-            if logging.getLogger().handlers:  # a service: its log is where somebody will look
+            if logging.getLogger().handlers:  # a service: users look into its log
                 _log.critical("dbaudit ends because of a fault", exc_info=error)
-            # Not the text of the error: nobody has looked whether it holds a secret.
+            # Not the text of the error: it was not checked for secrets.
             click.echo(
                 f"Error: {type(error).__name__}, which is a bug in dbaudit; --debug shows where.", err=True
             )

@@ -180,7 +180,7 @@ class TransientError(DbauditError):
 
 
 class RecordError(DbauditError):
-    """One native record cannot be understood: it is put aside, counted and shown, and the stream goes on."""
+    """One native record cannot be decoded: it is stored as rejected and counted; the others are decoded."""
 
     def __init__(self, message: str) -> None:
         super().__init__(ErrorCode.RECORD_INVALID, message)

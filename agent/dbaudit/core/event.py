@@ -48,7 +48,7 @@ class AuditEvent(msgspec.Struct, gc=False):
     read again is recognised: within one database the pair (``time_us``, ``key``) is unique. ``time_us`` is
     microseconds since the epoch, UTC. ``database`` is the database within the server; ``objects`` are names
     of tables and the like; ``operation`` and ``command_class`` (a word of
-    dbaudit.core.operations.CommandClass) say what a statement does; what it does beside that is in
+    dbaudit.core.operations.CommandClass) say what a statement does; what else it does is in
     ``detail["operations"]``. ``detail`` holds what only this engine knows, as JSON values. Text fields are as
     the source gives them: control characters and all.
     """

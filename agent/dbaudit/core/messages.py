@@ -1,4 +1,4 @@
-"""What servers say beside statements: the fields of an event's detail that can hold values of users."""
+"""Servers' messages about statements: the fields of an event's detail that can hold values of users."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ class Chunk(msgspec.Struct, frozen=True, kw_only=True):
     """What one read gave.
 
     ``records`` are native records (or blocks of many) in the engine's own form, whole and in order;
-    ``cursor`` is where the next read goes on; ``gaps`` are losses that the reader saw, made by
+    ``cursor`` is where the next read resumes; ``gaps`` are losses that the reader saw, made by
     ``dbaudit.engine.gap``; ``more`` says that more is waiting already.
     """
 

@@ -23,7 +23,7 @@ def failed(code: str, detail: str, remedy: str | None) -> Diagnosis:
 
 
 def skipped(code: str, because: str) -> Diagnosis:
-    """``because`` says what stands in the way, such as ``general_log is off``."""
+    """The step ``code`` was not done; ``because`` is the reason, such as ``general_log is off``."""
     return Diagnosis(code, DiagnosisStatus.SKIPPED, f"Not looked at: {because}.")
 
 

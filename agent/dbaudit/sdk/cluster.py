@@ -27,7 +27,7 @@ class DbConnsSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DeliveryError(msgspec.Struct, frozen=True, kw_only=True):
-    """Why sending does not go on."""
+    """Why sending has stopped."""
 
     message: str
     code: str | None = None

@@ -38,7 +38,7 @@ class Following(Generic[Item]):
 
 
 class _Position(Generic[Item]):
-    """Where a stream stands: ``cursor`` is behind everything that was taken, once a batch is used up."""
+    """The position of a stream: ``cursor`` is after the last batch of which every item was taken."""
 
     def __init__(self, plan: Following[Item], cursor: str | None) -> None:
         self.cursor = cursor

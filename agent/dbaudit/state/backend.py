@@ -110,7 +110,7 @@ class Backend:
             connection.exec_driver_sql("SELECT pg_advisory_xact_lock(hashtext(%s))", (f"dbaudit {what}",))
 
     def connect_postgresql(self) -> psycopg.Connection[tuple[Any, ...]]:
-        """A connection beside the pool to a state on PostgreSQL; it commits each statement. Raises
+        """A connection outside the pool to a state on PostgreSQL; it commits each statement. Raises
         psycopg.Error.
         """
         arguments, options = self.engine.dialect.create_connect_args(self.engine.url)

@@ -132,7 +132,7 @@ class CollectorStore:
                 written,
                 [
                     {**_fence(pulse.lease), "at_us": pulse.at_us, "rate": pulse.events_per_second}
-                    # In one order, as everybody who changes several: two must not wait for each other.
+                    # In one order, like all code that changes several: two must not wait for each other.
                     for pulse in sorted(pulses, key=lambda one: one.lease.database_no)
                 ],
             )

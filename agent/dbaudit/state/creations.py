@@ -19,7 +19,7 @@ from dbaudit.state.schema import creations, databases
 
 
 class Creation(msgspec.Struct, frozen=True):
-    """A request as it is recognised: by its key, and by what it said beside secrets."""
+    """What identifies a repeated request: its key, and everything that it said except secrets."""
 
     key_digest: str
     request_digest: str

@@ -67,7 +67,7 @@ EVERY_DATABASE = DatabaseFilter()
 
 
 class Declaration(msgspec.Struct, frozen=True, kw_only=True):
-    """What a user declares of a database. Secrets come beside it, by their field's name.
+    """What a user declares of a database. Secrets are passed separately, by their field's name.
 
     ``db_conns_auditing`` None: as the policy says for a new database, and as it was for another.
     """

@@ -121,8 +121,8 @@ class DbConnsStore:
         return after
 
     def admit(self, connection: Connection, asked: bool | None) -> bool:
-        """Whether a database shall be switched on; in the transaction that switches it, which has to end
-        before the settings can change.
+        """Whether a database is to be switched on. Called in the transaction that switches it: the settings
+        cannot change before that ends.
 
         ``asked`` None means a new database whose request does not say: it gets what the policy says. Raises
         `db_conns_auditing_config_missing` when nothing is set.

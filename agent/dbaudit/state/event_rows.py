@@ -78,7 +78,7 @@ _PG_TYPES = {
     "rows_affected": "bigint",
 }
 _ROWS_A_STATEMENT = 8
-"""What a statement costs beside its rows is a third of a row's own cost; more rows gain nothing more."""
+"""A statement costs a third of a row in addition to its rows; more rows than these save nothing more."""
 _INSERT_POSTGRESQL = (
     f"INSERT INTO events (database_no, {_QUOTED})"  # noqa: S608  # names of our own columns
     f" SELECT %s::bigint, {_QUOTED} FROM unnest("
@@ -137,7 +137,7 @@ class RowEventStore:
                     connection, server.keeper_no, server.keeper_id, rejected, everywhere=server.ever
                 )
                 put_aside = {server.keeper_no: aside}
-            # In one order, as everybody who changes the rows of several collectors.
+            # In one order, like all code that changes the rows of several collectors: no deadlocks.
             for number in sorted({*placed, *put_aside}):
                 new = placed.get(number, ())
                 if new:

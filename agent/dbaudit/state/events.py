@@ -1,4 +1,4 @@
-"""The event store as the rest knows it: events and the cursor behind them in one transaction, queries, and
+"""The event store's interface: events and the cursor after them in one transaction, queries, and
 dropping by retention. ``event_rows`` keeps one row an event.
 """
 
@@ -51,7 +51,7 @@ class StoredEvent(msgspec.Struct, frozen=True, gc=False):
 
 
 class EventPage(msgspec.Struct, frozen=True):
-    """One page of events; ``end`` is where the next one goes on, ``more`` whether there is one already."""
+    """One page of events; ``end`` is where the next page begins, ``more`` whether there is one already."""
 
     events: list[StoredEvent]
     end: tuple[int, int] | None
@@ -138,7 +138,7 @@ class EventStore(Protocol):
         """
 
     def cursor(self, database_no: int) -> StoredCursor:
-        """Where the reading of a database goes on."""
+        """Where the reading of a database resumes."""
 
     def query(self, wanted: EventQuery) -> EventPage:
         """The events that fit, in the order asked for. An unknown database raises RequestError."""

@@ -65,7 +65,7 @@ class SecretStore:
         connection.execute(delete(secrets).where(secrets.c.record_id.in_(record_ids)))
 
     def rotate(self) -> Generator[tuple[int, int], None, None]:
-        """Re-encrypt every secret with a new key, and then retire the old ones; others go on meanwhile.
+        """Re-encrypt every secret with a new key, and then retire the old ones; other processes keep working.
 
         Yields (done, total) after each batch. With a key file the new key is made here; otherwise it is the
         first one of the variable or command. Which key encrypts is written in the state itself, so that a

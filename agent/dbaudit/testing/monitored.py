@@ -37,7 +37,7 @@ class Visitor(ABC):
 
 
 class Monitored(ABC):
-    """A monitored server (or what stands for it) of an author's tests.
+    """A monitored server (or a replacement for one) in the tests of a plugin's author.
 
     ``engine`` and ``target`` are needed. Everything else is optional: what a subclass does not override, or
     where it calls ``pytest.skip`` itself, skips the tests that need it. One instance may serve many tests:
@@ -48,7 +48,7 @@ class Monitored(ABC):
     engine: Engine
 
     live: ClassVar[bool] = True
-    """Whether the records of what happens bear the time at which it happens."""
+    """Whether records have the time at which something happened."""
     connects: ClassVar[bool] = True
     """Whether opening a session connects over TCP to ``host`` and ``port`` of the target."""
     rights: tuple[str, ...] = ()
@@ -92,7 +92,7 @@ class Monitored(ABC):
         self._not_given("fail_to_log_in")
 
     def rotate(self) -> None:
-        """Have the source go on in a new place: a new file, a new table; nothing is lost by it."""
+        """Make the source continue in a new place: a new file, a new table. Nothing is lost by it."""
         self._not_given("rotate")
 
     def lose(self) -> None:

@@ -39,7 +39,7 @@ class Progress:
         self._reached = kept
 
     def next_after(self, lease: Lease) -> int:
-        """The number of the event after which reading goes on."""
+        """The number of the event after which reading resumes."""
         return self._reached[lease].next_after
 
     def given(self, lease: Lease, last_number: int) -> None:

@@ -97,7 +97,7 @@ def _connection_columns(line: bytes, start: int, pattern: re.Pattern[bytes]) -> 
     if not readings:
         return None
     last = readings[-1]
-    # Of a refused log-in the server writes no database: what looks like a record stands in the user's name.
+    # Of a refused log-in the server writes no database: what looks like a record is part of the user's name.
     sure = end[3] != b"0" or last.operation == b"FAILED_CONNECT"
     database, thing = last.database, end[4] if pattern is _ENTERPRISE_END else end[2]
     if last.operation == b"PROXY_CONNECT" and not thing.startswith(b"`"):

@@ -38,7 +38,7 @@ from dbaudit.engines.mariadb.fields import (
 )
 from dbaudit.engines.mariadb.records import LineBlock, LineFormat
 from dbaudit.engines.mariadb.stamps import stamps_of
-from dbaudit.engines.mariadb.suspects import events_of_nobody, suspicion, threat
+from dbaudit.engines.mariadb.suspects import ambiguous_events, suspicion, threat
 from dbaudit.engines.mariadb.syslog import prefix_of
 
 _SECONDS_US = {
@@ -246,7 +246,7 @@ class _Lines:
             if found is None:
                 return False
             if found.readings > 1:
-                self._events += events_of_nobody(found, line[start:], time_us, key, self._cut_at)
+                self._events += ambiguous_events(found, line[start:], time_us, key, self._cut_at)
                 return True
             ids = (found.user, found.host, found.connection, found.query_id)
             self._query(time_us, key, *ids, found.database, found.thing, found.code)
@@ -255,7 +255,7 @@ class _Lines:
             return True
         found = table_columns(line, start)
         if found is not None and found.readings > 1:
-            self._events += events_of_nobody(found, line[start:], time_us, key, self._cut_at)
+            self._events += ambiguous_events(found, line[start:], time_us, key, self._cut_at)
             return True
         if found is not None:
             ids = (found.user, found.host, found.connection, found.query_id)
@@ -271,7 +271,7 @@ class _Lines:
 
     def _connection_of(self, found: Columns, record: bytes, time_us: int, key: str) -> bool:
         if found.readings > 1:
-            self._events += events_of_nobody(found, record, time_us, key, self._cut_at)
+            self._events += ambiguous_events(found, record, time_us, key, self._cut_at)
             return True
         ids = (found.user, found.host, found.connection, found.operation)
         self._connection(time_us, key, *ids, found.database, found.thing, found.code)

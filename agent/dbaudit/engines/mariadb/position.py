@@ -1,4 +1,4 @@
-"""Where reading goes on: the cursor of this engine."""
+"""Where reading resumes: the cursor of this engine."""
 
 from __future__ import annotations
 

@@ -88,13 +88,13 @@ def local_path(kind: Source, connection: ServerConnection, settings: AuditSettin
 
 
 def syslog_file(connection: ServerConnection, settings: AuditSettings) -> str | None:
-    """The file of syslog on this host in which the agent's own log-in stands."""
+    """The file of syslog on this host that has the agent's own log-in; None if no file has it."""
     found = (path for path in _SYSLOG_FILES if is_of_this_server(connection, settings, path))
     return next(found, None)
 
 
 def is_of_this_server(connection: ServerConnection, settings: AuditSettings, path: str) -> bool:
-    """Whether a file on this host is where the server writes: the agent's own log-in stands in it, or in the
+    """Whether a file on this host is where the server writes: the agent's own log-in is in it, or in the
     one before it.
     """
     own = ",".join((settings.value("hostname"), connection.target.username, connection.client_host))

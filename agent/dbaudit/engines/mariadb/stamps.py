@@ -86,7 +86,7 @@ class Stamps:
         return f"{_hour(found).decode()}:{minute:02d}:{second:02d}", found.end()
 
     def read(self, line: bytes, hours_us: Mapping[bytes, int]) -> tuple[int, int] | None:
-        """When a line was written, and where its record goes on; None where it has no such stamp."""
+        """When a line was written, and where its record continues; None if it has no such stamp."""
         found = self._pattern.match(line)
         if found is None:
             return None

@@ -34,7 +34,7 @@ def threat(
     user: str | None = None,
     address: Address = _NOWHERE,
 ) -> AuditEvent:
-    """The event that somebody tampered with a record, beside those of what really happened."""
+    """The event that a client tampered with a record, in addition to the events of what really happened."""
     ip, port, host = address
     return AuditEvent(
         f"{key}:suspect",
@@ -49,7 +49,7 @@ def threat(
     )
 
 
-def events_of_nobody(
+def ambiguous_events(
     found: Columns, record: bytes, time_us: int, key: str, cut_at: int
 ) -> tuple[AuditEvent, AuditEvent]:
     """Two events for a record that can be read in several ways: what all readings agree on, and a threat."""

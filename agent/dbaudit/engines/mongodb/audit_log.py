@@ -135,7 +135,7 @@ class AuditDecoder:
             self._other(record, line, key)
 
     def _take_other(self, line: bytes, key: str) -> None:
-        """A record of the other schema, or one that syslog wrote into a file behind a prefix of its own."""
+        """A record of the other schema (OCSF), or one that syslog wrote into a file after its own prefix."""
         prefix = _BEHIND_SYSLOG.match(line)
         if prefix is not None:
             self.take(line[prefix.end() :], key)

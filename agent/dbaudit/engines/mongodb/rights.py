@@ -17,7 +17,7 @@ _SUPERUSERS = frozenset({"root", "__system", "dbOwner", "userAdminAnyDatabase", 
 
 
 class Rights(msgspec.Struct, frozen=True, kw_only=True):
-    """What the user may do; ``authorization`` is False where the server asks nobody."""
+    """What the user may do; ``authorization`` is False if the server requires no log-in."""
 
     user: str
     user_database: str

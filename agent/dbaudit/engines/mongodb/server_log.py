@@ -44,7 +44,7 @@ UNAUTHORIZED = 20436
 SLOW_QUERY = 51803
 
 OF_CONNECTIONS = frozenset({STARTING, ACCEPTED, ENDED, METADATA, *LOGGED_IN})
-"""The lines that say who is behind a connection."""
+"""The lines that say which user and application a connection belongs to."""
 
 SHORTEST_CUT = 900
 """getLog cuts lines at 1024 bytes, which may be fewer characters."""

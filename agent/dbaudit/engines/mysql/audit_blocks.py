@@ -33,7 +33,7 @@ _SEVERAL = {
     ),
     AuditFormat.CSV: (),
 }
-"""One of these stands in each block with several records for a statement."""
+"""A block with several records for a statement contains at least one of these."""
 
 
 class Carried(NamedTuple):

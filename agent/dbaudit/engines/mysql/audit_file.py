@@ -29,9 +29,9 @@ _REMEDY = (
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where reading goes on; the cursor.
+    """Where reading resumes: the cursor.
 
-    ``own`` are sessions of the agent that go on, ``carried`` records (key, text) of statements that had not
+    ``own`` are open sessions of the agent, ``carried`` records (key, text) of statements that had not
     ended; ``several`` says that several records for a statement were seen.
     """
 

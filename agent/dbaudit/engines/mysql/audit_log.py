@@ -33,8 +33,8 @@ _KEPT_OWN_SESSIONS = 500
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where reading goes on; the cursor: the event that was read last, or before there was any the time from
-    which on events are wanted.
+    """Where reading resumes, the cursor: the event that was read last or, before the first event, the time
+    from which on events are wanted.
 
     ``carried`` are records (key, text) of statements that had not ended; ``several`` says that several
     records for a statement were seen.
@@ -113,7 +113,7 @@ class AuditLogReader:
         begin = self._ahead or place
         elements, gaps, more = self._elements(begin, limit_bytes)
         if not elements and gaps:
-            # The bookmark names nothing any more: from here on its time says where to go on.
+            # The event of the bookmark is gone: reading resumes at its time.
             later = msgspec.structs.replace(place, id=-1)
             return Chunk(records=[], cursor=later.cursor(), gaps=gaps, more=more)
         if not elements and self._patience.is_over(place.carried, several=place.several):

@@ -43,7 +43,7 @@ class ErrorLogBlock(msgspec.Struct, frozen=True):
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where reading goes on; the cursor: LOGGED of the row that was read last, empty before any."""
+    """Where reading resumes, the cursor: LOGGED of the row that was read last; empty before the first row."""
 
     v: int = _CURSOR_VERSION
     source: str = SOURCE

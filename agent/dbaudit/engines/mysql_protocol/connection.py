@@ -56,7 +56,7 @@ class ServerConnection:
         self.version: str = row[1]
         """As the server says it, such as ``8.4.2`` or ``10.11.6-MariaDB-log``."""
         self.version_comment: str = row[2] or ""
-        """What it says beside, such as ``MySQL Community Server - GPL``."""
+        """What it adds to its version, such as ``MySQL Community Server - GPL``."""
         self.client_host: str = str(row[3]).rpartition("@")[2]
         """The agent's host as the server sees it."""
 
@@ -119,7 +119,7 @@ class ServerConnection:
             failure = statement_failure(self.target, error, timed_out=self._deadline.passed)
             refused = isinstance(error, pymysql.MySQLError)
             if not refused:
-                self.close()  # what stands in its stream is not known any more
+                self.close()  # its stream may hold the rest of an answer
             if not refused or isinstance(failure, TransientError):
                 raise failure from None
             return number_of(error), failure.message
@@ -253,7 +253,7 @@ def _failures_raised(
     except _DRIVER_FAILURES as error:
         timed_out = deadline.passed  # closing has a time of its own
         if connection is not None and not isinstance(error, pymysql.MySQLError):
-            connection.close()  # what stands in its stream is not known any more
+            connection.close()  # its stream may hold the rest of an answer
         raise statement_failure(target, error, timed_out=timed_out) from None
 
 

@@ -181,7 +181,7 @@ class _Sessions:
 
 
 def own_sessions(block: GeneralLogBlock) -> tuple[int, ...]:
-    """The agent's own sessions that rows after these may go on with."""
+    """The agent's own sessions that later rows may belong to."""
     own = dict.fromkeys(block.own_sessions)
     marking = marking_statement(block.own_application).encode()
     for line in block.rows:

@@ -62,7 +62,7 @@ def principals(more: Mapping[str, Any]) -> tuple[str, ...] | None:
 def verdict(code: Any, more: Mapping[str, Any]) -> Any:
     """The code of the outcome: that of Database Vault where it is the one that refused.
 
-    A violation is a failure whatever number the record bears; None where nothing is said.
+    A violation is a failure whatever number the record has; None if the record does not say.
     """
     if code:
         return code

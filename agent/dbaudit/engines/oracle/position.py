@@ -1,4 +1,4 @@
-"""Where reading goes on: the cursor of this engine.
+"""Where reading resumes: the cursor of this engine.
 
 A trail has no number that only grows, and rows arrive late. So the position is the newest time that was
 read with the rows of that time, and how many rows were read of each minute before it: a minute that has more

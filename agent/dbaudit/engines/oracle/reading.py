@@ -34,7 +34,7 @@ _SHARE_OF_SCANS = 0.05
 """At most this share of the time goes to queries that read a whole trail, as those on SYS.AUD$ do."""
 _LONGEST_PAUSE_SECONDS = 300.0
 _BYTES_BESIDE_TEXT = 400
-"""What a row takes beside its statement, about."""
+"""About how many bytes a row takes in addition to its statement."""
 _REMEMBERED_ROWS = 200_000
 
 _Row = tuple[Any, ...]

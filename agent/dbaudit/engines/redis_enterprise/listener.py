@@ -44,7 +44,7 @@ _MOST_REFUSED_ADDRESSES = 32
 _SHARE_OF_DESCRIPTORS = 2
 """Half of the process's file descriptors are left to others."""
 _FINISH_SECONDS = 2.0
-"""How long a listener that is to end goes on to read from senders that never pause."""
+"""How long a listener that is to end keeps reading from senders that never pause."""
 _GONE = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
 _DOOR = 0  # where connections have their numbers, which start with 1
 LOCAL_SENDER = "local"

@@ -1,4 +1,4 @@
-"""From rows to events: a pure function, whatever stands in the rows."""
+"""From rows to events: a pure function, whatever the rows contain."""
 
 from __future__ import annotations
 

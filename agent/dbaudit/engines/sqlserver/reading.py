@@ -169,7 +169,7 @@ class TrailReader:
         )
 
     def _after_loss(self, trail: Trail, progress: Progress, gone: FilesGoneError) -> Chunk:
-        """The file that was being read is not there any more: go on with the oldest that is."""
+        """The file that was being read is gone: resume with the oldest file that is there."""
         position = progress.trails[trail.key]
         self._looked_at = None
         try:

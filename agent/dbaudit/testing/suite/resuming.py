@@ -20,7 +20,7 @@ Key = tuple[int, str]
 
 
 class ResumingChecks:
-    """An agent may be killed at any instant: it goes on from the last cursor that it stored."""
+    """An agent may be killed at any instant: it resumes at the last cursor that it stored."""
 
     def test_cursor_is_json_with_a_version(self, monitored: Monitored) -> None:
         with monitored.engine.open(monitored.target()) as session:
