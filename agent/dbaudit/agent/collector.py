@@ -1,7 +1,7 @@
-"""Collecting one database: open, test, then read, decode, protect, store, again and again.
+"""Collecting one database: open, test, then read, decode, protect and store in a loop.
 
-Everything that an engine does wrong ends here: it is logged, shown in the state, and tried again later, and
-no other database notices.
+Every failure of an engine is handled here: it is logged, shown in the state, and tried again later. No other
+database is affected.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ from dbaudit.state.wakeup import Topic
 _log = logging.getLogger(__name__)
 _LOOK_SECONDS = 0.5
 _STEADY_SECONDS = 10.0
-"""After so long without a failure the next one is the first again."""
+"""After so long without a failure the back-off starts short again."""
 _LONGEST_DELAY_SECONDS = 3600.0
 
 
@@ -111,20 +111,22 @@ class Collector(threading.Thread):
         return Pulse(self.lease, self._lived_at_us, self._rate.per_second(time.monotonic()))
 
     def stuck_in(self) -> str | None:
-        """The call into the engine that has lasted too long, such as ``read()``; None when none has."""
+        """The call into the engine that has lasted too long, such as ``read()``; None if no call has."""
         since = None if self._calls is None else self._calls.since()
         if since is None or since[1] < self._settings.call_seconds:
             return None
         return f"{since[0]}()"
 
     def abandon(self, error: DbauditError, delay_seconds: float) -> None:
-        """Show ``error`` in its place, from another thread: it hangs, and writes no state any more."""
+        """Stop waiting for this collector, whose call hangs, and show ``error``. Called from another thread;
+        from now on the collector writes no state.
+        """
         self._abandoned = True
         self._stopping.set()
         self._show(error, delay_seconds)
 
     def hold_back(self, error: DbauditError, delay_seconds: float) -> None:
-        """Show ``error`` in place of starting."""
+        """Show ``error`` instead of starting."""
         if self._quietly(self._know_database):
             self._show(error, delay_seconds)
 
@@ -212,7 +214,7 @@ class Collector(threading.Thread):
                 if not measured:
                     measured = True
                     self._measure_health(calls, session)
-                # Only now is it true that nothing which happens from here on will be missed.
+                # Only now is it certain that no later event will be missed.
                 shown_running = self._show_running(database)
                 self._turns.give_back(self._stopping)
             look = time.monotonic() >= next_health
@@ -296,7 +298,7 @@ class Collector(threading.Thread):
         chunk: Chunk,
         shared: Decoded | None,
     ) -> Appended | None:
-        """Store the chunk with its cursor; None when the stored cursor turns out to be another one."""
+        """Store the chunk with its cursor; None if the stored cursor has moved already."""
         routed = router.chunk()
         shared_options = database.audit_options if router.takes_all else self._options_of_server(database)
 
@@ -326,12 +328,12 @@ class Collector(threading.Thread):
                 break
             except DbauditError as error:
                 if error.code is ErrorCode.STATE_CHANGED_ELSEWHERE:
-                    # The state went away while it committed, and had done so: what is stored is stored.
+                    # An earlier try had committed before the connection to the state was lost.
                     _log.info("%s: the cursor was moved already; going on from there", database.id)
                     return None
                 if error.code is not ErrorCode.STATE_UNAVAILABLE:
                     raise
-                # The state is away or full: what was read waits here, and nothing more is read.
+                # The state is unavailable or full: keep the chunk, and read no more until it is stored.
                 _log.warning("%s: collecting waits: %s", database.id, error)
                 if self._stopping.wait(self._state_backoff.next_seconds()):
                     raise

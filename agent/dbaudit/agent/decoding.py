@@ -1,4 +1,4 @@
-"""From native records to prepared events: what an engine cannot decode is put aside, record by record."""
+"""From native records to prepared events. Records that an engine cannot decode are stored as rejected."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def decode(
     """The prepared events of ``records``, and the records that could not be decoded.
 
     If the engine or the preparation fails, each record is tried by itself, so that only those at fault are
-    put aside. ``cursor`` is where the records were read: with the index in the chunk it is a record's
+    rejected. ``cursor`` is where the records were read: with the index in the chunk it is a record's
     permanent key. ``shared`` is what the records were decoded to already, for other members too: its events
     are copied.
     """
@@ -62,7 +62,7 @@ def _one_by_one(engine: Engine, records: Sequence[Any], prepare: Prepare, chunk:
     for place, record in enumerate(records):
         try:
             decoded = _prepared(engine, [record], prepare)
-        except BaseException as error:  # noqa: BLE001  # a plugin's code: the record is put aside
+        except BaseException as error:  # noqa: BLE001  # a plugin's code: the record is rejected
             reason = f"the decoder failed: {type(error).__name__}"
             rejected.append(Rejected(f"undecoded:{chunk}:{place}", _bytes_of(record), reason))
         else:
@@ -103,5 +103,5 @@ def _bytes_of(record: Any) -> bytes:
         return record
     try:
         return msgspec.json.encode(record, enc_hook=repr)
-    except Exception:  # noqa: BLE001  # a plugin's type: it may be written down in no form at all
+    except Exception:  # noqa: BLE001  # a plugin's type: there may be no way to show it
         return f"<{type(record).__name__}>".encode()

@@ -1,4 +1,4 @@
-"""Whether the source that is read gives events: a collector that reads and gets nowhere is not healthy."""
+"""Whether reading the source makes progress: a collector that reads without progress is not healthy."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from dbaudit.core.report import CheckStatus
 
 _MANY_REJECTED = 20
 _IN_VAIN = 3
-"""So many reads in a row that get nowhere are no coincidence."""
+"""After so many reads in a row without progress the source is reported."""
 _PLACES = 64
-"""So many of the latest places are remembered, to notice that one comes back."""
+"""So many of the latest cursors are remembered, to notice that one comes back."""
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -36,7 +36,7 @@ class Flow:
         self._read = False
 
     def nothing(self, *, more: bool) -> None:
-        """Note a read that gave nothing and stayed where it was; ``more`` said that more was waiting."""
+        """Note a read that returned no records and the same cursor; ``more`` is that of its chunk."""
         self._read = True
         self._standing = self._standing + 1 if more else 0
 
@@ -51,10 +51,10 @@ class Flow:
         new: int,
         more: bool,
     ) -> None:
-        """Note a read from the place ``before`` to ``after``, which gave so many ``records``.
+        """Note a read from the cursor ``before`` to ``after``, which returned so many ``records``.
 
-        ``events`` were decoded from them, whosever they are, without gaps; ``new`` of them were stored for
-        the first time. ``more`` said that more was waiting.
+        ``events`` is the number of events decoded from them, also of other databases, without gaps; ``new``
+        of them were stored for the first time. ``more`` is that of the chunk.
         """
         self._read = True
         if events:

@@ -1,7 +1,7 @@
 """Memory that outlives the agent's process: which calls into engines it was in when it died.
 
-The parent of the agent makes it and gives its descriptor to one agent process after the other. A mark is one
-write to memory, without a system call, so that every call can be marked.
+The parent of the agent creates it and passes its descriptor to each agent process. A mark is one write to
+memory, without a system call, so that every call can be marked.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ _CRASHED_THREAD = re.compile(r"^Current thread 0x([0-9a-f]+)", re.MULTILINE)
 
 
 class Marked(msgspec.Struct, frozen=True):
-    """What one thread was about: the database or the task whose engine it calls; ``call`` is empty between
-    two calls. ``has_collected``: it has read and stored, at least once.
+    """What one thread was doing: ``owner`` is the database or the task whose engine it calls; ``call`` is
+    empty between two calls. ``has_collected``: it has read and stored at least once.
     """
 
     owner: str
@@ -75,7 +75,7 @@ class Mark:
 
 
 class Marks:
-    """The marks of one agent process; with ``descriptor`` they are seen by the process that follows it.
+    """The marks of one agent process; with ``descriptor`` the next process can read them.
 
     ``found`` are the marks of the process before this one, ``crash`` is what the interpreter wrote about the
     signal that ended it and the thread that got it, ``culprit`` the thread that ended it, if that is known.
@@ -93,18 +93,18 @@ class Marks:
         self.culprit = self._culprit()
         self.found = self._all()
         self._lock = threading.Lock()
-        # The last place is for all that come when every other is taken.
+        # The last place is shared by all threads that come when every other place is taken.
         self._free = list(range(_SLOTS - 2, -1, -1))
 
     def watch_process(self) -> None:
-        """Note from now on which thread it is that ends this process, by a signal or by leaving it."""
+        """Record from now on which thread ends this process, by a signal or by ``os._exit``."""
         assert self._descriptor is not None
         os.lseek(self._descriptor, _BYTES, os.SEEK_SET)
         faulthandler.enable(self._descriptor)
         os._exit = self._leaving(os.getpid(), os._exit)  # type: ignore[assignment]  # mypy wants NoReturn
 
     def clear(self) -> None:
-        """Forget the marks of the process before this one, or of this one when it ends as it should."""
+        """Remove all marks: those of the process before this one, or those of this one at its normal end."""
         _LEAVER.pack_into(self._memory, _LEAVER_AT, 0)
         self._memory[_SLOTS_AT:_NOTES_AT] = bytes(_NOTES_AT - _SLOTS_AT)
 
@@ -124,7 +124,7 @@ class Marks:
 
     @property
     def node_id(self) -> str | None:
-        """The node that the processes before this one were."""
+        """The id of the node as which the earlier processes of this agent worked; None if there is none."""
         return _text(self._memory[_NODE_AT : _NODE_AT + _NODE_BYTES]) or None
 
     def works_as(self, node_id: str) -> None:
@@ -134,7 +134,7 @@ class Marks:
 
     @property
     def note(self) -> bytes:
-        """What the process before this one, or this one, noted for those that follow."""
+        """What this process, or the one before it, has noted for later processes."""
         at = self._note_at(self._memory[_VALID_NOTE_AT])
         (length,) = _NOTE_LENGTH.unpack_from(self._memory, at)
         return self._memory[at + _NOTE_LENGTH.size : at + _NOTE_LENGTH.size + length]
@@ -146,7 +146,7 @@ class Marks:
         at = self._note_at(other)
         _NOTE_LENGTH.pack_into(self._memory, at, len(note))
         self._memory[at + _NOTE_LENGTH.size : at + _NOTE_LENGTH.size + len(note)] = note
-        self._memory[_VALID_NOTE_AT] = other  # who dies before this has noted nothing
+        self._memory[_VALID_NOTE_AT] = other  # valid only from here on: a process may die while it writes
 
     def _note_at(self, number: int) -> int:
         return _NOTES_AT + number * _NOTE_BYTES
@@ -167,7 +167,7 @@ class Marks:
 
     def _leaving(self, process_id: int, leave: Callable[[int], NoReturn]) -> Callable[[int], NoReturn]:
         def noted(status: int) -> NoReturn:
-            if os.getpid() == process_id:  # a child that an engine forked may leave as it likes
+            if os.getpid() == process_id:  # not in a child that an engine forked
                 _LEAVER.pack_into(self._memory, _LEAVER_AT, threading.get_ident())
             leave(status)
 

@@ -1,4 +1,4 @@
-"""Events that the state refuses: mended where only a character is at fault, put aside where more is."""
+"""Events that the state refuses: a wrong character is replaced; an event with other faults is rejected."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _REPLACEMENT = "\ufffd"
 def mend(
     events: Sequence[AuditEvent], rejected: Sequence[Rejected], chunk: str
 ) -> tuple[dict[int, AuditEvent], list[Rejected]]:
-    """The events, by their place, and the rejected records of a chunk in a form that every state can store.
+    """The events, by their index, and the rejected records of a chunk in a form that every state can store.
 
-    Characters that no state takes (NUL, halves of surrogate pairs) become U+FFFD; an event with a value of
-    another type than promised is put aside as ``unstorable:CHUNK:PLACE``.
+    Characters that no state takes (NUL, halves of surrogate pairs) become U+FFFD. An event with a value of
+    another type than promised is stored as a rejected record with the position ``unstorable:CHUNK:PLACE``.
     """
     good: dict[int, AuditEvent] = {}
     aside = [_mended_record(record) for record in rejected]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 _READS_PER_SECOND = 500
-"""So many reads a second that find nothing cost an agent about a fifth of a core."""
+"""So many empty reads a second cost an agent about a fifth of a core."""
 _SHARE_OF_THE_QUIET = 0.1
 
 
 class Pace:
-    """Shared by the collectors of an agent: few databases are read every ``poll_interval_seconds``; the more
-    there are, the longer those wait in which nothing happens, each at most a tenth of its quiet time.
+    """Shared by the collectors of an agent. Few databases are read every ``poll_interval_seconds``; the more
+    there are, the longer the quiet ones wait between reads, each at most a tenth of its quiet time.
     """
 
     def __init__(self, poll_interval_seconds: float) -> None:

@@ -1,8 +1,8 @@
-"""Whose an event is: the declared database's own, the server's, or another database's, which is left out.
+"""What an event belongs to: the declared database, the server, or another database, which is left out.
 
-An event belongs to the database that its record names. What names none is the server's: it is stored once
-for all declarations of the server (see ``dbaudit.state.servers``). A connection is opened before its database
-is known: it goes with the log-in of its session where both were read together.
+An event belongs to the database that its record names. If it names none, it belongs to the server: it is
+stored once for all declarations of the server (see ``dbaudit.state.servers``). A connection is opened before
+its database is known: it belongs to the database of its session's log-in if both were read together.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dbaudit.state.events import OfServer
 
 _LOG_INS = (EventType.LOGIN_SUCCESS, EventType.LOGIN_FAILED)
 _MOST_NAMES = 1000
-"""So many names of databases are remembered: clients choose them."""
+"""At most so many names of databases are remembered, since clients choose them."""
 
 
 class Router:
@@ -30,15 +30,15 @@ class Router:
         self._own = {database.database}
         self._others: set[str] = set()
         self.existing: frozenset[str] | None = None
-        """The server's databases; None where they are not known."""
+        """The server's databases; None if they are not known."""
         self.takes_all = database.audit_options.scope is Scope.SERVER or engine.source_is_database
 
     def is_for(self, database: Database, session: Session) -> bool:
-        """Whether this knows the events of ``session`` for the declaration as it is now."""
+        """Whether this router was made for ``session`` and for the declaration as it is now."""
         return database is self._database and session is self._session
 
     def chunk(self) -> Routed:
-        """What sorts the events of one chunk."""
+        """A new sorter for the events of one chunk."""
         return Routed(self)
 
     def is_own(self, name: str) -> bool:
@@ -67,18 +67,18 @@ class Router:
 
 
 class Routed:
-    """The events of one chunk by whose they are."""
+    """Sorts the events of one chunk by what they belong to."""
 
     def __init__(self, router: Router) -> None:
         self._router = router
         self.decoded = 0
-        """So many events were taken, whosever they are, and could be protected."""
-        # By their identity, and kept: that of an event that is gone may become another one's.
+        """How many events were decoded and protected, also those of other databases."""
+        # By id(). The events are kept too: the id of a deleted object may be reused.
         self._of_server: dict[int, AuditEvent] = {}
         self._claimed: dict[int, AuditEvent] = {}
 
     def take(self, events: list[AuditEvent]) -> list[AuditEvent]:
-        """Note whose ``events`` are; returns them without those of other databases."""
+        """Note what ``events`` belong to; returns them without those of other databases."""
         router = self._router
         if router.takes_all or router.all_own(events):
             return events
@@ -106,12 +106,12 @@ class Routed:
         return kept
 
     def add_gaps(self, gaps: Sequence[AuditEvent]) -> None:
-        """Losses of the source are the server's."""
+        """Add losses of the source, which belong to the server."""
         if not self._router.takes_all:
             self._of_server.update((id(gap), gap) for gap in gaps)
 
     def parted(self, events: Sequence[AuditEvent]) -> tuple[list[AuditEvent], list[AuditEvent]]:
-        """The declared database's own, and the server's."""
+        """The events of the declared database, and those of the server."""
         of_server = self._of_server
         if not of_server:
             return list(events), []
@@ -121,7 +121,7 @@ class Routed:
         )
 
     def places(self, events: Sequence[AuditEvent]) -> OfServer | None:
-        """What of the taken ``events`` is the server's; None where everything is the declaration's own."""
+        """Which of the taken ``events`` belong to the server; None if all belong to the declaration."""
         if self._router.takes_all:
             return None
         if not self._of_server and not self._claimed:

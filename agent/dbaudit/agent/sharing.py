@@ -59,7 +59,7 @@ class _Group:
         return member in self.behind
 
     def make_room(self) -> None:
-        """Keep few entries: where they are not taken by all, wait for the others, for each of them once."""
+        """Keep few entries. If members have not taken an entry yet, wait for them, once for each member."""
         for place, entry in list(self.entries.items()):
             if entry.empty_since is not None:
                 del self.entries[place]
@@ -74,10 +74,10 @@ class _Group:
         return len(self.entries) < _MOST_KEPT or oldest is None or oldest.taken >= self.members - self.behind
 
     def take(self, member: int, place: bytes, entry: _Entry) -> None:
-        """Note that a member has what was read; what all have is not kept."""
+        """Note that a member has taken an entry. One that all members have taken is dropped."""
         self.behind.discard(member)
         if entry.empty_since is not None:
-            return  # it is asked for again and again, until it is old
+            return  # an empty read is reused until it is too old
         entry.taken.add(member)
         if entry.taken >= self.members and self.entries.get(place) is entry:
             del self.entries[place]
@@ -95,7 +95,7 @@ class SharedReads:
         self._members = 0
 
     def join(self, engine_type: str, target: Target) -> Member:
-        """Take part as one who reads ``target``, until ``Member.leave``."""
+        """Join the group of the members that read ``target``, until ``Member.leave``."""
         name = self._name(engine_type, target)
         with self._lock:
             self._members += 1
@@ -140,7 +140,7 @@ class SharedReads:
         read: Callable[[], Chunk],
         decode: Callable[[Chunk], Decoded],
     ) -> Chunk | Shared:
-        """What follows ``cursor``: a chunk of the member's own, or what is shared."""
+        """What follows ``cursor``: a chunk that the member read itself, or a shared read."""
         place = msgspec.json.encode(cursor, order="sorted")
         with self._lock:
             apart = place not in group.entries and group.is_apart(member)
@@ -148,7 +148,7 @@ class SharedReads:
                 group.make_room()
             entry = group.entries.get(place)
             if entry is not None and (self._is_old(entry) or member in entry.taken):
-                # It failed to store what it took, or comes back: it reads for all again.
+                # The entry is too old, or the member failed to store what it took: read again, for all.
                 entry = None
             mine = entry is None
             if entry is None and not apart:

@@ -13,10 +13,10 @@ _LOOK_SECONDS = 1.0
 
 
 class Turns:
-    """A thousand databases that all start at once would keep an agent from its heartbeat.
+    """Limits how many databases start at once: a thousand would keep an agent from its heartbeat.
 
-    A turn that lasts long, because its server does not answer, counts no more: servers that hang take their
-    turns, some sixteen a second, and no more of anybody's time.
+    A turn that lasts long, because its server does not answer, is not counted any more. So servers that hang
+    cannot delay the others much: about sixteen of them a second get a turn.
     """
 
     def __init__(self) -> None:

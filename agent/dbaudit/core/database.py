@@ -55,7 +55,7 @@ class AuditStatus(StrEnum):
 
 
 class Scope(StrEnum):
-    """Whose events a declaration gets."""
+    """Which events a declaration gets."""
 
     DATABASE = "database"
     """Those of its database; what belongs to no database is stored once for the server."""
@@ -117,7 +117,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     warn if row counts are not recorded. ``connect_timeout_seconds`` bounds reaching the server and logging
     in; ``statement_timeout_seconds`` bounds every statement. ``application_name`` is what the agent calls
     itself, so that its own activity can be left out. ``limits`` are what the agent allows of its own host;
-    None only where a program that is no agent opens the session.
+    None only if a program other than an agent opens the session.
     """
 
     database_id: str

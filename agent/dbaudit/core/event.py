@@ -78,8 +78,8 @@ class AuditEvent(msgspec.Struct, gc=False):
 
 
 class Rejected(msgspec.Struct, frozen=True):
-    """A native record that could not be decoded: where it stood, its bytes, and why, in one line without its
-    content.
+    """A native record that could not be decoded: its position in the source, its bytes, and the reason, in
+    one line without its content.
     """
 
     position: str
@@ -88,7 +88,7 @@ class Rejected(msgspec.Struct, frozen=True):
 
 
 def gap(key: str, time_us: int, reason: str, **detail: Any) -> AuditEvent:
-    """The event that says: between what was read and what is read next, the source lost records.
+    """The event that reports a loss: between the last read and the next one the source lost records.
 
     ``reason`` is one line for people; ``detail`` says what is known of the size (``lost_bytes``,
     ``lost_records``, ``source`` ...), with None for what is not known.

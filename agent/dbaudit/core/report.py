@@ -75,7 +75,7 @@ DISK_CRITICAL_FREE_RATIO = 0.10
 class Health(msgspec.Struct, frozen=True, kw_only=True):
     """The health of one database, measured at ``measured_at_us`` (microseconds since the epoch).
 
-    ``audit_source`` is the agent's own word on what it reads; engines leave it.
+    ``audit_source`` is set by the agent, which sees whether reading makes progress; engines leave it.
     """
 
     connectivity: CheckStatus = CheckStatus.UNKNOWN

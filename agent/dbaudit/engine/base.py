@@ -58,7 +58,7 @@ class DriverStatus(msgspec.Struct, frozen=True):
 
 
 class Chunk(msgspec.Struct, frozen=True, kw_only=True):
-    """What one read gave.
+    """What one read returned.
 
     ``records`` are native records (or blocks of many) in the engine's own form, whole and in order;
     ``cursor`` is where the next read resumes; ``gaps`` are losses that the reader saw, made by
@@ -74,8 +74,8 @@ class Chunk(msgspec.Struct, frozen=True, kw_only=True):
 class Decoded(msgspec.Struct, frozen=True):
     """The events of some native records, in their order, and the records that were not understood.
 
-    ``left_out`` counts the records that were understood and that no event speaks of, by their class in the
-    source's own word. What the agent did itself is not counted, nor a record whose event is that of another.
+    ``left_out`` counts the records that were understood but became no event, by their class in the source's
+    own word. Not counted are the agent's own work, and records that were joined to another record's event.
     """
 
     events: list[AuditEvent]
@@ -88,7 +88,7 @@ class Session(ABC):
 
     @abstractmethod
     def test(self) -> TestReport:
-        """Find out what works and what is missing, each with its exact remedy; changes nothing."""
+        """Find out what works and what is missing, with the exact remedy of each; changes nothing."""
 
     @abstractmethod
     def health(self) -> Health:
@@ -117,21 +117,21 @@ class Session(ABC):
         return of.acknowledge is Session.acknowledge and of.finish is Session.finish
 
     def finish(self) -> bool:
-        """Take nothing new from the source; returns whether something was taken that is nowhere else.
+        """Stop receiving from the source. Returns whether the session holds records that are nowhere else.
 
-        Called once before ``close``. Where it returns True, ``read`` is called until a chunk says that no
-        ``more`` is waiting. A source that keeps its records itself has nothing to do here.
+        Called once before ``close``. If it returns True, ``read`` is called until a chunk has ``more`` unset.
+        Sessions whose source keeps its records need not override this.
         """
         return False
 
     def check_source(self) -> Diagnosis | None:
-        """Look, at little cost, whether what is read is still there: a diagnosis that `failed` stops the
-        reading until it is mended. None where nothing is wrong. Asked after every measuring of the health.
+        """Check, at little cost, whether the source that is read is still there. Returns None if it is. A
+        diagnosis that `failed` stops reading until the problem is solved. Called after each ``health``.
         """
         return None
 
     def databases(self) -> Sequence[str] | None:
-        """The names of the server's databases, without the server's own; None where that cannot be known.
+        """The names of the server's databases, without the server's own; None if they cannot be known.
 
         Called by a connection test, which names those that are not declared.
         """
@@ -180,7 +180,7 @@ class Engine(ABC):
     """JSON Schema of the engine's own audit options (`audit_options.engine`)."""
 
     source_is_database: ClassVar[bool] = False
-    """Whether the source holds the declared database alone, so that all its events are that database's own.
+    """Whether the source holds only the declared database, so that all its events belong to that database.
     Otherwise an event belongs to the database that it names.
     """
 
@@ -200,8 +200,8 @@ class Engine(ABC):
 
     @abstractmethod
     def decode(self, records: Sequence[Any]) -> Decoded:
-        """Turn native records, as ``Session.read`` gave them, into events. Pure: no input, no output, no
-        clock.
+        """Turn native records, as ``Session.read`` returned them, into events. A pure function: no input, no
+        output, no clock.
         """
 
     def is_of_server(self, event: AuditEvent) -> bool:
