@@ -81,16 +81,13 @@ def test_another_setting_restarts_and_a_wrong_one_changes_nothing(new_host: NewH
     host = new_host()
     file = host.configuration / "dbaudit-server.toml"
     host.role("server")
+    host.variables |= {"dbaudit_local_paths": ["/srv/pg/log"], "dbaudit_listen_addresses": []}
     changed = host.role("server", "--diff", dbaudit_server_settings={"log_format": "json"})
     assert "changed=1 " in changed
     assert '+log_format = "json"' in changed
     assert "RUNNING HANDLER" in changed
-    allowed = {"dbaudit_local_paths": ["/srv/pg/log"], "dbaudit_listen_addresses": ["10.0.0.5"]}
-    host.role("server", dbaudit_server_settings={"log_format": "json"}, **allowed)
     assert 'local_paths = ["/srv/pg/log"]\n' in file.read_text()
-    assert 'listen_addresses = ["10.0.0.5"]\n' in file.read_text()
-    host.role("server", dbaudit_server_settings={"log_format": "json", "local_paths": []})
-    assert "local_paths = []\n" in file.read_text()
+    assert "listen_addresses = []\n" in file.read_text()
     before = file.read_text()
     refused = host.role("server", fails=True, dbaudit_server_settings={"threads": 2})
     assert "The setting threads" in refused
