@@ -142,6 +142,29 @@ def test_a_file_with_a_secret_that_others_can_read_is_refused_without_showing_it
     assert PLANTED not in f"{refused.message}{refused.remedy}"
 
 
+def test_a_list_is_one_in_the_file_and_has_commas_in_a_variable(file: Path) -> None:
+    file.write_text("local_paths = []\nodbc_drivers = ['Vendor 5=/opt/vendor/libodbc.so']\n")
+    limits = load({}, {"DBAUDIT_LISTEN_ADDRESSES": "10.0.0.0/24, ::"}, config_file=file).settings.host_limits
+    assert limits.local_paths == ()
+    assert limits.drivers() == {"Vendor 5": "/opt/vendor/libodbc.so"}
+    assert limits.listen_addresses == ("10.0.0.0/24", "::")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("LOCAL_PATHS", "/var/log,logs"),
+        ("ODBC_DRIVERS", "FreeTDS"),
+        ("ODBC_DRIVERS", "/opt/vendor/libodbc.so"),
+        ("LISTEN_ADDRESSES", "10.0.0.5/24"),
+        ("LISTEN_ADDRESSES", "127.0.0.1,10.0.0.300"),
+    ],
+)
+def test_a_wrong_entry_of_a_list_is_named_with_its_setting(name: str, value: str) -> None:
+    error = refusal({f"DBAUDIT_{name}": value})
+    assert f"The setting {name.lower()} (variable DBAUDIT_{name}) must be a list" in error.message
+
+
 def test_a_certificate_without_a_key_is_refused() -> None:
     assert "tls_cert" in refusal({"DBAUDIT_TLS_CERT": "/a.pem"}).message
     assert "tls_key" in refusal({"DBAUDIT_TLS_KEY": "/a.key"}).message
