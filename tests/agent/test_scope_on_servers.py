@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Iterator
 
 import pymysql
@@ -10,6 +11,7 @@ import pytest
 from dbaudit.core.database import AuditOptions, Database
 from dbaudit.core.event import EventType
 from dbaudit.engines.mariadb import MariaDBEngine
+from dbaudit.engines.mysql_protocol.general_log import GeneralLogReader
 from pymongo.errors import OperationFailure
 
 from tests.agent.conftest import PASSWORD, Installation
@@ -18,6 +20,7 @@ from tests.conftest import missing_engine_is_told
 from tests.engines.mariadb import targets
 from tests.servers.mariadb import MariaDBServer
 from tests.servers.mongodb import MongoServer
+from tests.servers.mysql import MySQLServer
 
 PLAIN = AuditOptions(mask_sensitive_data=False)
 NAMES = ("shop", "hr", "old")
@@ -34,6 +37,22 @@ def mariadb() -> Iterator[MariaDBServer]:
 
 
 @pytest.fixture
+def mysql(monkeypatch: pytest.MonkeyPatch) -> Iterator[MySQLServer]:
+    """A server whose general log is emptied from 20 rows on, by each of its declarations."""
+    defaults = {**(GeneralLogReader.__init__.__kwdefaults__ or {}), "retired_rows": 20}
+    monkeypatch.setattr(GeneralLogReader.__init__, "__kwdefaults__", defaults)
+    with missing_engine_is_told(), MySQLServer() as server:
+        for name in (*NAMES, "dbaudit"):
+            server.execute_admin(f"create database {name}")
+        rights = "SELECT, ALTER, DROP, CREATE, INSERT ON"
+        tables = [f"{rights} {name}" for name in ("mysql.general_log", "dbaudit.*")]
+        schemas = [f"SELECT ON {name}.*" for name in NAMES]
+        server.create_user("collector", PASSWORD, *tables, *schemas)
+        server.create_user("mia", "right", *schemas)
+        yield server
+
+
+@pytest.fixture
 def mongodb() -> Iterator[MongoServer]:
     with missing_engine_is_told(), MongoServer() as server:
         server.create_user("collector", PASSWORD, ["clusterMonitor"])
@@ -45,7 +64,7 @@ def mongodb() -> Iterator[MongoServer]:
 
 
 def declare(
-    dbaudit: Installation, kind: str, server: MariaDBServer | MongoServer, **engine: str
+    dbaudit: Installation, kind: str, server: MariaDBServer | MongoServer | MySQLServer, **engine: str
 ) -> list[Database]:
     place = {"host": server.host, "port": server.port, "username": "collector", "password": PASSWORD}
     options = AuditOptions(mask_sensitive_data=False, engine=engine)
@@ -82,6 +101,39 @@ def test_mariadb_by_the_schema_of_the_session(dbaudit: Installation, mariadb: Ma
     # The record of a refused log-in has no schema, also where the client asked for one.
     dbaudit.wait_until(lambda: failures(dbaudit, shop) == 1, "the refused log-in")
     assert failures(dbaudit, hr) == 0
+
+
+def test_mysql_by_the_schema_of_the_log_in_and_each_statement_once(
+    dbaudit: Installation, mysql: MySQLServer
+) -> None:
+    """The general log names the database of a log-in alone: its statements are the server's."""
+    shop, hr = declare(dbaudit, "mysql", mysql)
+    assert "old." in str(undeclared(dbaudit, hr))
+    statements = []
+    for number in range(60):
+        schema = (*NAMES, None)[number % 4]
+        with contextlib.closing(mysql.connect("mia", "right", database=schema)) as connection:
+            statements.append(f"select 'probe {number} in {schema}'")
+            connection.cursor().execute(statements[-1])
+        if number % 20 == 0:
+            for refused in (*NAMES, None, "nowhere"):
+                with pytest.raises(pymysql.err.OperationalError):
+                    mysql.connect("mia", "wrong", database=refused)
+    dbaudit.wait_until(lambda: len(texts(dbaudit, shop, "probe")) >= 60, "the statements")
+    dbaudit.wait_until(lambda: failures(dbaudit, hr) >= 3, "the refused log-ins to hr")
+    dbaudit.wait_until(lambda: failures(dbaudit, shop) >= 9, "the refused log-ins to shop and to none")
+    assert texts(dbaudit, shop, "probe") == statements
+    assert texts(dbaudit, hr, "probe") == []
+
+    def log_ins(database: Database, kind: EventType) -> Counter[str | None]:
+        events = (stored.event for stored in dbaudit.events(database))
+        return Counter(event.database for event in events if event.type is kind and event.user == "mia")
+
+    assert log_ins(shop, EventType.LOGIN_SUCCESS) == {"shop": 15, None: 15}
+    assert log_ins(hr, EventType.LOGIN_SUCCESS) == {"hr": 15}
+    assert log_ins(shop, EventType.LOGIN_FAILED) == {"shop": 3, None: 3, "nowhere": 3}
+    assert log_ins(hr, EventType.LOGIN_FAILED) == {"hr": 3}
+    assert [e for one in (shop, hr) for e in dbaudit.events(one) if e.event.type is EventType.GAP] == []
 
 
 def test_mongodb_by_the_database_of_the_command(dbaudit: Installation, mongodb: MongoServer) -> None:

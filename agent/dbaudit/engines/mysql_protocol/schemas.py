@@ -5,6 +5,7 @@ from __future__ import annotations
 from dbaudit.core.errors import DbauditError
 from dbaudit.core.event import AuditEvent, EventType
 from dbaudit.engines.mysql_protocol.connection import ServerConnection
+from dbaudit.engines.mysql_protocol.general_log_readers import SCHEMA
 
 _OF_THE_SERVER = frozenset({"mysql", "performance_schema", "information_schema", "sys"})
 _NO_SUCH_DATABASE = "1049"
@@ -18,9 +19,9 @@ def is_of_server(event: AuditEvent) -> bool:
 
 
 def names(connection: ServerConnection) -> list[str]:
-    """The schemas that the agent's account sees, without those of the server."""
+    """The schemas that the agent's account sees, without those of the server and the agent's own."""
     rows = connection.rows("SELECT schema_name FROM information_schema.schemata")
-    return [str(name) for (name,) in rows if str(name).lower() not in _OF_THE_SERVER]
+    return [str(name) for (name,) in rows if str(name).lower() not in (*_OF_THE_SERVER, SCHEMA)]
 
 
 def is_declared(connection: ServerConnection, name: str, declared: str) -> bool:
