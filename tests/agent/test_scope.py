@@ -8,7 +8,7 @@ from dbaudit.core.database import AuditOptions, AuditStatus, Scope
 from dbaudit.core.event import AuditEvent, EventType
 
 from tests.agent.conftest import Installation
-from tests.agent.unruly import raising
+from tests.agent.unruly import once, raising
 
 PLACE = {"host": "server.example.com", "port": 1}
 PLAIN = AuditOptions(mask_sensitive_data=False)
@@ -65,6 +65,19 @@ def test_a_change_of_the_scope_holds_from_the_next_events_on(dbaudit: Installati
     first = int(str(dbaudit.queries(shop)[1]))
     later = [str(number) for number in range(first, len(dbaudit.unruly.source) - 1)]
     assert dbaudit.queries(shop) == ["in shop", *later, "last"]
+
+
+def test_a_change_while_the_database_is_opened_is_not_overlooked(dbaudit: Installation) -> None:
+    shop = dbaudit.declare(database="shop", audit_options=PLAIN, **PLACE)
+    dbaudit.unruly.instead["test"] = once(lambda: dbaudit.change(shop, scope=Scope.SERVER))
+    dbaudit.start()
+    dbaudit.wait_for_active(shop)
+
+    def seen() -> bool:
+        dbaudit.unruly.source.append(ran("hr", f"{len(dbaudit.unruly.source)}"))
+        return dbaudit.queries(shop) != []
+
+    dbaudit.wait_until(seen, "the whole server, long before the next health check")
 
 
 def test_a_connection_goes_with_the_log_in_that_it_was_opened_for(dbaudit: Installation) -> None:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 import psycopg
 import pytest
-from dbaudit.core.database import AuditOptions, AuditStatus, Database
+from dbaudit.core.database import AuditOptions, AuditStatus, Database, Scope
 from dbaudit.core.event import EventType
 from dbaudit.state import State
 from dbaudit.state.events import EventOrder, EventQuery, StoredEvent
@@ -29,7 +29,8 @@ STEPS = 14
 class Work:
     """What clients do on the server, each act with a name of its own by which its event is recognised.
 
-    ``own`` are the acts of each database in their order, ``of_server`` those that belong to none.
+    ``own`` are the acts of each database in their order, ``of_server`` those that belong to none, ``acts``
+    all but the knocks at the door.
     """
 
     def __init__(self, server: PostgresServer, prefix: str, seed: int) -> None:
@@ -39,6 +40,7 @@ class Work:
         self._number = 0
         self.own: dict[str, list[str]] = {name: [] for name in NAMES}
         self.of_server: list[str] = []
+        self.acts: list[str] = []
         self._stopping = threading.Event()
         self._one = threading.Lock()
         self._thread = threading.Thread(target=self._run)
@@ -74,12 +76,14 @@ class Work:
                 act = self._next("ran")
                 connection.execute(f"select '{act}'")
                 self.own[name].append(act)
+                self.acts.append(act)
 
     def _refused(self) -> None:
         name = self._random.choice(NAMES)
         act = self._next("refused")
         self._log_in(act, self._prefix + name)
         self.own[name].append(act)
+        self.acts.append(act)
 
     def _nowhere(self) -> None:
         act = self._next("nowhere")
@@ -89,6 +93,7 @@ class Work:
             with pytest.raises(psycopg.OperationalError, match="does not exist"):
                 self._server.connect_admin(act)
         self.of_server.append(act)
+        self.acts.append(act)
 
     def _log_in(self, user: str, database: str) -> None:
         with pytest.raises(psycopg.OperationalError):
@@ -116,7 +121,7 @@ class Work:
 
 class Declared:
     """One declaration from its beginning to its end. ``first`` is how many acts were before it collected,
-    ``last`` how many there were when it ended.
+    ``last`` how many there were when it ended. ``widened`` says that it had the whole server for a while.
     """
 
     def __init__(self, database: Database, name: str, first: int) -> None:
@@ -124,6 +129,7 @@ class Declared:
         self.name = name
         self.first = first
         self.last: int | None = None
+        self.widened = False
 
 
 class Administration:
@@ -182,7 +188,7 @@ class Administration:
         one = self._random.choice(self.live)
         status = self._dbaudit.state.databases.get(one.database.id).audit_status
         undeclared = sorted(set(NAMES) - {other.name for other in self.live})
-        choice = self._random.choice(("pause", "resume", "remove", "declare", "declare", "agents"))
+        choice = self._random.choice(("pause", "resume", "remove", "declare", "declare", "agents", "scope"))
         if choice == "pause":
             self._dbaudit.change(one.database, audit_status=AuditStatus.PAUSED)
         elif choice == "resume" and status is AuditStatus.PAUSED:
@@ -192,11 +198,37 @@ class Administration:
             one.last = self._work.marked(one.name)
         elif choice == "declare" and undeclared:
             self.declare(self._random.choice(undeclared))
+        elif choice == "scope" and status is not AuditStatus.PAUSED:
+            self._widen(one)
         elif choice == "agents":
             if len(self._agents) < 2 or self._random.random() < 0.5:
                 self.start_agent()
             if len(self._agents) > 1:
                 self.stop_agent()
+
+    def _widen(self, one: Declared) -> None:
+        """Let a declaration ask for the whole server, and then for its database alone again.
+
+        The change holds from some chunk on: from the first act elsewhere that is stored it has all of them.
+        """
+        one.widened = True
+        acts, begin = self._work.acts, len(self._work.acts)
+
+        def stored_now() -> set[str]:
+            return {act for act, where in stored(self._dbaudit.state, self._work) if where == one.database.id}
+
+        def later() -> list[str]:
+            """From the first act in another database on. What is the server's is the keeper's at once."""
+            there = stored_now()
+            others = {act for name, own in self._work.own.items() if name != one.name for act in own}
+            first = next((n for n, act in enumerate(acts[begin:], begin) if act in others & there), None)
+            return [] if first is None else acts[first:]
+
+        self._dbaudit.change(one.database, scope=Scope.SERVER)
+        self._dbaudit.wait_until(lambda: len(later()) > 10, "the events of the whole server")
+        wanted = later()
+        self._dbaudit.wait_until(lambda: stored_now().issuperset(wanted), "all of the whole server")
+        self._dbaudit.change(one.database, scope=Scope.DATABASE)
 
     def resume_all(self) -> None:
         for one in self.live:
@@ -216,6 +248,31 @@ def stored(state: State, work: Work) -> list[tuple[str, str]]:
     return found
 
 
+def after_narrowing(dbaudit: Installation, work: Work, administration: Administration) -> list[str]:
+    """The acts that come once nobody asks for the whole server any more."""
+    begin = len(work.acts)
+
+    def is_narrow() -> bool:
+        """Whether what was done of late in each live database is stored, and nowhere else."""
+        if len(work.acts) < begin + 20:
+            return False
+        recent = set(work.acts[-20:-10])
+        found = [(act, where) for act, where in stored(dbaudit.state, work) if act in recent]
+        for one in administration.live:
+            own = recent & set(work.own[one.name])
+            if not own <= {act for act, where in found if where == one.database.id}:
+                return False
+            foreign = recent - own - set(work.of_server)
+            if any(where == one.database.id and act in foreign for act, where in found):
+                return False
+        return True
+
+    dbaudit.wait_until(is_narrow, "the scope of the databases alone")
+    settled = len(work.acts)
+    dbaudit.wait_until(lambda: len(work.acts) > settled + 20, "more work")
+    return work.acts[settled:]
+
+
 @pytest.mark.parametrize("seed", range(SEEDS))
 def test_each_event_is_stored_once_where_it_belongs_whatever_is_declared_meanwhile(
     dbaudit: Installation, postgres: PostgresServer, seed: int
@@ -231,26 +288,36 @@ def test_each_event_is_stored_once_where_it_belongs_whatever_is_declared_meanwhi
             for _step in range(STEPS):
                 administration.step()
             administration.resume_all()
+            narrowed = after_narrowing(dbaudit, work, administration)
         live = {one.name: one for one in administration.live}
-        expected = Counter(work.of_server)
-        for name, one in live.items():
-            expected.update(work.own[name][one.first :])
+        expected = {
+            (act, one.database.id) for one in live.values() for act in work.own[one.name][one.first :]
+        }
 
-        def missing() -> set[str]:
-            return expected.keys() - {act for act, _event in stored(dbaudit.state, work)}
+        def missing() -> bool:
+            found = stored(dbaudit.state, work)
+            return not (expected <= set(found) and {act for act, _where in found}.issuperset(work.of_server))
 
         dbaudit.wait_until(lambda: not missing(), "storing it all")
     finally:
         administration.close()
     found = stored(dbaudit.state, work)
-    twice = [act for act, number in Counter(act for act, _event in found).items() if number > 1]
-    assert twice == []
+    assert [pair for pair, number in Counter(found).items() if number > 1] == []
     owners = {one.database.id: one.name for one in administration.ever}
+    widened = {one.database.id for one in administration.ever if one.widened}
     of = {act: name for name, acts in work.own.items() for act in acts}
-    elsewhere = [(act, owners[where]) for act, where in found if of.get(act, owners[where]) != owners[where]]
+    # Who asked for the whole server has a copy of what is elsewhere.
+    copies = [pair for pair in found if pair[1] in widened and of.get(pair[0]) != owners[pair[1]]]
+    assert set(copies).isdisjoint((act, where) for act in narrowed for where in widened if act in of)
+    not_copied = [pair for pair in found if pair not in set(copies)]
+    assert [act for act, number in Counter(act for act, _where in not_copied).items() if number > 1] == []
+    elsewhere = [
+        (act, owners[where]) for act, where in not_copied if of.get(act, owners[where]) != owners[where]
+    ]
     assert elsewhere == []
-    everything = {act for act, _event in found}
+    everything = set(found)
     for one in administration.ever:
         # What a removed declaration had not read yet is not stored; of what it had read nothing is missing.
-        acts = [act in everything for act in work.own[one.name][one.first : one.last]]
+        own = work.own[one.name][one.first : one.last]
+        acts = [(act, one.database.id) in everything for act in own]
         assert acts == sorted(acts, reverse=True), f"a hole in {one.name}"

@@ -137,7 +137,7 @@ class Collector(threading.Thread):
             try:
                 with self._turns.taken(self._stopping) as is_mine:
                     if is_mine:
-                        self._collect()
+                        self._collect(seen)
             except RequestError:
                 return  # the database was deleted meanwhile
             except DbauditError as error:
@@ -151,7 +151,8 @@ class Collector(threading.Thread):
                 self._failed(DbauditError(ErrorCode.INTERNAL_ERROR, message), seen)
         self._set_state(CollectorState.STOPPED)
 
-    def _collect(self) -> None:
+    def _collect(self, seen: int) -> None:
+        """``seen`` is how many changes of declarations were known of before this one is looked up."""
         database = self._state.databases.get(self.lease.database_id)
         self._database = database
         engine = self._registry.get(database.type)
@@ -159,18 +160,20 @@ class Collector(threading.Thread):
         self._set_state(CollectorState.STARTING)
         mark = self._marks.take(database.id)
         try:
-            self._work(database, engine, target, EngineCalls(engine.type, target, mark))
+            self._work(database, engine, target, EngineCalls(engine.type, target, mark), seen)
         finally:
             self._marks.give_back(mark)
 
-    def _work(self, database: Database, engine: Engine, target: Target, calls: EngineCalls) -> None:
+    def _work(
+        self, database: Database, engine: Engine, target: Target, calls: EngineCalls, seen: int
+    ) -> None:
         self._calls = calls
         session = calls.open(engine, target, self._settings.host_limits)
         try:
             self._flow = Flow()
             self._test(database, engine, target, calls, session)
             self._member = self._reads.join(engine.type, target)
-            self._follow(database, engine, target, calls, session)
+            self._follow(database, engine, target, calls, session, seen)
         finally:
             if self._member is not None:
                 self._member.leave()
@@ -194,10 +197,18 @@ class Collector(threading.Thread):
         self._database = self._state.databases.get(self.lease.database_id)
 
     def _follow(
-        self, database: Database, engine: Engine, target: Target, calls: EngineCalls, session: Session
+        self,
+        database: Database,
+        engine: Engine,
+        target: Target,
+        calls: EngineCalls,
+        session: Session,
+        declared: int,
     ) -> None:
-        """Collect until a new connection is needed or this collector is stopped."""
-        declared = self._state.wakeup.count(Topic.DATABASES)
+        """Collect until the connection has to be made anew or this collector is stopped.
+
+        ``declared`` is how many changes of declarations were known of when ``database`` was looked up.
+        """
         cursor = self._state.events.cursor(self.lease.database_no)
         if cursor.cursor is not None:
             # The agent may have died after it stored events and before it acknowledged them.
