@@ -207,6 +207,12 @@ def test_what_is_opened_is_checked_by_its_real_path(folder: Path, limits: HostLi
         assert sorted(entry.name for entry in entries) == ["audit.log", "current", "out"]
 
 
+def test_a_name_of_several_lines_is_refused_in_one(limits: HostLimits) -> None:
+    error = refusal(lambda: real_path("/etc/a\nERROR forged\x1b[31m" + 9000 * "x", limits))
+    assert error.message.isprintable()
+    assert len(error.message) < 1200
+
+
 def test_a_link_that_is_put_there_after_the_check_gives_nothing(
     folder: Path, limits: HostLimits, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -73,6 +73,8 @@ class HostLimits(msgspec.Struct, frozen=True, kw_only=True):
 
     def refused(self, use: HostUse, what: str, pointer: str = "") -> ConfigurationError:
         """The error that ``what`` is not allowed. It is the same for what exists and for what does not."""
+        # A server may name anything: it stays one line.
+        what = "".join(c if c.isprintable() else "?" for c in what[:_SHOWN_CHARACTERS])
         where = f"{pointer.strip('/').replace('/', '.')}: " if pointer else ""
         return ConfigurationError(
             ErrorCode.HOST_ACCESS_REFUSED,
@@ -83,6 +85,7 @@ class HostLimits(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
+_SHOWN_CHARACTERS = 1024
 _WANTED = {
     HostUse.PATH: "below a folder",
     HostUse.DRIVER: "a driver",

@@ -71,7 +71,7 @@ def real_path(path: str | os.PathLike[str], limits: HostLimits | None) -> str:
     ``limits`` None sets no limit: no agent opens the session.
     """
     if "\0" in (given := os.fspath(path)):
-        raise (limits or HostLimits()).refused(HostUse.PATH, given.replace("\0", "?"))
+        raise (limits or HostLimits()).refused(HostUse.PATH, given)
     real = os.path.realpath(path)
     if limits is not None and not _is_below(real, limits):
         raise limits.refused(HostUse.PATH, os.fspath(path))
