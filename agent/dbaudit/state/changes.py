@@ -21,8 +21,8 @@ _BUSY_MS = 30_000
 class Changes(ABC):
     """Gives the stamp of the state as it is now.
 
-    Two equal stamps mean that no transaction was committed between them, by whichever process. So an answer
-    that was made after a stamp was taken is still right while the stamp is the same.
+    Two equal stamps mean that no process committed a transaction between them. So an answer that was made
+    after a stamp was taken is still right while the stamp is the same.
     """
 
     def __init__(self) -> None:
@@ -38,7 +38,7 @@ class Changes(ABC):
 
 
 class SqliteChanges(Changes):
-    """By `PRAGMA data_version`, which a connection that writes nothing sees change with every commit."""
+    """By `PRAGMA data_version`: for a connection that writes nothing it changes with every commit."""
 
     def __init__(self, backend: Backend) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ class SqliteChanges(Changes):
 
 
 class PostgresChanges(Changes):
-    """By the snapshot that a new transaction gets: it is the same as long as no transaction has ended."""
+    """By the snapshot of a new transaction: it stays the same as long as no transaction has ended."""
 
     def __init__(self, backend: Backend) -> None:
         super().__init__()

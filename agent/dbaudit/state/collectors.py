@@ -1,4 +1,4 @@
-"""What is known of the collecting of each database: who does it, how it goes, what was found."""
+"""The state of collecting of each database: which node does it, its health, and its last error."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Collector(msgspec.Struct, frozen=True, kw_only=True):
     gaps_total: int
     rejected_total: int
     left_out: dict[str, int]
-    """The records that were read and make no event, by their class."""
+    """The records that were read and became no event, by their class."""
     last_event_time_us: int | None
     last_event_type: str | None
     last_event_user: str | None

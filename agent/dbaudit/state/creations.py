@@ -1,7 +1,7 @@
-"""Which request with an Idempotency-Key has added which database, so that its repetition is recognised.
+"""Which request with an Idempotency-Key has added which database, so that a repeated request is recognised.
 
-A row is written in the transaction that adds the database and goes with the database's own row, so there is
-nothing to clean up and no time after which a repetition is taken for a new request.
+A row is written in the transaction that adds the database and is removed with the database's own row. So
+there is nothing to clean up, and a repeated request is never taken for a new one, however late it comes.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Earlier(msgspec.Struct, frozen=True):
 
 
 def creation_of(api_key_id: str, idempotency_key: str, fields: Mapping[str, Any]) -> Creation:
-    """How a request of one API key is recognised. No secrets: they could be guessed from a digest."""
+    """The identity of a request of one API key. Without secrets: they could be guessed from a digest."""
     said = {name: value for name, value in fields.items() if name not in SECRET_FIELDS}
     return Creation(
         hashlib.sha256(f"{api_key_id}\0{idempotency_key}".encode()).hexdigest(),

@@ -69,7 +69,7 @@ EVERY_DATABASE = DatabaseFilter()
 class Declaration(msgspec.Struct, frozen=True, kw_only=True):
     """What a user declares of a database. Secrets are passed separately, by their field's name.
 
-    ``db_conns_auditing`` None: as the policy says for a new database, and as it was for another.
+    ``db_conns_auditing`` None: a new database gets what the policy says, an existing one stays as it is.
     """
 
     name: str
@@ -87,8 +87,8 @@ class Declaration(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
-    """One of several changes that are made together: a new database where ``database_id`` is None, the end of
-    one where ``declaration`` is None. The rest is as for ``DatabaseStore.create`` and ``update``.
+    """One of several changes that are made together: a new database if ``database_id`` is None, the removal
+    of one if ``declaration`` is None. The rest is as for ``DatabaseStore.create`` and ``update``.
     """
 
     database_id: str | None
@@ -497,7 +497,7 @@ def _require_unchanged(row: Row[Any], seen_us: int | None) -> None:
 
 
 def _locked_rows(connection: Connection, database_ids: Sequence[str]) -> dict[str, Row[Any]]:
-    # In one order, whatever that of the changes: two of these at a time must not wait for each other.
+    # In a fixed order, not that of the changes, so that two calls at a time do not wait for each other.
     return {one: _row(connection, one, lock=True) for one in sorted(database_ids)}
 
 

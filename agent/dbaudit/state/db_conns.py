@@ -1,8 +1,8 @@
-"""Settings and policy of sending connection events to a listener, and the rules that hold them and the
-databases together.
+"""Settings and policy of sending connection events to a listener, and the rules that keep them consistent
+with the databases.
 
-They stand in one row, which every transaction of these rules locks. So of two that would contradict each
-other, such as deleting the settings while a database is switched on, only one succeeds.
+They are in one row, which every transaction that applies these rules locks. So of two changes that contradict
+each other, such as deleting the settings and switching a database on, only one succeeds.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ _KEY = "db_conns"
 
 
 class DbConns(msgspec.Struct, frozen=True, kw_only=True):
-    """Settings and policy as they stand; ``settings`` None: nothing is set.
+    """The present settings and policy; ``settings`` None: nothing is set.
 
-    ``policy`` is what a new database gets. ``revision`` rises with every change of the settings, the same
-    ones put again and their deletion included; ``changed_at_us`` is when that was.
+    ``policy`` is what a new database gets. ``revision`` increases with every change of the settings, also if
+    the same ones are put again or if they are deleted; ``changed_at_us`` is the time of the last change.
     """
 
     settings: DbConnsSettings | None
@@ -51,18 +51,18 @@ class DbConnsStore:
         self._wakeup = wakeup
 
     def current(self) -> DbConns:
-        """As they stand, whatever the nodes can do."""
+        """The present settings and policy, whatever the nodes can do."""
         with self._backend.reading() as connection:
             return _read(connection)
 
     def get(self) -> DbConns:
-        """As they stand, where every live node can send."""
+        """The present settings and policy, if every live node can send."""
         with self._backend.reading() as connection:
             self._require_capability(connection)
             return _read(connection)
 
     def put(self, given: Mapping[str, Any]) -> DbConns:
-        """Change the settings: ``given`` comes on top of what is stored (see ``merged``)."""
+        """Change the settings: ``given`` is merged into what is stored (see ``merged``)."""
         with self._backend.writing() as connection:
             self._require_capability(connection)
             before = _read(connection, lock=True)
@@ -136,7 +136,7 @@ class DbConnsStore:
         return True
 
     def check(self, asked: bool | None) -> bool:
-        """The answer of ``admit`` as it would be now."""
+        """What ``admit`` would return now; changes nothing."""
         with self._backend.reading() as connection:
             if asked:
                 self._require_ready(connection, _read(connection))

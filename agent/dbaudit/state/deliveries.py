@@ -1,4 +1,4 @@
-"""How far the sending of each database's connection events has got, and how it goes."""
+"""How far each database's connection events were sent, and the state of sending."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dbaudit.state.schema import databases, deliveries, leases
 
 
 class DeliveryState(StrEnum):
-    """How the sending of one database's events stands."""
+    """The state of sending one database's events."""
 
     WAITING = "waiting"
     """No agent has taken it up yet."""
@@ -34,7 +34,7 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
 
     ``sent_seq`` is the number of the last event that the listener's host has taken, ``confirmed_seq`` of the
     last one that the listener itself has read for sure: after a connection that broke, or a crash of the
-    agent, sending goes on after that one. Both start with the event that was the last when the switch was
+    agent, sending resumes after that one. Both start with the event that was the last when the switch was
     turned on. ``revision`` are the settings that were in use when the state was reported. ``expired_total``
     counts events whose retention ended before they were sent.
     """
@@ -94,7 +94,7 @@ class DeliveryStore:
             return [_delivery(row) for row in rows]
 
     def advance(self, sent: Sequence[Sent]) -> list[Lease]:
-        """Remember what has arrived, of many databases in one transaction. It never goes back.
+        """Store what has arrived, for many databases in one transaction. Numbers never decrease.
 
         Returns the leases that this node does not hold any more: nothing was written for them, and another
         node sends these databases' events.

@@ -89,7 +89,7 @@ _INSERT_POSTGRESQL = (
 
 @lru_cache(maxsize=1000)
 def _insert_sqlite(database_no: int, rows: int) -> str:
-    # Our own number stands in the text: one value less to bind for each of thousands of rows.
+    # Our own number is part of the SQL text: one value less to bind for each of thousands of rows.
     row = f"({database_no:d}, {', '.join('?' * len(_COLUMNS))})"
     return f"INSERT INTO events (database_no, {_QUOTED}) VALUES {', '.join([row] * rows)}"  # noqa: S608  # our own
 
@@ -101,7 +101,7 @@ _decode_detail = typed.decoder(dict[str, Any])
 _decode_counts = typed.decoder(dict[str, int])
 _MOST_CLASSES = 200
 OTHER_CLASSES = "other"
-"""What is counted of classes beyond the first 200: a plugin may have any number of them."""
+"""Under this name all classes beyond the first 200 are counted: a plugin may have any number of them."""
 
 
 class RowEventStore:
@@ -174,9 +174,9 @@ class RowEventStore:
         *,
         everywhere: Select[tuple[int]] | None = None,
     ) -> int:
-        """Store the records that are not put aside already; returns how many.
+        """Store the rejected records that are not stored already; returns how many.
 
-        ``everywhere`` selects the numbers under which they may be already, where it is not only their own.
+        ``everywhere`` selects the database numbers under which they may be stored, if these are several.
         """
         of = rejected_records.c.database_no
         there = of == database_no if everywhere is None else of.in_(everywhere)
@@ -284,7 +284,7 @@ class RowEventStore:
 
     def drop_before(self, database_no: int, time_us: int, limit: int) -> int:
         with self._backend.writing() as connection:
-            # One after the other: on PostgreSQL two that drop the same events would count them twice.
+            # One transaction at a time: on PostgreSQL two that drop the same events would count them twice.
             self._backend.serialize(connection, "retention")
             old = connection.execute(
                 select(events.c.seq, events.c.time_us, events.c.type)
@@ -478,7 +478,7 @@ def _count_left_out(connection: Connection, database_no: int, left_out: Mapping[
 
 
 def _count_unsent(connection: Connection, database_no: int, dropped: Sequence[int]) -> None:
-    """Count the events among ``dropped`` that a listener should have got and now never will."""
+    """Count the events among ``dropped`` that were to be sent to a listener and were not sent yet."""
     if not dropped:
         return
     sent = connection.execute(

@@ -123,7 +123,7 @@ class NodeStore:
         return sorted(row.name for row in alive if capability not in row.capabilities.split())
 
     def capabilities(self, connection: Connection) -> dict[str, list[str]]:
-        """What each live node can, in the caller's transaction."""
+        """The capabilities of each live node, in the caller's transaction."""
         alive = connection.execute(
             select(nodes.c.id, nodes.c.capabilities).where(nodes.c.heartbeat_at_us >= self._silent_before())
         )

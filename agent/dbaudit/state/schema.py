@@ -31,7 +31,7 @@ metadata = MetaData(
     }
 )
 
-# As it stands in the index: a query has to say it in the same words to be answered from it.
+# The text as in the index: a query has to use the same text to be answered from it.
 OF_CONNECTIONS = (
     "type IN ('database.connection', 'user.login_success', 'user.login_failed', 'database.disconnect')"
 )
@@ -92,7 +92,7 @@ database_tags = Table(
     Column("database_no", _Number, ForeignKey(databases.c.no, ondelete="CASCADE"), primary_key=True),
 )
 
-# Every server that a declaration was on, also before it was changed or removed: there lie its events.
+# Every server that a declaration was on, also before it was changed or removed: its events are there.
 database_servers = Table(
     "database_servers",
     metadata,

@@ -70,8 +70,8 @@ class SecretStore:
         Yields (done, total) after each batch. With a key file the new key is made here; otherwise it is the
         first one of the variable or command. Which key encrypts is written in the state itself, so that a
         process that still knows the old one cannot use it any more. Of two rotations at a time the later one
-        does the work, and the earlier one raises RequestError (`conflict`). One that was interrupted is made
-        good by the next one.
+        does the work, and the earlier one raises RequestError (`conflict`). One that was interrupted is
+        completed by the next one.
         """
         key_id, total = self._begin_rotation()
         done = 0

@@ -81,8 +81,8 @@ _LASTING = (
 
 
 def is_lasting(error: BaseException | None) -> bool:
-    """Whether ``error``, or what caused it, is nothing that passes by itself: a file that is no database, is
-    damaged, or cannot be opened or written.
+    """Whether ``error``, or its cause, needs a person to solve it: a file that is not a database, is damaged,
+    or cannot be opened or written.
     """
     while error is not None and not isinstance(error, _LASTING):
         error = error.__cause__
@@ -154,7 +154,7 @@ class Cursor:
             return self._cursor.fetchall()
 
     def close(self) -> None:
-        """Give the cursor up."""
+        """Close the cursor."""
         self._cursor.close(True)
 
 

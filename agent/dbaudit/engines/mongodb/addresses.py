@@ -31,7 +31,7 @@ def split_remote(remote: str | None) -> tuple[str | None, int | None]:
 
 
 def endpoint_of(ip: object, port: object) -> tuple[str | None, int | None]:
-    """The same of the fields of an audit record, whatever they hold."""
+    """IP and port from the fields of an audit record; None for a field of another type."""
     if not isinstance(ip, str) or not is_address(ip):
         return None, None
     return ip, port if isinstance(port, int) and 0 <= port <= _LARGEST_PORT else None

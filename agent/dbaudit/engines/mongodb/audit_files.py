@@ -1,4 +1,4 @@
-"""Audit logs that are no plain JSON: they are refused, with what would help."""
+"""Audit logs that are not plain JSON: they are refused with a remedy."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _LOOKED_AT = 4096
 
 
 def check(path: Path, limits: HostLimits | None) -> None:
-    """Raise ConfigurationError where the beginning of a file shows that it cannot be read.
+    """Raise ConfigurationError if the beginning of a file shows that it cannot be decoded.
 
     Does nothing if the file is missing or cannot be opened: reading it reports that.
     """

@@ -1,7 +1,7 @@
 """Records of the audit log in the schema `mongo`, of MongoDB Enterprise and Percona Server, to events.
 
-Its fields are those of the vendors' documentation and of the source of MongoDB's writer; no such server
-could be had to try it with.
+Its fields are those of the vendors' documentation and of the source of MongoDB's writer. It was not tried
+with a real server: none was available.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Identifier(msgspec.Struct, frozen=True, gc=False):
 
 
 class Param(msgspec.Struct, frozen=True, gc=False):
-    """What a record is about, as far as it is looked at."""
+    """The subject of a record: the fields that are used here."""
 
     command: Any = None
     ns: Any = None
@@ -112,7 +112,7 @@ _ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class AuditDecoder:
-    """The events of records that follow each other; what makes none is counted in ``left_out``."""
+    """Decodes records in their order; records that become no event are counted in ``left_out``."""
 
     def __init__(self, context: Context, left_out: dict[str, int]) -> None:
         self._context = context
@@ -180,7 +180,7 @@ class AuditDecoder:
             detail = with_detail(detail, accounts_of(operation, database, query))
         if len(users) > 1:
             detail = with_detail(detail, other_users((name.user, name.db) for name in users))
-        # In the order of the fields: names would cost a tenth of all decoding.
+        # Positional arguments: keyword arguments would cost a tenth of all decoding.
         self._append(
             AuditEvent(
                 key,

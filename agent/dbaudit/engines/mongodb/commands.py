@@ -1,4 +1,4 @@
-"""Commands of MongoDB: what class each is of, and what it is about."""
+"""Commands of MongoDB: the class of each, and what it is about."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DATABASES_OF_THE_SERVER = frozenset({"admin", "config", "local"})
 OF_THE_CONNECTION = frozenset(
     {"hello", "ismaster", "isMaster", "saslStart", "saslContinue", "authenticate", "ping", "endSessions"}
 )
-"""What drivers send by themselves to open, keep and close connections: no statement of anybody."""
+"""Commands that drivers send on their own to open, keep and close connections: no statements of users."""
 
 
 def leave_out(left_out: dict[str, int], operation: str) -> None:
@@ -61,7 +61,7 @@ _AS_DRIVERS_SEND = re.compile(
     rf',"lsid":\{{"id":{_BINARY}(?:,"uid":{_BINARY})?+\}}(?:,"\$clusterTime":{_object(4)})?+'
     rf'(?=(?:,"\$db":"[^"\\]*+")?+(?:{_PLAIN_FIELD})*+\}}\Z)'
 )
-"""The fields of the session where one bracket alone is open behind them, that of the command."""
+"""The fields of the session at the top level: after them only the bracket of the command is open."""
 _TOKEN = re.compile(rf"{_STRING}|[{{}}\[\],]", re.DOTALL)
 _FIELD_OF_THE_SESSION = re.compile(rf"\s*+(?:{'|'.join(map(re.escape, _OF_THE_SESSION))})\s*+:")
 _TEXT = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\Z)', re.DOTALL)
@@ -151,17 +151,17 @@ def _is_whole(command: str) -> bool:
 
 
 def with_detail(detail: dict[str, Any] | None, more: Mapping[str, Any]) -> dict[str, Any] | None:
-    """``detail`` with more in it; it is not changed, and None where nothing is in it."""
+    """``detail`` with ``more`` added; the given ``detail`` is not changed."""
     return {**(detail or {}), **more} if more else detail
 
 
 def error_name(code: int) -> str:
-    """The name of an error code where it is one of those that audit records hold, else its number."""
+    """The name of an error code if it is one that audit records contain, else its number."""
     return ERROR_NAMES.get(code) or str(code)
 
 
 def parsed(command: str | None) -> dict[str, Any] | None:
-    """A command of its text as JSON; None for one that is cut or of another notation."""
+    """A command, parsed from its text as JSON; None if it is cut or in another notation."""
     try:
         return _decode(command) if command else None
     except (msgspec.DecodeError, UnicodeError, RecursionError):

@@ -29,7 +29,7 @@ from dbaudit.engines.mongodb.failures import authentication_failure, connection_
 from dbaudit.engines.mongodb.network import check_reachable, other_speaker, place_of, socket_path
 from dbaudit.engines.mongodb.tls import tls_options
 
-# At the level DEBUG the driver writes answers down, and with them whole statements of others.
+# At the level DEBUG the driver logs answers, which contain whole statements of other users.
 logging.getLogger("pymongo").setLevel(logging.WARNING)
 
 X509 = "MONGODB-X509"
@@ -105,7 +105,7 @@ class MemberConnection:
 
 
 class _FirstAnswer(ServerHeartbeatListener):
-    """What the driver's monitor met first: an answer, or the failure."""
+    """The first result of the driver's monitor: an answer, or the failure."""
 
     def __init__(self) -> None:
         self.come = threading.Event()
@@ -159,7 +159,7 @@ def _log_in(target: Target, host: str, port: int, place: str, deadline: float) -
             raise connection_failure(target, place, first.failure)
         with pymongo.timeout(max(0.001, deadline - time.monotonic())):
             client.admin.command("ping")
-            # Where no authorization is on the server takes commands of anybody; a wrong password still fails.
+            # Without authorization the server accepts commands of every client; a wrong password still fails.
             return MemberConnection(client, target, place, files)
     except BaseException as error:
         if client is not None:

@@ -11,11 +11,11 @@ from dbaudit.engines.mongodb.records import Context
 
 _REPLY_BYTES = 45
 _REPLY_OF_A_SET_BYTES = 230
-"""The reply to an insert that has nothing to say but how many documents there are."""
+"""The size of the reply to an insert that says only how many documents were inserted."""
 
 
 class Counts(NamedTuple):
-    """The documents that a statement returned and changed; None for what the record does not count."""
+    """The documents that a statement returned and changed; None if the record has no such count."""
 
     returned: int | None
     inserted: int | None

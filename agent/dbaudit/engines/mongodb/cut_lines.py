@@ -16,7 +16,7 @@ _decode_any = typed.decoder(dict[str, Any])
 
 
 class Attributes(msgspec.Struct, gc=False):
-    """The attributes that are looked at, of whatever line; ``cut_command`` is the beginning of a command."""
+    """The attributes that are used, of all kinds of lines; ``cut_command`` is the beginning of a command."""
 
     remote: str | None = None
     client: str | None = None
@@ -82,7 +82,7 @@ class Attributes(msgspec.Struct, gc=False):
 
 
 def attributes_of_cut(text: str) -> Attributes:
-    """What stands whole in attributes whose end is missing."""
+    """The complete attributes of a text whose end is missing."""
     start = text.find(_COMMAND)
     command = text[start + len(_COMMAND) :] if start >= 0 else None
     try:

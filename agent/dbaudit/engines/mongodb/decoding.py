@@ -1,4 +1,4 @@
-"""From native records to events. Pure: it knows the formats and nothing else."""
+"""From native records to events: pure functions, which know only the formats."""
 
 from __future__ import annotations
 

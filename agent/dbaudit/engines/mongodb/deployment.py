@@ -1,4 +1,4 @@
-"""Reading all servers of a deployment: each by itself, so that one that is down or hangs stops no other."""
+"""Reading all servers of a deployment, independently: one that is down or hangs does not stop the others."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from dbaudit.engines.mongodb.reading import MemberChunk, MemberReader
 
 _log = logging.getLogger(__name__)
 _PATIENCE_SECONDS = 1.0
-"""How long a server that is slow to answer holds up what the others gave."""
+"""How long the records of the other servers wait for a server that is slow to answer."""
 _DISCOVERY_HOLDS_SECONDS = 30.0
 _FIRST_PAUSE_SECONDS = 2.0
 _LONGEST_PAUSE_SECONDS = 60.0
 
 
 class _Reading:
-    """One member with what is under way there, and since when it fails."""
+    """One member with its current read, and since when it fails."""
 
     def __init__(self, reader: MemberReader) -> None:
         self.reader = reader
@@ -74,7 +74,7 @@ class DeploymentReader:
         )
 
     def close(self) -> None:
-        """Ends every connection but the declared member's, which is the session's."""
+        """Close every connection except that of the declared member, which belongs to the session."""
         if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)
         for reading in self._members.values():
@@ -114,7 +114,7 @@ class DeploymentReader:
         if reading.failure is not None:
             _log.info("%s is read again", name)
         reading.failure, reading.pause_seconds = None, 0.0
-        # Where the cursor was set back meanwhile, the same is read again.
+        # If the cursor was set back meanwhile, the same records are read again.
         return chunk if asked_for == entry else None
 
     def _failed(self, name: str, reading: _Reading, error: DbauditError) -> None:
@@ -145,7 +145,7 @@ class DeploymentReader:
                 self._members[name] = _Reading(MemberReader(member, self._options, label))
 
     def _named(self) -> Named:
-        """What the declared member says; where it is down, it is as before."""
+        """The members as the declared one names them; if it is down, as it named them before."""
         try:
             return named_members(self._declared)
         except DbauditError:

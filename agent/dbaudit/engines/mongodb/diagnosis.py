@@ -22,7 +22,7 @@ from dbaudit.engines.mongodb.rights import Rights, read_rights
 
 OLDEST, NEWEST = 5, 8
 _UNASKED = {"getLog", "getCmdLineOpts", "getParameter", "serverStatus"}
-"""Without these rights nothing is known of what the server offers."""
+"""Without these rights the agent cannot find out what the server offers."""
 
 
 def test(member: Member, options: Options) -> TestReport:

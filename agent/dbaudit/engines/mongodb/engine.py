@@ -61,5 +61,5 @@ class MongoDBEngine(Engine):
         return decode(records)
 
     def is_of_server(self, event: AuditEvent) -> bool:
-        # A log-in names the database that keeps the user, which is not the one that is worked in.
+        # A log-in names the database in which the user is defined, which may not be the one that is used.
         return event.type in _OF_SESSIONS or event.database in DATABASES_OF_THE_SERVER

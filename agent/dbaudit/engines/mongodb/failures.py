@@ -38,7 +38,7 @@ _TOO_MANY = re.compile(r"connection refused because too many|too many open conne
 
 
 def connection_failure(target: Target, place: str, error: BaseException) -> DbauditError:
-    """The error for a connection that could not be opened, for what the driver's monitor met."""
+    """The error for a connection that could not be opened, from the failure that the driver's monitor met."""
     words = _shown(target, f"{error} {error.__cause__ or ''}")
     if isinstance(error, OperationFailure):
         return statement_failure(target, place, error)

@@ -1,4 +1,4 @@
-"""Reaching a server's port, and what it is that listens there when it is no MongoDB."""
+"""Reaching a server's port, and finding out what listens there if it is not MongoDB."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import time
 from dbaudit.engine import network
 
 GREETING_SECONDS = 0.3
-"""How long a server that speaks first takes, at most, to do so."""
+"""How long to wait for a server of another kind that sends the first message."""
 
 _LISTENING = "its net.bindIp"
 _REQUEST_ID = 0x64626175
@@ -61,7 +61,7 @@ def check_reachable(host: str, port: int, timeout_seconds: float) -> None:
 
 
 def other_speaker(host: str, port: int, timeout_seconds: float) -> str | None:
-    """What it is that listens, where it answers a greeting of MongoDB in another language; else None."""
+    """What listens there, if it answers MongoDB's greeting in another protocol; else None."""
     if host.startswith("/"):
         return None
     try:

@@ -1,8 +1,8 @@
 """Records of the audit log in the schema `OCSF` (8.0 and later) to events.
 
-What is in them was taken from the vendor's documentation and the source of its writer; no such server could
-be had to try it with. Only an `authCheck` holds a result. A log-in succeeded where the actor is the user that
-logs in; of a view that was to be made or dropped nothing says whether it was.
+Their fields are those of the vendor's documentation and of the source of its writer. It was not tried with a
+real server: none was available. Only an `authCheck` holds a result. A log-in succeeded if the actor is the
+user that logs in. Whether a view was really created or dropped is not recorded.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ _ACTIONS_ON_ENTITIES = {
     "rename_collection_source": "renameCollection",
     "rename_collection_destination": "renameCollection",
 }
-"""By the type of the entity, or of the one that came out of it."""
+"""By the type of the entity, or of the resulting entity."""
 _OF_UNKNOWN_OUTCOME = frozenset({"createView", "dropView"})
 _BUILD_STATE = "IndexBuildState: "
 _BUILT = frozenset({"IndexBuildStarted", "IndexBuildSucceeded"})

@@ -20,7 +20,7 @@ _STATEMENT = re.compile(
 
 
 def part(kind: str | None, namespace: str | None) -> str | None:
-    """What is remembered of a part of this type: `update shop.t`."""
+    """The text that is remembered of a part of this type: `update shop.t`."""
     command = _KINDS.get(kind or "")
     return f"{command} {namespace}" if command and namespace else None
 

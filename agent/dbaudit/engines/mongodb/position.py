@@ -29,11 +29,11 @@ class ProfilePosition(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MemberPosition(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Where one server is read on: its log by ``ring`` or ``file``, its audit log, and its profilers by
-    database.
+    """Where the reading of one server resumes: its log by ``ring`` or ``file``, its audit log, and its
+    profilers by database.
 
-    ``since_us`` is when collecting from it began. ``own`` are the agent's own connections; ``parts`` those
-    whose last statement in the log is a part of an update or a delete, and which one (parts.py).
+    ``since_us`` is when collecting from it began. ``own`` are the agent's own connections; ``parts`` are the
+    connections whose last logged statement is a part of an update or a delete, and which one (parts.py).
     """
 
     since_us: int = 0

@@ -1,4 +1,4 @@
-"""What a server offers to be read: found out by asking it, and by looking at the disk."""
+"""Which sources of records a server offers: found out by asking it, and by looking at the disk."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def probe(connection: MemberConnection, options: Options, *, declared: bool) -> Probe:
-    """Ask a server; ``declared``: it is the one that the options name files for.
+    """Ask a server; ``declared``: it is the declared one, to which the file names in the options belong.
 
     Raises ConfigurationError or TransientError.
     """
@@ -160,7 +160,7 @@ def _own_ip(connection: MemberConnection) -> str | None:
 
 
 def _runs_here(status: Mapping[str, Any]) -> bool:
-    """Whether a process with the server's number, and a name like its own, runs on a host of this name."""
+    """Whether the server names this host as its own, and its process id is that of a MongoDB server here."""
     host = str(status.get("host", "")).partition(":")[0]
     number = status.get("pid")
     if not host or host.split(".")[0] != socket.gethostname().split(".")[0]:

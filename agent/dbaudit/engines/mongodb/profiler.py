@@ -1,7 +1,7 @@
 """The profilers of a server: the documents of system.profile of each database that has its profiler on.
 
-The collection is capped: documents keep the order of their insertion, their record ids count on by one, and
-the oldest give way. So a jump in the record ids is a loss of so many documents.
+The collection is capped: documents keep the order of their insertion, their record ids increase by one, and
+the oldest are dropped. So a jump in the record ids means that so many documents were lost.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from dbaudit.engines.mongodb.position import ProfilePosition
 COLLECTION = "system.profile"
 _NOT_PROFILED = frozenset({"local", "config"})
 _BEHIND = timedelta(seconds=60)
-"""How far the time of a document may lie before that of one that was inserted earlier."""
+"""How much earlier the time of a document may be than that of a document inserted before it."""
 
 
 class ProfileRead(NamedTuple):
@@ -53,7 +53,7 @@ def profiled_databases(connection: MemberConnection) -> dict[str, int]:
 
 
 def profile_now(connection: MemberConnection, database: str) -> ProfilePosition:
-    """Behind the newest document."""
+    """The position after the newest document."""
     newest = connection.raw_documents(database, COLLECTION, {}, newest_first=True, limit=1)
     return _behind(newest[-1]) if newest else ProfilePosition()
 
@@ -73,7 +73,7 @@ def read_profile(
     expected = max(position.number + 1, oldest[0])
     documents = _from(connection, database, position, expected, most)
     if position.number and documents and documents[0][0] > position.number + 1:
-        # More may have given way since the oldest was asked for: the agent's own questions are profiled too.
+        # More may have been dropped since the oldest was read: the agent's own queries are profiled too.
         lost = documents[0][0] - position.number - 1
         reason = "The profiler's collection was too small for what was done between two readings."
         gaps = (*gaps, _gap(connection.place, database, position, reason, lost))
@@ -84,7 +84,9 @@ def read_profile(
 def _from(
     connection: MemberConnection, database: str, position: ProfilePosition, expected: int, most: int
 ) -> list[tuple[int, bytes]]:
-    """The documents from the record id ``expected`` on; the time only spares the server older ones."""
+    """The documents from the record id ``expected`` on; the time only saves the server from reading older
+    ones.
+    """
     wheres: list[dict[str, Any]] = [{}]
     if position.time_ms:
         wheres.insert(0, {"ts": {"$gte": from_us(position.time_ms * 1000) - _BEHIND}})
@@ -110,7 +112,7 @@ def _was_recreated(
     oldest: tuple[int, bytes],
     newest: tuple[int, bytes],
 ) -> bool:
-    """Whether the collection is another one than the position is in."""
+    """Whether the collection was recreated since ``position``."""
     if newest[0] < position.number:
         return True
     if oldest[0] > position.number:

@@ -1,4 +1,4 @@
-"""Reading one server: its log, its audit log and its profilers, each from where it was left."""
+"""Reading one server: its log, its audit log and its profilers, each from its own position."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _RING_SECONDS = 0.25
 _RING_IDLE_SECONDS = 1.0
 _PROFILE_SECONDS = 1.0
 _PROFILE_BYTES = 1024
-"""How large a document of the profiler is about."""
+"""About how many bytes a document of the profiler has."""
 _REMEMBERED_OWN = 32
 _TAIL_BYTES = 64 << 10
 
@@ -350,7 +350,7 @@ class MemberReader:
     # -- connections
 
     def _known(self, text: str) -> dict[str, Known]:
-        """What is known, before these lines, of the connections that they name."""
+        """What is known of the connections that these lines name, before the lines are decoded."""
         return self._connections.of({name or f"conn{number}" for name, number in _NAMES.findall(text)})
 
     def _note(self, lines: Sequence[str], text: str, context: Context) -> None:
@@ -365,7 +365,7 @@ class MemberReader:
                 note_part(self._connections, line)
 
     def _waiting_bytes(self, start: FilePosition, data: bytes) -> int:
-        """How many bytes at the end wait for what explains them."""
+        """How many bytes at the end wait for the line that explains them."""
         begin = max(0, len(data) - _TAIL_BYTES)
         lines = data[begin:].split(b"\n")
         place = first_waiting([line.decode(errors="replace") for line in lines])
@@ -382,7 +382,7 @@ class MemberReader:
 def _followed(
     log: LocalLog | None, path: Path | None, remedy: str, limits: HostLimits | None
 ) -> LocalLog | None:
-    """The follower of a path: the one there is, where it is the same path."""
+    """The follower of a path: the present one if it follows this path, else a new one."""
     if log is not None and log.path == path:
         return log
     if log is not None:

@@ -6,11 +6,11 @@ import json
 
 
 def quoted(text: str) -> str:
-    """A text as mongosh takes it."""
+    """A text as a literal for mongosh."""
     return json.dumps(text)
 
 
 def grant_role(user: str, user_database: str, role: str) -> str:
-    """What gives the agent's user a role of the database `admin`, for mongosh."""
+    """The command for mongosh that grants the agent's user a role of the database `admin`."""
     granted = f'[{{ role: {quoted(role)}, db: "admin" }}]'
     return f"db.getSiblingDB({quoted(user_database)}).grantRolesToUser({quoted(user)}, {granted})"

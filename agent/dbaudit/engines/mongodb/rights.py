@@ -43,7 +43,7 @@ class Rights(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def grant(self) -> str:
-        """What gives every right that is missing."""
+        """The command that grants every missing right."""
         return grant_role(self.user, self.user_database, ROLE)
 
     def suffice(self) -> bool:

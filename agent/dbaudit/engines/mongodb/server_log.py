@@ -73,7 +73,7 @@ class LogLine(msgspec.Struct, gc=False):
     cut: Attributes | None = None
 
     def attributes(self) -> Attributes:
-        """Raises RecordError where they are of an unknown form."""
+        """The attributes of the line. Raises RecordError if they are of an unknown form."""
         if self.cut is not None:
             return self.cut
         try:
@@ -135,7 +135,7 @@ def note(connections: Connections, line: LogLine, context: Context) -> Known | N
 
 
 def _who(attr: Attributes) -> tuple[str | None, str | None]:
-    """Who logs in, and where that user is defined."""
+    """The user that logs in, and the database in which the user is defined."""
     return attr.principal_name or attr.user_name, attr.authentication_database or attr.db
 
 
@@ -150,7 +150,7 @@ def parse_ring_line(line: str) -> LogLine:
 
 
 class LogDecoder:
-    """The events of lines that follow each other; statements that make none are counted in ``left_out``."""
+    """Decodes lines in their order; statements that become no event are counted in ``left_out``."""
 
     def __init__(self, context: Context, known: dict[str, Known], left_out: dict[str, int]) -> None:
         self._context = context

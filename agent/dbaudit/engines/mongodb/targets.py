@@ -51,7 +51,7 @@ _RENAMED_TO = re.compile(r',\s*"to"\s*:\s*("(?:[^"\\]|\\.)*+")', re.DOTALL)
 _decode_text = typed.decoder(str)
 
 Targets = tuple[str | None, tuple[str, ...] | None]
-"""The database, and the objects as ``database.name``; None for what is not known, or not there."""
+"""The database, and the objects as ``database.name``; None if unknown or absent."""
 
 
 def database_of(namespace: str | None) -> str | None:

@@ -40,7 +40,7 @@ def stamp_us(stamp: Stamp) -> int:
 def text_us(text: str) -> int:
     """Microseconds since the epoch of a text such as ``2025-02-03T10:15:00.101Z``. Raises RecordError."""
     try:
-        # Most records are of a second, and of a fraction of one, that was read before.
+        # Cached: most records have a second, and a fraction of a second, that was parsed before.
         fraction_us, seconds = _fractions[text[_LENGTH_OF_SECONDS:]]
         return seconds[text[:_LENGTH_OF_SECONDS]] + fraction_us
     except KeyError:
