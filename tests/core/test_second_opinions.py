@@ -5,14 +5,17 @@ statement is put together at random, with a word of its own in each piece, so th
 wherever it stands.
 """
 
+import itertools
+import json
 import os
 import random
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
 
 import pglast
 import pytest
 import sqlglot
-from dbaudit.core.statements import Dialect, mask, mask_all
+from dbaudit.core.statements import Dialect, mask, mask_all, remove_passwords
 from sqlglot.errors import SqlglotError
 from sqlglot.tokens import TokenType  # type: ignore[attr-defined]  # it is in another module
 
@@ -148,3 +151,88 @@ def test_no_literal_of_a_second_opinion_survives(dialect: Dialect) -> None:
             survived = set().union(*map(_words, literals)) & _words(masked)
             assert not survived, (statement, masked, literals)
             assert mask(statement, dialect) == masked
+
+
+FORMS_OF_PASSWORDS = [
+    *("password", "pwd", "secret", "passphrase", "password = ", "pwd=", "secret =>", "passwd:", "://u:"),
+    *("identified by", "IDENTIFIED", "identified with x by", "identified by password", "old_password("),
+    *("using", "encrypt using", "to", "=", ":=", "(", ")", ",", ";", "set", "alter user u", "create user"),
+    *("create login l with", "alter role r", "set password for", "for", "execute immediate", "begin", "end"),
+    *("update t set", "select", "from", "where", "administer key management", "with secret", "replace"),
+    *("exec sp_addlogin", "dbms_cloud.create_credential(", "pgp_sym_encrypt(", "options (", "connection"),
+    *(
+        "my.secret",
+        "api_token",
+        "private_key =",
+        "\n",
+        "--",
+        "/*",
+        "*/",
+        "x",
+        "'",
+        '"',
+        "\\",
+        "''",
+        "$$",
+        "`",
+    ),
+    *("'password={}'", "'identified by {}'", "'identified by ''{}'''", "'host=h password=''{}'' x'"),
+    *("\"password='{}'\"", "'\\'{}\\''", "'://u:{}@h'", "{}", "@{}", "{}", "@", "||"),
+]
+
+
+@pytest.mark.parametrize("dialect", OPINIONS)
+def test_what_is_removed_in_the_looser_setting_is_not_shown_by_the_stricter_one(dialect: Dialect) -> None:
+    chance = random.Random(1128)
+    pieces = [*COMMON, *PIECES[dialect] * 2, *FORMS_OF_PASSWORDS * 2]
+    for _number in range(STATEMENTS):
+        statement = _statement(chance, pieces)
+        masked, kept = mask(statement, dialect), remove_passwords(statement, dialect)
+        assert _words(masked) <= _words(kept), (statement, masked, kept)
+
+
+def _command(chance: random.Random, words: Iterator[str], depth: int = 0) -> object:
+    """A value of a command, with a word of its own in each text and in each number."""
+    match chance.randrange(9 if depth < 4 else 5):
+        case 0 | 1:
+            return next(words)
+        case 2:
+            return f'{next(words)}"\\{{": {next(words)}é'
+        case 3:
+            return {"$oid": next(words)}
+        case 4:
+            return chance.choice([None, True, 4_711_001, -0.4711001])
+        case 5 | 6:
+            return [_command(chance, words, depth + 1) for _item in range(chance.randrange(4))]
+    keys = chance.sample(["a", "$in", "pwd", "x:y", "$date", "k,", "payload", "b[", "$binary"], 3)
+    return {key: _command(chance, words, depth + 1) for key in keys}
+
+
+def test_no_value_of_a_command_of_mongodb_survives_by_the_opinion_of_a_reader_of_json() -> None:
+    chance = random.Random(1128)
+    for _number in range(STATEMENTS):
+        words = map(WORD.format, itertools.count(100))
+        command = {
+            chance.choice(["find", "insert", "ping"]): "shown",
+            **{f"f{place}": _command(chance, words) for place in range(3)},
+            "$db": "shown",
+        }
+        text = json.dumps(command, ensure_ascii=False, separators=chance.choice([(",", ":"), (", ", ": ")]))
+        masked = mask(text, Dialect.MONGODB)
+        read = json.loads(re.sub(r"(?<=[\[:, ])\?", "null", masked))
+        assert set(_values(read)) <= {None, "shown"}, (text, masked)
+        cut = text[: chance.randrange(len(text))]
+        for shown in (masked, mask(cut, Dialect.MONGODB)):
+            assert not _words(shown), (text, shown)
+            assert "4711001" not in shown, (text, shown)
+
+
+def _values(read: object) -> Iterator[object]:
+    if isinstance(read, dict):
+        for value in read.values():
+            yield from _values(value)
+    elif isinstance(read, list):
+        for value in read:
+            yield from _values(value)
+    else:
+        yield read

@@ -17,13 +17,15 @@ from dbaudit.core.dialects.names import Dialect
 from dbaudit.core.grammar import OF_DIALECT
 from dbaudit.core.secret import HIDDEN
 
-MASKED_MARKS = ("pass", "pwd", "secret", "identified", "://")
+MASKED_MARKS = ("pass", "pwd", "secret", "identified", "://", "crypt")
 """One of these, in lower case, is in a masked statement that may still hold a password."""
-MARKS = (*MASKED_MARKS, "credential", "crypt", "wallet", "authentication", "bind_s", "token", "private")
+MARKS = (*MASKED_MARKS, "credential", "wallet", "authentication", "bind_s", "token", "private")
 """The same for a statement that was not masked."""
-ORACLE_MARKS = (*MASKED_MARKS, "crypt")
 
-_SETTING = re.compile(r"[\0;]\s*+(?:set|alter|create)\b")
+_SETTINGS = {
+    Dialect.POSTGRESQL: re.compile(r"[\0;]\s*+(?:set|alter|create)\b"),
+    Dialect.MYSQL: re.compile(r"[\0;]\s*+set\b"),
+}
 
 # Almost all statements are queries and changes of rows, which hold no password once their literals are
 # masked, but in a name that is none. Each pattern begins with a constant, which makes looking for it fast.
@@ -50,15 +52,16 @@ def hide_in_masked(masked: list[str], dialect: Dialect) -> list[str]:
         or (any(map(joined.__contains__, _ASSIGNABLE)) and _ASSIGNED.search(joined))
     ):
         return masked
-    known = ORACLE_MARKS if dialect is Dialect.ORACLE else MASKED_MARKS
-    marks = [mark for mark in known if mark in joined]
-    settings = dialect is Dialect.POSTGRESQL and _SETTING.search(joined) is not None
-    if not marks and not settings:
+    marks = [mark for mark in MASKED_MARKS if mark in joined]
+    setting = _SETTINGS.get(dialect)
+    if setting is not None and not setting.search(joined):
+        setting = None
+    if not marks and setting is None:
         return masked
     hidden: dict[str, str] = {}
     for text in texts:
         lower = "\0" + text.lower()
-        if any(map(lower.__contains__, marks)) or (settings and _SETTING.search(lower)):
+        if any(map(lower.__contains__, marks)) or (setting is not None and setting.search(lower)):
             without = hide(text, dialect, masked=True)
             if without != text:
                 hidden[text] = without
@@ -316,8 +319,12 @@ class _Hiding:
                 self._key(place)
             return
         if self._first == "SET" and place == len(("SET", "PASSWORD")) and self._word(place) == "FOR":
+            account = place + 1
             while self._at(place) is not None and self._word(place) not in ("=", "TO"):
                 place += 1
+            if self._at(place) is None:
+                self._hide_rest(account + (3 if self._word(account + 1) == "@" else 1))
+                return
         explicit = False
         while self._word(place) in _CONNECTING or (self._first == "SET" and self._word(place) == "TO"):
             explicit = explicit or self._word(place) in ("=", ">")
@@ -389,8 +396,36 @@ class _Hiding:
                 self._spans.append((token.start, token.end))
             place += 1
 
+    def _settings_of_mysql(self) -> None:
+        """`SET GLOBAL a = b, c = d`: each value that consists of words and names."""
+        name = self._tokens[0]
+        for place, token in enumerate(self._tokens):
+            if token.kind in ("word", "name"):
+                name = token
+            elif token.word == "=" and (
+                self._masked or _SECRET_NAME.search(self._text[name.start : name.end].upper())
+            ):
+                self._hide_words(place + 1)
+
+    def _hide_words(self, place: int) -> None:
+        """Words and names with dots and dashes between them, unless they are an operand or a function."""
+        first = last = self._at(place)
+        if first is None or first.kind not in ("word", "name") or first.word in _KEPT_VALUES:
+            return
+        while (token := self._at(place)) is not None and (
+            token.kind in ("word", "name") or token.word in (".", "-")
+        ):
+            last = token
+            place += 1
+        if last is not None and self._word(place) in ("", ","):
+            self._spans.append((first.start, last.end))
+
     def _setting(self) -> None:
         """`SET a.b TO c`, `ALTER ROLE r SET a.b = "c"`: the value is a text, however it is written."""
+        if self._dialect is Dialect.MYSQL:
+            if self._first == "SET":
+                self._settings_of_mysql()
+            return
         if self._dialect is not Dialect.POSTGRESQL:
             return
         tokens = self._tokens

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Sequence
+from itertools import chain
 
 from dbaudit.core import credentials
 from dbaudit.core.dialects import mongodb, mysql, oracle, passwords, postgresql, sqlserver
@@ -34,6 +36,12 @@ _PASSWORD_FORMS = {
     Dialect.ORACLE: oracle.PASSWORD_FORMS,
     Dialect.MONGODB: mongodb.PASSWORD_FORMS,
 }
+_REMOVAL_MARKS = {
+    dialect: [(mark, mark.encode()) for mark in {*passwords.MARKS, *chain(*(form.marks for form in forms))}]
+    for dialect, forms in _PASSWORD_FORMS.items()
+}
+"""One of these, in lower case, is in a statement of which ``remove_passwords`` removes more than literals."""
+_WORD = re.compile(r"\w+")
 
 
 def mask(statement: str, dialect: Dialect = Dialect.POSTGRESQL) -> str:
@@ -55,8 +63,28 @@ def mask_all(statements: Sequence[str], dialect: Dialect = Dialect.POSTGRESQL) -
     if joined.count(BETWEEN) != len(statements) - 1:
         return mask_all([s.replace(BETWEEN, _NUL_SHOWN) for s in statements], dialect)
     if dialect is Dialect.MONGODB:
-        return mongodb.mask_joined(joined).split(BETWEEN)
-    return credentials.hide_in_masked(mask_joined(joined, statements, _RULES[dialect]), dialect)
+        return mongodb.mask_joined(joined).split(BETWEEN)  # which leaves no value at all
+    masked = credentials.hide_in_masked(mask_joined(joined, statements, _RULES[dialect]), dialect)
+    lower = joined.encode("utf-8", "surrogatepass").lower()  # beyond ASCII far faster than joined.lower()
+    marks = [mark for mark, written in _REMOVAL_MARKS[dialect] if written in lower]
+    if not marks:
+        return masked
+    return [
+        _mask_removed(statement, text, dialect) if any(map(statement.lower().__contains__, marks)) else text
+        for statement, text in zip(statements, masked, strict=True)
+    ]
+
+
+def _mask_removed(statement: str, masked: str, dialect: Dialect) -> str:
+    """``masked`` without the words that ``remove_passwords`` removes, whatever masking took them for: the
+    stricter setting never shows more.
+    """
+    kept = remove_passwords(statement, dialect)
+    if kept == statement:
+        return masked
+    left = Counter(_WORD.findall(kept))
+    removed = {word for word, times in Counter(_WORD.findall(masked)).items() if times > left[word]}
+    return _WORD.sub(lambda found: MASK if found[0] in removed else found[0], masked) if removed else masked
 
 
 def remove_passwords(statement: str, dialect: Dialect = Dialect.POSTGRESQL) -> str:

@@ -25,6 +25,9 @@ _QUOTE_OF_CHOICE = r"""
     [nN]?[qQ]'(?: \[.*?(?:\]'|\Z) | \{.*?(?:\}'|\Z) | \(.*?(?:\)'|\Z) | <.*?(?:>'|\Z)
                 | (?-i:(?P<mark>[^\s\[{(<]).*?(?:(?P=mark)'|\Z)) )
 """
+# In .5q'[...]' the number ends before the q.
+_PART_OF_NUMBER = r"(?:(?![nN]?[qQ]')[\w.$])*+"
+_NUMBER = rf"[0-9]{_NOT_IN_NAME}{_PART_OF_NUMBER}(?:(?<=[eE])[-+][0-9]{_PART_OF_NUMBER})?"
 _BEFORE_PASSWORD = rf"\bidentified{BLANK}by(?![{_IN_NAME}]){BLANK}(?:values{BLANK}(?=['*]))?"
 _BEFORE_NEXT = rf"{BLANK}(?:,|\b(?:replace|set)(?![{_IN_NAME}])){BLANK}"
 _LIKE_A_NAME = r"""(?:"[^"]*+(?:""[^"]*+)*+"?|[,;]*+[^\s'",;]++)"""
@@ -35,9 +38,9 @@ _TOKEN = re.compile(
       (?P<password> {_BEFORE_PASSWORD} )
     | (?P<name>    "[^"]*(?:""[^"]*)*" )
     | (?P<comment> --[^\n]* | /\*.*?(?:\*/|\Z) )
-    | (?<![{_IN_NAME}]){_QUOTE_OF_CHOICE}
+    | (?:(?<![{_IN_NAME}])|{_NUMBER}){_QUOTE_OF_CHOICE}
     | (?:(?<![{_IN_NAME}])[nN])?'(?:[^']|'')*+'?
-    | [0-9]{_NOT_IN_NAME}{REST_OF_NUMBER}
+    | {_NUMBER}
     """,
     re.VERBOSE | re.DOTALL | re.IGNORECASE,
 )

@@ -29,6 +29,9 @@ _QUOTED = r"'(?:[^'\\]|\\''|''|\\.)*+(?:'|\\?\Z)"
 # 'host=h password=''...''': the quotes of a setting inside a text. An empty text is followed by no letter.
 _DOUBLED = r"''(?=[^\s'),;:|])(?:[^'\\]|\\''|\\.|'{4})*+(?:''|'|\\?\Z)"
 _DOUBLED_FOR_SURE = re.compile(_DOUBLED.replace(r"(?=[^\s'),;:|])", ""), re.DOTALL)
+_CALL = rf"(?:[\w.]{{1,64}}+{BLANK}\({BLANK})"
+# A parameter, or what masking left.
+_NO_VALUE = rf"\$\d|\?|{_CALL}{{1,3}}+(?:\$\d+|\?)\s*+(?:[,)]|\Z)"
 _PASSWORD = re.compile(
     rf"""
     ( (?:password|passwd|passphrase|pwd|secret|\bidentified\s{{1,99}}by)\b
@@ -36,14 +39,14 @@ _PASSWORD = re.compile(
         | ["']{BLANK}(?:,{BLANK})?
         | {BLANK}(?:(?:to|as)\b{BLANK})?
       )
-      (?:[\w.]{{1,64}}+{BLANK}\({BLANK}){{0,3}}          # password = crypt('...
+      {_CALL}{{0,3}}          # password = crypt('...
     )
     (?: (?P<doubled> {_DOUBLED} )
       | (?P<escaped> \\'(?:[^'\\]|\\\\\\'|\\[^'])*+(?:\\'|'|\\?\Z) )
       | (?P<quoted>  (?:[en]|u&)?{_QUOTED}(?:[^\S\n]*\n\s*{_QUOTED})*+ )
       | (?P<name>    "(?:[^"\\]|""|\\.)*+(?:"|\\?\Z) )
       | (?P<dollars> \$(?P<tag>[^\W\d]?\w*)\$.*?(?:\$(?P=tag)\$|\Z) )
-      | (?P<bare>    (?(setting)(?!\$\d|\?)(?:''|\\.|[^\s'\\])++|(?!)) )
+      | (?P<bare>    (?(setting)(?!{_NO_VALUE})(?:''|\\.|[^\s'\\])++|(?!)) )
     )
     """,
     re.IGNORECASE | re.DOTALL | re.VERBOSE,
@@ -57,7 +60,8 @@ _HIDDEN_AS = {
     "bare": HIDDEN,
 }
 _URL = re.compile(r"://[^\s'\"]++")
-_MAY_HOLD_PASSWORD = ("pass", "pwd", "identified", "secret", "://")
+MARKS = ("pass", "pwd", "identified", "secret", "://")
+"""One of these, in lower case, is in a statement with a password of the forms that all dialects have."""
 
 
 def remove_passwords(statement: str, forms: Sequence[Form] = ()) -> str:
@@ -66,7 +70,7 @@ def remove_passwords(statement: str, forms: Sequence[Form] = ()) -> str:
     for form in forms:
         if any(map(lower.__contains__, form.marks)):
             statement = form.pattern.sub(form.replacement, statement)
-    if not any(map(lower.__contains__, _MAY_HOLD_PASSWORD)):
+    if not any(map(lower.__contains__, MARKS)):
         return statement
     return _URL.sub(_hide_password_of_url, _hide_passwords(statement))
 
