@@ -221,6 +221,7 @@ def test_every_text_has_a_hash(given_: tuple[Dialect, str]) -> None:
             "create login a with password = ? hashed",
         ),
         (Dialect.ORACLE, "select q'[it's]', nq'{a}', n'b' from \"T\"", 'select ?, ?, ? from "T"'),
+        (Dialect.ORACLE, "select .5q'[it's]', 1e-3nq'!a'b!', t5q'c' x", "select .?, ?, t5q? x"),
         (Dialect.ORACLE, "select date '2030-01-01', 1.5f, :1 from dual", "select date ?, ?, :? from dual"),
         (Dialect.ORACLE, "select /*+ full(t) */ q'!cut off", "select   ?"),
         (Dialect.ORACLE, "alter user a identified by tiger", "alter user a identified by ?"),

@@ -103,6 +103,10 @@ LIKE_WORDS = [
     (Dialect.MYSQL, "create user z identified by t1ger"),
     (Dialect.MYSQL, "set password for u = t1ger"),
     (Dialect.MYSQL, "set password = password(t1ger)"),
+    (Dialect.MYSQL, "set password for u t1ger"),
+    (Dialect.MYSQL, "set password for 'u'@'%' t1ger"),
+    (Dialect.MYSQL, "set global api_token = t1ger"),
+    (Dialect.MYSQL, "set @@global.my_secret := t1ger-t1ger, x = y"),
     (Dialect.MYSQL, "execute immediate 'alter user u identified by ''t1ger'''"),
     (Dialect.MYSQL, 'prepare s from "create user u identified by \\"t1ger\\""'),
     (Dialect.MYSQL, "alter user u identified # c\nby 't1ger'"),
@@ -182,6 +186,35 @@ def test_values_of_settings_are_masked_as_the_texts_that_they_are(statement: str
 )
 def test_names_and_words_that_are_no_values_stay_in_a_masked_statement(statement: str) -> None:
     assert mask(statement) == statement
+
+
+@pytest.mark.parametrize(
+    ("statement", "masked"),
+    [
+        ("SET GLOBAL x = t1ger", "SET GLOBAL x = ?"),
+        ("SET GLOBAL x = `t1ger`, y := t1ger.a-b", "SET GLOBAL x = ?, y := ?"),
+        ("SET autocommit = ON, x = DEFAULT, @a = @b", "SET autocommit = ON, x = DEFAULT, @a = @b"),
+        ("SET @a = f(b)", "SET @a = f(b)"),
+        ("update t set a = b", "update t set a = b"),
+    ],
+)
+def test_words_that_settings_of_mysql_are_set_to_are_masked(statement: str, masked: str) -> None:
+    assert mask(statement, Dialect.MYSQL) == masked
+
+
+@pytest.mark.parametrize(
+    ("dialect", "statement"),
+    [
+        (Dialect.POSTGRESQL, "create subscription s connection 'host=h password='t1ger'"),
+        (Dialect.ORACLE, "update t set pwd''t1ger"),
+        (Dialect.SQLSERVER, "open key k encrypt using t1ger"),
+    ],
+)
+def test_a_password_that_masking_takes_for_a_name_is_masked_where_it_would_be_removed(
+    dialect: Dialect, statement: str
+) -> None:
+    assert SENSITIVE not in remove_passwords(statement, dialect)
+    assert SENSITIVE not in mask(statement, dialect)
 
 
 @pytest.mark.parametrize(

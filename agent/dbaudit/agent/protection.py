@@ -55,16 +55,17 @@ def _add_hashes(
     events: Sequence[AuditEvent], fingerprints: Fingerprints, dialect: Dialect, *, keep_texts: bool
 ) -> None:
     """Add the hash of the masked statement to each event, and mask the statement itself."""
-    of_bare = fingerprints.of_bare
     new = []
-    for event in events:
-        event.query_hash = of_bare(event.query or "")
-        if event.query_hash is None:
+    for event, known in zip(
+        events, fingerprints.of_bare([event.query or "" for event in events]), strict=True
+    ):
+        event.query_hash = known
+        if known is None:
             new.append(event)
     masked = mask_all([event.query or "" for event in new], dialect)
-    for event, text in zip(new, masked, strict=True):
-        event.query_hash = fingerprints.of(text)
+    for event, text, added in zip(new, masked, fingerprints.of_all(masked), strict=True):
+        event.query_hash = added
         if text == event.query:
-            fingerprints.remember_bare(text, event.query_hash)
+            fingerprints.remember_bare(text, added)
         elif not keep_texts:
             event.query = text

@@ -130,16 +130,22 @@ class Fingerprints:
         """16 hexadecimal digits: equal for statements that differ in literals, blanks, comments or list
         lengths only.
         """
-        known = self._known.get(masked)
-        if known is None:
-            known = hashlib.sha256(_normal(masked).encode("utf-8", "surrogatepass")).hexdigest()[:16]
-            if self._has_room(masked):
-                self._known[masked] = known
-        return known
+        return self.of_all([masked])[0]
 
-    def of_bare(self, statement: str) -> str | None:
-        """The hash of a statement that was seen to hold nothing to mask; None when that is not known."""
-        return self._bare.get(statement)
+    def of_all(self, masked: Sequence[str]) -> list[str]:
+        """The hash of each statement."""
+        known = self._known.get
+        return [known(text) or self._added(text) for text in masked]
+
+    def of_bare(self, statements: Sequence[str]) -> list[str | None]:
+        """The hash of each statement that was seen to hold nothing to mask; None where that is not known."""
+        return list(map(self._bare.get, statements))
+
+    def _added(self, masked: str) -> str:
+        added = hashlib.sha256(_normal(masked).encode("utf-8", "surrogatepass")).hexdigest()[:16]
+        if self._has_room(masked):
+            self._known[masked] = added
+        return added
 
     def remember_bare(self, statement: str, fingerprint: str) -> None:
         """Masking left ``statement`` as it was."""
