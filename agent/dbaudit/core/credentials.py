@@ -1,8 +1,7 @@
-"""Passwords that are written like words and names, or where comments, quotes and further statements stand
-around them, and the settings of PostgreSQL, whose values are texts without quotes.
+"""Hides passwords that are written like words or names, and the values of settings that are written so.
 
-It reads tokens, so that it is the same whatever stands between two words. It is for both: for statements that
-were masked, of which words and names are left, and for those that are kept as they are.
+It reads tokens, so comments, quotes and line breaks between two words make no difference. It serves both
+modes: masked statements, in which only words and names are left, and statements that are kept as they are.
 """
 
 from __future__ import annotations
@@ -27,8 +26,8 @@ _SETTINGS = {
     Dialect.MYSQL: re.compile(r"[\0;]\s*+set\b"),
 }
 
-# Almost all statements are queries and changes of rows, which hold no password once their literals are
-# masked, but in a name that is none. Each pattern begins with a constant, which makes looking for it fast.
+# Almost all statements are queries and changes of rows. Once their literals are masked they hold no password,
+# unless one is written like a name. Each pattern begins with a constant, which makes searching for it fast.
 _NOT_PLAIN = re.compile(r"\0(?!(?:select|insert|update|delete|commit|begin|rollback)\b)")
 _SECOND_STATEMENT = re.compile(r";(?!\s*+(?:\0|\Z))")
 _ASSIGNABLE = ("passw", "passphrase", "pwd", "secret")
@@ -39,8 +38,9 @@ _ODD_NAME = re.compile(r'"\s*+\w++\s*+(?:=|://)')
 
 
 def hide_in_masked(masked: list[str], dialect: Dialect) -> list[str]:
-    """Statements whose literals are ``masked``, without what is no literal there and still a password or the
-    value of a setting.
+    """``masked`` statements, with the passwords and values of settings hidden that are written like names.
+
+    Returns as many statements as it got, in their order.
     """
     # Programs repeat their statements, so that far fewer texts than statements are looked at.
     texts = set(masked)
@@ -125,10 +125,10 @@ _QUOTES = re.compile(r"""(?:[A-Za-z&]{0,2}["']|[nN]?[qQ]'.|\$\w*\$)""", re.DOTAL
 
 
 def hide(text: str, dialect: Dialect, *, masked: bool) -> str:
-    """``text`` without what this module looks for.
+    """``text`` with the passwords and values of settings hidden.
 
-    ``masked`` says that its literals and comments are gone already. What is hidden becomes ``?`` then, and
-    ``********`` otherwise.
+    ``masked`` says that its literals and comments were replaced before. What is hidden becomes ``?`` then,
+    and ``********`` otherwise.
 
     >>> hide("ALTER USER app PASSWORD tiger", Dialect.POSTGRESQL, masked=True)
     'ALTER USER app PASSWORD ?'
