@@ -15,3 +15,5 @@ class Dialect(StrEnum):
     ORACLE = "oracle"
     MONGODB = "mongodb"
     """A command as JSON text."""
+
+    __hash__ = str.__hash__  # that of Enum is written in Python: too slow for each statement

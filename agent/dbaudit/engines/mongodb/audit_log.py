@@ -14,6 +14,7 @@ import msgspec
 from dbaudit.core import typed
 from dbaudit.core.errors import RecordError
 from dbaudit.core.event import AuditEvent, EventType, Outcome, Severity
+from dbaudit.core.operations import CommandClass
 from dbaudit.engines.mongodb import ocsf
 from dbaudit.engines.mongodb.addresses import endpoint_of, is_address
 from dbaudit.engines.mongodb.commands import (
@@ -175,7 +176,7 @@ class AuditDecoder:
         outcome, severity, code = _PLAIN if record.result == 0 else _failure(record.result)
         command_class = class_of(operation, query)
         database, objects, detail = database_of(namespace), objects_of(namespace), self._detail
-        if objects is None or command_class == "ROLE":
+        if objects is None or command_class is CommandClass.ROLE:
             database, objects = targets_of(operation, namespace, query)
             detail = with_detail(detail, accounts_of(operation, database, query))
         if len(users) > 1:
