@@ -42,6 +42,14 @@ _REMOVAL_MARKS = {
 }
 """One of these, in lower case, is in a statement of which ``remove_passwords`` removes more than literals."""
 _WORD = re.compile(r"\w+")
+_KEYWORDS = frozenset(
+    {
+        *("select", "insert", "update", "delete", "values", "set", "from", "where", "and", "or", "not", "in"),
+        *("as", "by", "to", "for", "on", "with", "using", "null", "replace", "identified", "password"),
+        *("hashed", "must_change", "check_policy", "check_expiration", "default_database"),
+    }
+)
+"""What ``remove_passwords`` may take away beside a password, and what stays."""
 
 
 def mask(statement: str, dialect: Dialect = Dialect.POSTGRESQL) -> str:
@@ -83,7 +91,8 @@ def _mask_removed(statement: str, masked: str, dialect: Dialect) -> str:
     if kept == statement:
         return masked
     left = Counter(_WORD.findall(kept))
-    removed = {word for word, times in Counter(_WORD.findall(masked)).items() if times > left[word]}
+    shown = Counter(_WORD.findall(masked))
+    removed = {word for word in shown if shown[word] > left[word] and word.lower() not in _KEYWORDS}
     return _WORD.sub(lambda found: MASK if found[0] in removed else found[0], masked) if removed else masked
 
 
