@@ -43,8 +43,8 @@ class ApiSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What an operator may set.
 
     ``rate_limit_per_minute`` bounds the requests of each key, ``failed_keys_per_minute`` the invalid keys of
-    each address; 0 sets no limit. ``key_cache_seconds`` is how long a revoked key may still be taken for
-    good. ``test_timeout_seconds`` is how long a request waits for an agent's connection test.
+    each address; 0 sets no limit. ``key_cache_seconds`` is how long a revoked key may still be
+    accepted. ``test_timeout_seconds`` is how long a request waits for an agent's connection test.
     ``waiting_requests`` is how many requests may wait (for tests, for new events) at once; keep it below the
     server's threads. ``open_metrics`` shows `/metrics` without a key.
     """
@@ -119,8 +119,8 @@ def _parameter_converter(reserved: Collection[str]) -> type[BaseConverter]:
 
 
 def _frame(app: Flask, figures: RequestFigures) -> None:
-    """What every request has, whatever becomes of it: an id, headers, a line in the log, its place in the
-    figures.
+    """What every request gets, also if it fails: an id, headers, a line in the log, and its count in the
+    metrics.
     """
 
     def begin() -> None:
@@ -137,7 +137,7 @@ def _frame(app: Flask, figures: RequestFigures) -> None:
         if "Cache-Control" not in headers:
             headers.add("Cache-Control", "no-store")
         if "Location" in headers:
-            # Not with the host that the client has sent: it may be anybody's.
+            # Not with the host that the client has sent: it may be any host.
             headers["Location"] = headers["Location"].removeprefix(request.host_url.rstrip("/"))
         allowance = g.get("allowance")
         if allowance is not None:

@@ -1,4 +1,4 @@
-"""Who asks: API keys, sent as a Bearer token or as the password of HTTP Basic."""
+"""Authentication: API keys, sent as a Bearer token or as the password of HTTP Basic."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _LONGEST_KEY = 200
 class Authenticator:
     """Finds the API key of a request.
 
-    A key that was good stays good for ``cache_seconds``, so that not every request asks the state and a
-    revocation still takes effect promptly. ``failures`` bounds the invalid keys of each address.
+    A valid key is remembered for ``cache_seconds``, so that not every request asks the state and a revocation
+    still takes effect promptly. ``failures`` bounds the invalid keys of each address.
     """
 
     def __init__(

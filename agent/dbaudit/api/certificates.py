@@ -12,7 +12,7 @@ from cryptography.x509 import Certificate, load_pem_x509_certificates
 
 
 def certificate_problem(pem: str) -> str | None:
-    """What is wrong with ``pem`` as one certificate or several; None where nothing is."""
+    """What is wrong with ``pem`` as one or several certificates; None if it is valid."""
     if "PRIVATE KEY-----" in pem:
         return "contains a private key; give certificates alone, because this field is shown to readers"
     try:
@@ -23,7 +23,7 @@ def certificate_problem(pem: str) -> str | None:
 
 
 def key_problem(pem: str) -> str | None:
-    """What is wrong with ``pem`` as a private key without passphrase; None where nothing is."""
+    """What is wrong with ``pem`` as a private key without passphrase; None if it is valid."""
     try:
         load_pem_private_key(pem.encode(), password=None)
     except TypeError:

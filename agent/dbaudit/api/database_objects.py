@@ -73,7 +73,7 @@ def details_object(database: Database, collector: Collector, counts: EventCounts
 
 
 def status_object(database: Database, collector: Collector, node: Node | None) -> dict[str, Any]:
-    """How connection and collecting stand. ``node`` is the live agent that collects, None where there is
+    """The state of connection and collecting. ``node`` is the live agent that collects; None if there is
     none.
     """
     health = collector.health if node is not None and collector.health is not None else Health()

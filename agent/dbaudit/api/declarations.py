@@ -1,4 +1,4 @@
-"""From the fields of a request to a declaration, with the checks that a schema cannot say."""
+"""From the fields of a request to a declaration, with the checks that a schema cannot express."""
 
 from __future__ import annotations
 

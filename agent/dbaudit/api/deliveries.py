@@ -1,4 +1,4 @@
-"""How the sending of connection events stands, with what waits to be sent."""
+"""The state of sending connection events, and what waits to be sent."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ def destination_errors(
     stored: Mapping[str, Secret | None],
     destination_options: Collection[str],
 ) -> list[FieldError]:
-    """Which stored secrets ``given``, the fields of a request, has to bring again; empty where none.
+    """Errors for the stored secrets that ``given``, the fields of a request, must contain again; else empty.
 
     ``wanted`` holds `host`, `port`, `ssl_mode`, `ssl_ca` and the engine's options (`options`) as they would
     be; ``stored`` the present secrets by field; ``destination_options`` names the engine's options that say

@@ -1,4 +1,4 @@
-"""`/health`: for those who start, stop and watch the service."""
+"""`/health`: for programs that start, stop and monitor the service."""
 
 from __future__ import annotations
 

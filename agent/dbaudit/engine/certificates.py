@@ -1,4 +1,4 @@
-"""Certificates and keys of a target, for the drivers: checked, and never on the disk in clear."""
+"""Certificates and keys of a target, for the drivers: checked, and never unencrypted on disk."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Seeing that reading goes in circles: it comes back to a file that it began before, again and again."""
+"""Detecting that reading goes in circles: it repeatedly comes back to a file that it has read before."""
 
 from __future__ import annotations
 

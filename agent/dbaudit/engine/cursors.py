@@ -32,7 +32,7 @@ def understood(cursor: Cursor, form: type[_Form], version: int, source: str = ""
 
 
 def converted(values: Any, form: type[_Form], source: str = "") -> _Form:
-    """A part of a stored cursor in its form. Raises ConfigurationError."""
+    """A part of a stored cursor, converted to ``form``. Raises ConfigurationError."""
     try:
         return typed.convert(values, form)
     except msgspec.ValidationError:

@@ -1,4 +1,4 @@
-"""Fields of a target that a server cannot be sent."""
+"""Fields of a target that cannot be sent to a server."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dbaudit.core.errors import ConfigurationError, ErrorCode, FieldError
 
 
 def refuse_nul(target: Target, server: str) -> None:
-    """Raise ConfigurationError, pointing at the field, for a NUL, which ``server`` cannot be sent."""
+    """Raise ConfigurationError, pointing at the field, for a NUL, which cannot be sent to ``server``."""
     fields = {"host": target.host, "database": target.database, "username": target.username}
     for field, value in {**fields, "password": target.password.reveal()}.items():
         if "\0" in value:

@@ -1,4 +1,4 @@
-"""What a file is that should be a log and is not: compressed, or encrypted."""
+"""Recognising files that cannot be read as a log: compressed or encrypted ones."""
 
 from __future__ import annotations
 
@@ -14,5 +14,5 @@ _BEGINNINGS = (
 
 
 def unreadable_kind(beginning: bytes) -> str | None:
-    """What a file is that begins with these bytes, such as ``compressed (gzip)``; None for a plain one."""
+    """The kind of a file that begins with these bytes, such as ``compressed (gzip)``; None for plain text."""
     return next((kind for mark, kind in _BEGINNINGS if beginning.startswith(mark)), None)

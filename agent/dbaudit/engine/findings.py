@@ -1,4 +1,4 @@
-"""How a step of the connection test is written down."""
+"""The results of the steps of a connection test."""
 
 from __future__ import annotations
 

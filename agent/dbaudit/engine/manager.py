@@ -42,14 +42,14 @@ class BrokenPlugin(msgspec.Struct, frozen=True):
 
 
 class EngineRegistry:
-    """The engines of this installation by their type, and the plugins that are broken."""
+    """The engines of this installation by type, and the broken plugins."""
 
     def __init__(self, installed: Mapping[str, InstalledEngine], broken: Collection[BrokenPlugin]) -> None:
         self.installed = dict(sorted(installed.items()))
         self.broken = tuple(broken)
 
     def get(self, engine_type: str) -> Engine:
-        """The engine of a type. Raises ConfigurationError (`engine_unknown`) with what there is instead."""
+        """The engine of a type. Raises ConfigurationError (`engine_unknown`) that lists the known types."""
         try:
             return self.installed[engine_type].engine
         except KeyError:
@@ -62,7 +62,7 @@ class EngineRegistry:
             ) from None
 
     def driver_status(self, engine_type: str) -> DriverStatus:
-        """The engine's own word on its driver; a plugin that raises here is reported and not believed.
+        """What the engine says of its driver. If a plugin raises here, that is reported as a problem.
 
         Raises ConfigurationError (`engine_unknown`).
         """
@@ -104,7 +104,7 @@ def load_engines(found: Iterable[EntryPoint] | None = None) -> EngineRegistry:
                     broken.append(BrokenPlugin(_type_of(engine, entry.name), name, version, problem))
         except KeyboardInterrupt:
             raise
-        except BaseException as error:  # noqa: BLE001  # a plugin's code: whatever it raises, the others go on
+        except BaseException as error:  # noqa: BLE001  # a plugin's code: whatever it raises, the others are loaded
             _log.warning("plugin %s of %s %s is broken: %s", entry.name, name, version, _one_line(error))
             broken.append(BrokenPlugin(entry.name, name, version, _one_line(error)))
     return EngineRegistry(installed, broken)

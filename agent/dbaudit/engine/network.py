@@ -1,4 +1,4 @@
-"""Reaching a server over the network: where it is, why it is not reached, and what answers in its place."""
+"""Reaching a server over the network: its addresses, why it is not reached, and what else answers there."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def addresses_of(host: str, port: int, deadline: float) -> list[tuple[int, Any]]
 
 
 def unknown_host(host: str, error: OSError | UnicodeError) -> DbauditError:
-    """What it means that the resolver failed: no such host, or no answer just now (EAI_AGAIN)."""
+    """The error for a failed look-up of a name: no such host, or no answer just now (EAI_AGAIN)."""
     if isinstance(error, socket.gaierror) and error.errno == socket.EAI_AGAIN:
         return TransientError(
             ErrorCode.HOST_NOT_FOUND, f"The name server could not say where {host!r} is just now."
@@ -75,7 +75,7 @@ def unknown_host(host: str, error: OSError | UnicodeError) -> DbauditError:
 
 
 def unreached(place: str, error: OSError, timeout_seconds: float, listening: str) -> TransientError:
-    """What it means that connecting to ``place`` failed.
+    """The error for a failed connection to ``place``.
 
     ``listening`` is the setting by which the server listens there, such as ``its bind_address``.
     """
@@ -99,7 +99,7 @@ def unreached(place: str, error: OSError, timeout_seconds: float, listening: str
 
 
 def wrong_protocol(place: str, speaker: str, wanted: str) -> ConfigurationError:
-    """The error that ``speaker`` answers at ``place``, and not ``wanted``."""
+    """The error that at ``place`` not ``wanted`` answers, but ``speaker``."""
     return ConfigurationError(
         ErrorCode.WRONG_PROTOCOL,
         f"What listens on {place} is {speaker}, not {wanted}.",
@@ -108,7 +108,7 @@ def wrong_protocol(place: str, speaker: str, wanted: str) -> ConfigurationError:
 
 
 def speaker_of(heard: bytes) -> str | None:
-    """What kind of server it is whose first words are ``heard``; None where it said nothing."""
+    """The kind of server whose first bytes are ``heard``; None if it sent nothing."""
     if not heard:
         return None
     if heard.startswith(b"SSH-"):

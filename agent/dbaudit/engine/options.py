@@ -1,4 +1,4 @@
-"""An engine's own audit options (`audit_options.engine`): reading them, and what all engines call alike."""
+"""An engine's own audit options (`audit_options.engine`): reading them, and options that engines share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Words of a server or a driver, made fit for an error that is shown."""
+"""Messages of a server or a driver, prepared for an error that is shown."""
 
 from __future__ import annotations
 

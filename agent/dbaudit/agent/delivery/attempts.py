@@ -1,4 +1,4 @@
-"""When to connect again, and when to give up."""
+"""When to connect again, and when to stop trying."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class Attempts:
         self._not_before = time.monotonic() + settings.audit_reconnect_interval
 
     def cut_short(self, settings: DbConnsSettings) -> None:
-        """A connection ended and had got nothing through: soon again, then more and more slowly, up to the
-        interval of the settings.
+        """A connection ended and had delivered nothing: connect again soon, then after growing pauses, up to
+        the interval of the settings.
         """
         self._failures += 1
         pause_seconds = _FIRST_PAUSE_SECONDS * 2 ** min(self._failures, 32)

@@ -1,4 +1,4 @@
-"""A connection together with what is on its way."""
+"""A connection together with the events that were sent and are not confirmed yet."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ _NEW_LINE = ord("\n")
 
 
 class Channel:
-    """What was loaded is pushed bit by bit. Everything that uses the connection raises OSError when it is
-    broken.
+    """Loads events and sends their lines piece by piece. All methods that use the connection raise OSError if
+    it is broken.
     """
 
     def __init__(self, listener: Listener) -> None:
@@ -118,9 +118,9 @@ class Channel:
         return self.ended(max(0.0, deadline - time.monotonic()))
 
     def close(self) -> None:
-        """Give the connection up."""
+        """Close the connection."""
         self._listener.close()
 
     def reset(self) -> None:
-        """Give the connection up with everything that the listener's host has not taken yet."""
+        """Close the connection and discard everything that the listener's host has not taken yet."""
         self._listener.reset()

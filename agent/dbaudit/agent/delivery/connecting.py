@@ -1,4 +1,4 @@
-"""Connecting without waiting for it: a name server may take a minute to say nothing."""
+"""Connecting in a thread of its own: a name server may take a minute and not answer."""
 
 from __future__ import annotations
 

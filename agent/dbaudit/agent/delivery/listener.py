@@ -139,11 +139,11 @@ class Listener:
         self._finished = True
 
     def close(self) -> None:
-        """Give the connection up; what the kernel has still goes out."""
+        """Close the connection; the kernel still sends what it has."""
         self._socket.close()
 
     def reset(self) -> None:
-        """Give the connection up with everything that the listener's host has not taken yet."""
+        """Close the connection and discard everything that the listener's host has not taken yet."""
         if not self._local:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._socket.close()

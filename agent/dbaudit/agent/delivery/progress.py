@@ -64,7 +64,7 @@ class Progress:
                 reached.changed = True
 
     def rewind(self) -> None:
-        """The connection is gone: whatever is not known to be read is sent again on the next one."""
+        """The connection is gone: everything unconfirmed is sent again on the next one."""
         for reached in self._reached.values():
             reached.next_after = reached.confirmed
 

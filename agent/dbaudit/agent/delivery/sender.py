@@ -116,7 +116,7 @@ class Sender(threading.Thread):
         self._complaint = complaint
 
     def _round(self) -> bool:
-        """Do what there is to do; True when there may be more at once."""
+        """Do one step; True if there may be more to do at once."""
         self._look()
         settings = None if self._present is None else self._present.settings
         if settings is None or not self._held:
@@ -131,7 +131,7 @@ class Sender(threading.Thread):
     # -- what the state says
 
     def _look(self) -> None:
-        """Learn what is to be sent, and where: when something may have changed, and from time to time."""
+        """Read from the state what to send and where: after possible changes, and from time to time."""
         leases = tuple(self._leases())
         counts = [self._state.wakeup.count(topic) for topic in (Topic.DB_CONNS, Topic.DATABASES)]
         seen = (leases, *counts)

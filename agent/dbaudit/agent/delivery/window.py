@@ -1,4 +1,4 @@
-"""What was sent on a connection and is not known to be read: it is sent again when that breaks."""
+"""The events that were sent on a connection and are unconfirmed: they are sent again if it breaks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Blocks of audit records of any format: where a record begins and ends, and what a block becomes."""
+"""Blocks of audit records of any format: where a record begins and ends, and the events of a block."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Carried(NamedTuple):
 
 
 class AuditBlock(msgspec.Struct, frozen=True, kw_only=True):
-    """Whole records of one format, as they stand at ``offset`` of the file that ``head`` names.
+    """Complete records of one format, at ``offset`` of the file whose fingerprint is ``head``.
 
     If ``whole`` is False, it is one record without its end. ``own_sessions`` are sessions of the agent that
     were open when the block began. ``zone`` is the time zone of the stamps if they are the server's local
@@ -195,7 +195,7 @@ def _decode_xml(block: AuditBlock, records: Records) -> None:
 
 
 def _outside(block: AuditBlock, start: int, end: int, records: Records) -> None:
-    """What stands between records has to be the frame of the document."""
+    """Check text between records: only the frame of the document may be there."""
     between = block.data[start:end]
     if between and _XML_FRAME.sub(b"", between):
         key = f"{block.head}:{block.offset + start}"

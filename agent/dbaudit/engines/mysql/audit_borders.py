@@ -29,7 +29,7 @@ class AuditFormat(StrEnum):
 
 
 class UnreadableFormatError(ValueError):
-    """The file is in no format that is read; the text says in which, and what to do."""
+    """The file has a format that cannot be read; the text says which, and what to do."""
 
     def __init__(self, what: str, remedy: str) -> None:
         super().__init__(what)

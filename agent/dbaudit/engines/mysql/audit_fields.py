@@ -120,7 +120,7 @@ def csv_fields(record: bytes) -> dict[str, str]:
 
 
 def add(fields: Mapping[str, str], key: str, raw: bytes, records: Records) -> None:
-    """Add what one record says, or count it where it says nothing that is audited. Raises ValueError."""
+    """Add what one record says, or count it if it says nothing that is audited. Raises ValueError."""
     name, has_text = fields.get("NAME", ""), "SQLTEXT" in fields
     stamp = fields.get("TIMESTAMP", "")
     utc = stamp.removesuffix("Z").removesuffix(" UTC")
@@ -170,7 +170,7 @@ def add(fields: Mapping[str, str], key: str, raw: bytes, records: Records) -> No
 
 
 def _kind(name: str, fields: Mapping[str, str], *, has_text: bool, failed: bool) -> Kind | None:
-    """Which of a statement's records one of Percona's audit_log_filter is."""
+    """Which of a statement's records this one of Percona's audit_log_filter is."""
     if fields.get("COMMAND_CLASS") == "General":
         return _GENERAL_NAMES.get(name)
     if name in _TABLE_NAMES:

@@ -98,7 +98,7 @@ class Record(msgspec.Struct, gc=False):
 
 
 def _escaped(error: UnicodeError) -> tuple[str, int]:
-    """Each byte that is no UTF-8, as the other formats show it: ``\\xff``."""
+    """Replace each byte that is not UTF-8 by text such as ``\\xff``, as in the other formats."""
     assert isinstance(error, UnicodeDecodeError)
     return "".join(f"\\\\x{byte:02x}" for byte in error.object[error.start : error.end]), error.end
 
@@ -110,7 +110,7 @@ _Struct = TypeVar("_Struct")
 _decode = typed.decoder(Record, strict=False)
 _LONGEST_NUMBER = 1 << 63
 _MICROSECONDS_FROM = 10**14
-"""Unix stamps are seconds (Enterprise) or microseconds (Percona): these are more than seconds ever are."""
+"""Unix stamps are seconds (Enterprise) or microseconds (Percona): microseconds from this number on."""
 
 _PARTS = {"log": Kind.LOG, "error": Kind.ERROR, "result": Kind.RESULT}
 _AUDIT_EVENTS = {"audit": "STARTUP", "noaudit": "SHUTDOWN", "startup": "STARTUP", "shutdown": "SHUTDOWN"}

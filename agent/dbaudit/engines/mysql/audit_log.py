@@ -96,7 +96,7 @@ class AuditLogReader:
         self._clock = clock
         self._open = False
         self._at: Place | None = None
-        """Where the read sequence of this session stands, while one is open."""
+        """The position of this session's read sequence, while one is open."""
         self._quiet: Place | None = None
         self._ahead: Place | None = None
         self._quiet_until = 0.0
@@ -134,7 +134,7 @@ class AuditLogReader:
         if self._at is not None:
             self._at = after
         if not gaps and not more and self._all_own(elements):
-            # Nothing but what this session did: on an idle server the cursor stays as it is.
+            # Only the session's own work was read: on an idle server the cursor stays as it is.
             self._pause(place, after)
             return Chunk(records=[], cursor=cursor)
         block, goes_on = carried_on(self._block(elements, begin), place.carried, several=place.several)
@@ -184,7 +184,7 @@ class AuditLogReader:
             argument |= {"timestamp": place.timestamp, "id": place.id}
         self._at = None
         if self._open and not resumed:
-            # What a read sequence gives is not to be had again in it, and Percona refuses a second one.
+            # A read sequence returns each event once, and Percona refuses a second sequence.
             self._connection.value("SELECT audit_log_read('null')")
             self._open = False
         try:
@@ -192,7 +192,7 @@ class AuditLogReader:
         except ConfigurationError:
             if resumed or place.id < 0:
                 raise
-            # The bookmark names no event any more: its file was removed.
+            # The event of the bookmark is gone: its file was removed.
             return self._elements_by_time(place, limit_bytes)
         elements = self._parsed(answer)
         more = bool(elements) and elements[-1] != b"null"

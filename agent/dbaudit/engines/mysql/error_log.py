@@ -131,7 +131,7 @@ def decode(records: Sequence[ErrorLogBlock]) -> Decoded:
 
 
 def _refusal(code: str, text: str) -> Refusal | None:
-    """What a row says. Its number says which sentence it is: the names in it may read as any other."""
+    """The refusal in a row. Its error number says which message it is: names in it may look like another."""
     if code == _ABORTED:
         unknown = _UNKNOWN_DATABASE.match(text)
         if unknown is not None:

@@ -42,8 +42,8 @@ def begin_in(data: bytes) -> bool:
 
 
 def first_border(data: bytes) -> int:
-    """Behind the first element, or behind the rest of one that the data begin inside of; 0 where it is not
-    whole yet.
+    """Where the first element ends, or the rest of one if the data begin inside it; 0 if it is not complete
+    yet.
     """
     begin = _BEFORE.match(data).end()  # type: ignore[union-attr]  # it always matches
     following = _LINE_OPENING.search(data, begin + 1)
@@ -59,7 +59,7 @@ def first_border(data: bytes) -> int:
 
 
 def last_border(data: bytes) -> int:
-    """Behind the last element that is whole.
+    """Where the last complete element ends.
 
     The comma and the line break between two elements are written in front of the second one: what follows the
     last line break may be a whole element.

@@ -1,6 +1,6 @@
 """Instants of stamps in the server's local time without its zone: those of Percona's audit_log_filter.
 
-What the server's clock shows is asked of the server itself: no other knows its rules.
+The server itself is asked for the rules of its clock: only the server knows them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _EPOCH = datetime(1970, 1, 2, tzinfo=UTC)
 
 
 class LocalZone(msgspec.Struct, frozen=True):
-    """What a clock shows: up to the first of ``changes`` (instants, ascending) it is UTC plus the first of
+    """A clock's rules: up to the first of ``changes`` (instants, ascending) it shows UTC plus the first of
     ``offsets``, then UTC plus the next, and so on; all in microseconds.
     """
 
