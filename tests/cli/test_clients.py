@@ -1,9 +1,11 @@
 """Commands that ask the API: databases, events, and the exit code of every kind of failure."""
 
+import contextlib
 import json
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -82,6 +84,18 @@ def test_databases_are_listed_shown_and_tested_by_id_and_by_name(
     assert tested.returncode == 0, tested.stderr
     assert json.loads(tested.stdout)["version"].startswith("PostgreSQL 17")
     assert "permission_pg_read_binary_file" in dbaudit("databases", "test", database_id, **variables).stdout
+
+
+def test_records_left_out_are_shown_by_their_class(
+    client: package.Client, server: PostgresServer, installation: Installation
+) -> None:
+    database_id = declare(client, server, "Orders")
+    with contextlib.closing(sqlite3.connect(installation.home / "state.db", timeout=SECONDS)) as state, state:
+        state.execute("UPDATE collectors SET left_out = ?", ['{"general/Ping":3,"Close_stmt":1}'])
+    collector = client.databases.get_status(database_id).collector
+    assert collector.left_out == {"general/Ping": 3, "Close_stmt": 1}
+    shown = dbaudit("databases", "show", database_id, **installation.variables).stdout.splitlines()
+    assert ["collector.left_out.general/Ping", "3"] in [line.split() for line in shown]
 
 
 def test_a_refused_log_in_is_a_failure_with_the_report_and_without_the_password(

@@ -5,10 +5,11 @@ from typing import Any
 import psycopg
 import pytest
 from dbaudit.core.event import EventType
+from dbaudit.engines.postgresql.bulk_decoding import decode
 from dbaudit.engines.postgresql.records import LogFileFormat
 
 from tests.engines.postgresql.collecting import Collecting
-from tests.engines.postgresql.logged import CSVLOG, JSONLOG, audit, events_of, failing
+from tests.engines.postgresql.logged import CSVLOG, JSONLOG, audit, block, events_of, failing, record, written
 from tests.engines.postgresql.targets import COLLECTOR, PASSWORD
 from tests.servers.postgresql import PostgresServer
 
@@ -45,6 +46,19 @@ def test_what_a_function_runs_in_a_worker_shows(log_format: LogFileFormat) -> No
     assert [e.query for e in events] == [QUERY, inside]
     assert events[1].detail is not None
     assert events[1].detail["worker_of_process"] == 4121
+
+
+@BOTH
+def test_records_of_workers_and_of_further_rows_are_counted(log_format: LogFileFormat) -> None:
+    rows = [
+        record("execute fetch from named/portal: select 1"),
+        audit(QUERY, line=2),
+        audit(QUERY, line=3, **WORKER),
+        audit("select pay from payroll", 1, 2, line=4, rows=1, **WORKER),
+    ]
+    found = decode([block(log_format, written(log_format, rows))])
+    assert [event.query for event in found.events] == [QUERY]
+    assert found.left_out == {"execute fetch": 1, "parallel worker": 2}
 
 
 @pytest.mark.parametrize("major", [13, 15, 17])
