@@ -1,4 +1,4 @@
-"""What the settings of server_audit and of the general log leave out, and how that is changed."""
+"""What the settings of server_audit and of the general log leave out, and how to change that."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def statement_length(settings: AuditSettings) -> Diagnosis:
 
 
 def time_stamps(settings: AuditSettings) -> Diagnosis | None:
-    """Whether records can be placed in time; None where the server has no setting for it."""
+    """Whether the times of records can be known; None if the server has no setting for their format."""
     code = "time_stamps"
     if settings.time_stamps is None:
         return None
@@ -118,7 +118,7 @@ def history(settings: AuditSettings) -> Diagnosis:
 
 
 def file_size(settings: AuditSettings) -> Diagnosis:
-    """LOAD_FILE gives no file that is larger than a packet may be."""
+    """LOAD_FILE returns no file that is larger than max_allowed_packet."""
     code = "file_size"
     size = settings.number("server_audit_file_rotate_size", 1_000_000)
     packet = settings.number("max_allowed_packet", 16 << 20)

@@ -1,4 +1,4 @@
-"""From lines of server_audit to events. Pure: it knows the format and nothing else.
+"""From lines of server_audit to events: pure functions, which know only the format.
 
     20250203 10:15:03,db1,app,10.0.0.7,41,87,QUERY,shop,'select * from t where n=\\'a\\'',0
 
@@ -207,7 +207,7 @@ class _Lines:
     # -- one record
 
     def _record(self, line: bytes, start: int, time_us: int, key: str) -> bool:
-        """Decode what follows the time stamp; whether it was understood."""
+        """Decode what follows the time stamp; returns whether it could be decoded."""
         head = _HEAD.match(line, start)
         if head is None:
             return self._unusual(line, start, time_us, key)
@@ -219,7 +219,7 @@ class _Lines:
             code = line[end + 2 :]
             if rest <= begin < end - 1 and code.isdigit():
                 database, text = line[rest:begin], line[begin + 2 : end]
-                # In a statement every quote is escaped: one that is not stands before another beginning.
+                # Quotes in a statement are escaped: an unescaped one shows that the statement begins elsewhere.
                 usual = b"," not in database and text.count(b"'") == text.count(b"\\'")
                 if usual or query_columns(line, start) is None:
                     self._query(time_us, key, user, host, connection, query_id, database, text, code)
@@ -265,7 +265,7 @@ class _Lines:
         return found is not None and self._connection_of(found, line[start:], time_us, key)
 
     def _connection_record(self, line: bytes, start: int, time_us: int, key: str) -> bool:
-        """Decode a record of a connection, whatever is in its names; whether it is one."""
+        """Decode a record of a connection, whatever is in its names; returns whether it is one."""
         found = connection_columns(line, start)
         return found is not None and self._connection_of(found, line[start:], time_us, key)
 

@@ -54,7 +54,7 @@ class ServerConnection:
             row = self._fetch("SELECT CONNECTION_ID(), VERSION(), @@version_comment, USER()", None)[0]
         self.connection_id: int = row[0]
         self.version: str = row[1]
-        """As the server says it, such as ``8.4.2`` or ``10.11.6-MariaDB-log``."""
+        """The version as the server reports it, such as ``8.4.2`` or ``10.11.6-MariaDB-log``."""
         self.version_comment: str = row[2] or ""
         """What it adds to its version, such as ``MySQL Community Server - GPL``."""
         self.client_host: str = str(row[3]).rpartition("@")[2]
@@ -75,8 +75,8 @@ class ServerConnection:
             return self._fetch(query, parameters)
 
     def values_within(self, query: str, limit_bytes: int) -> tuple[list[bytes | None], bool]:
-        """The first column, of bytes, of the first rows: about as many as ``limit_bytes`` hold; and whether
-        these are all. No more than that is ever in memory.
+        """The first column (bytes) of the first rows, about ``limit_bytes`` of them, and whether there are no
+        more rows. Not more than that is ever in memory.
         """
         self._deadline.extend(self.target.statement_timeout_seconds + _PATIENCE_SECONDS)
         values: list[bytes | None] = []
@@ -108,7 +108,7 @@ class ServerConnection:
         self.rows(statement, parameters)
 
     def refusal(self, query: str, parameters: Parameters | None = None) -> tuple[int, str] | None:
-        """Try a statement: None when it works, else the number and the words of the server's refusal.
+        """Try a statement. Returns None if it works, else the number and the message of the server's error.
 
         Raises TransientError when it was not the server that refused.
         """
@@ -140,7 +140,7 @@ class ServerConnection:
             return list(cursor.fetchall())
 
     def _prepare(self) -> None:
-        # The first statement of all: by it the session is known as the agent's own in a log.
+        # The very first statement: it marks the session in logs as the agent's own.
         self._fetch(marking_statement(self.target.application_name), None)
         self._fetch("SET SESSION time_zone = '+00:00'", None)
         self._bound_statements()
@@ -177,7 +177,7 @@ def connect(target: Target) -> ServerConnection:
     try:
         with _login_failures_raised(target, deadline):
             connection.connect(reached_socket)
-        # The driver's own word for it is not enough: some versions of it went on without TLS.
+        # Check it here too: some versions of the driver continued without TLS.
         tls_in_use = isinstance(getattr(connection, "_sock", None), ssl.SSLSocket)
         if context is not None and not tls_in_use:
             raise ConfigurationError(
@@ -194,7 +194,7 @@ def connect(target: Target) -> ServerConnection:
 
 
 class _NeverInClear:
-    """Takes the place of the ways of logging in that send the password as it is: any server could ask."""
+    """Replaces the authentication methods that send a plain password: any server could ask for them."""
 
     def __init__(self, connection: pymysql.Connection[Any]) -> None:
         pass
@@ -231,7 +231,7 @@ def _driver(target: Target, context: ssl.SSLContext | None) -> pymysql.Connectio
         defer_connect=True,
     )
     if target.host.startswith("/"):
-        # The server takes its socket for safe, and expects the password as it is for what came over one.
+        # The server treats its socket as safe, and expects the plain password over it.
         connection._secure = True  # type: ignore[attr-defined]  # not in the stubs
     return connection
 

@@ -214,7 +214,7 @@ def login_failure(target: Target, error: BaseException, *, timed_out: bool) -> D
 
 
 _LOST = (0, 1053, 1077, 1079, 1158, 1159, 1160, 1161, 1927, 2006, 2013, 2014, 2055, 3032, 4031)
-"""Numbers after which the connection is of no more use: the server went, or ended it."""
+"""Error numbers after which the connection cannot be used: the server is gone, or has closed it."""
 
 _NOT_PERMITTED = (1044, 1045, 1142, 1143, 1227, 1370, 1410, 3530)
 _MISSING = (1049, 1146)

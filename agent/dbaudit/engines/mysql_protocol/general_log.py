@@ -4,7 +4,7 @@ The table is a file to which the server only appends (its engine is CSV, without
 a row in it is the row's permanent key. It is read in place. When it has grown it is *retired*: in one atomic
 RENAME the table moves into the schema ``dbaudit`` and an empty one takes its place; the retired one is read
 to its end, and dropped once everything in it is stored. A crash between any two of these steps loses nothing:
-the row that was read last is found again, in the live table or in a retired one, whoever retired it (see
+the row that was read last is found again, in the live table or in a retired one, also of another reader (see
 general_log_readers.py).
 """
 
@@ -115,7 +115,7 @@ _RETIRED_NAME = re.compile(r"general_log_[A-Za-z0-9_]{1,40}")
 
 
 class _Fetched(NamedTuple):
-    """Rows that were fetched and not asked for yet."""
+    """Rows that were fetched in advance."""
 
     table: str
     first: int

@@ -36,7 +36,7 @@ COLUMNS = (
     "CAST(CONCAT(event_time, '\\t', thread_id, '\\t', command_type, '\\t', LENGTH(user_host), '\\t',"
     " user_host, '\\t', argument) AS BINARY)"
 )
-"""A row as one value: the driver takes several times as long for one of six."""
+"""A row as one value: the driver takes several times as long for six values."""
 
 CUT_COLUMNS = (
     "CAST(CONCAT(event_time, '\\t', thread_id, '\\t', command_type, '\\t', LENGTH(user_host), '\\t',"
@@ -118,7 +118,7 @@ Parties = tuple[str, str, str | None, str | None]
 
 @lru_cache(maxsize=10_000)
 def parties(who: bytes) -> Parties:
-    """The user who logged in, the account's user (empty while logging in), the client's name and address."""
+    """The logged-in user, the account's user (empty while logging in), the client's name and address."""
     found = _USER_HOST.match(who.decode(errors="backslashreplace"))
     if found is None:
         raise ValueError("the user and the host are not as the server writes them")
@@ -288,7 +288,7 @@ def _opened(event: AuditEvent, begun: Opening, command: bytes) -> None:
 
 
 def _unconfirmed(event: AuditEvent | None) -> None:
-    """The server writes nothing where it refuses a log-in for an unknown database, a limit, or a lock."""
+    """The server writes no row if it refuses a log-in for an unknown database, a limit, or a lock."""
     if event is not None:
         event.outcome = None
         event.detail = {**(event.detail or {}), "unconfirmed": _UNCONFIRMED}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 
 def marking_statement(application_name: str) -> str:
-    """The statement that marks a session, just as the log holds it.
+    """The statement that marks a session, exactly as in the log.
 
     >>> marking_statement("dbaudit-agent")
     "SET @application_name = 'dbaudit-agent'"

@@ -1,4 +1,4 @@
-"""Reaching a server: where it is, what it is that listens there, and sockets whose every wait is bounded."""
+"""Reaching a server: its addresses, what listens there, and sockets whose every wait is bounded."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def _connected(
 
 
 def _probe_seconds(seconds: float) -> float:
-    """At most this much of the time goes to finding out what else it is that is silent."""
+    """At most this much of the time is spent on finding out what a silent program is."""
     return min(0.5, seconds / 4)
 
 
@@ -146,7 +146,7 @@ def _peeked(connection: socket.socket, until: float) -> bytes | None:
 
 
 def _other_speaker(greeting: bytes) -> str | None:
-    """What it is that speaks, by its first words; None for a server of this protocol."""
+    """What the program is, by its first bytes; None for a server of this protocol."""
     if len(greeting) >= _GREETING_START and greeting[3] == 0 and greeting[4] in (0x0A, 0xFF):
         return None
     if greeting.startswith(b"\x05\x00\x00\x00\x0b"):

@@ -1,4 +1,4 @@
-"""Whose an event is by the schema that it names."""
+"""What an event belongs to, by the schema that it names."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ class TimeWindow(msgspec.Struct, frozen=True):
     until_us: int = 0
 
     def utc_us(self, local_us: int, offset_us: int) -> int:
-        """The instant of a row with the local time ``local_us``, in a zone that most likely adds
+        """The instant of a row with the local time ``local_us``, in a zone that probably adds
         ``offset_us`` to UTC; otherwise in the one of whole quarters of an hour that puts it into the window.
         """
         instant = local_us - offset_us

@@ -1,7 +1,7 @@
-"""What the actions of Oracle's trails mean: the operation that they are called by, and its class.
+"""What the actions of Oracle's trails mean: their operation, and its class.
 
-The names are those of the column ACTION_NAME of the unified and of the traditional trail, which call the same
-thing differently.
+The names are those of the column ACTION_NAME of the unified and of the traditional trail, which use different
+names for the same action.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _CLASSES = {
 
 @lru_cache(maxsize=1000)
 def operation_and_class(action: str | None) -> tuple[str | None, CommandClass | None]:
-    """The operation that an action is, and its class; None for both where there is no action.
+    """The operation of an action, and its class; None for both if there is no action.
 
     >>> operation_and_class("SYSTEM GRANT")
     ('GRANT', <CommandClass.ROLE: 'ROLE'>)

@@ -1,4 +1,4 @@
-"""From rows of an audit trail to events. Pure: no input, no output, no clock."""
+"""From rows of an audit trail to events: pure functions, without input, output or clock."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def _event(row: tuple[Any, ...]) -> AuditEvent:
         if code:
             type_, severity = EventType.LOGIN_FAILED, Severity.WARNING
         elif code is None:
-            type_ = EventType.CONNECTION  # whether it was let in is not said
+            type_ = EventType.CONNECTION  # the row does not say whether the log-in worked
         if method is not None:
             detail["method"] = method
     return AuditEvent(

@@ -30,7 +30,7 @@ def endpoint(target: Target) -> str:
 
 
 def quoted(name: str) -> str:
-    """A name as it stands in a statement: as it is where that means the same, else in quotes.
+    """A name for use in a statement: unquoted if that means the same, else in quotes.
 
     >>> quoted("DBAUDIT"), quoted("C##DBAUDIT"), quoted("app user")
     ('DBAUDIT', 'C##DBAUDIT', '"app user"')
@@ -265,7 +265,7 @@ def oracle_number(error: BaseException) -> int | None:
 
 
 def shown(target: Target, words: str) -> str:
-    """The words of a server or a driver in one printable line, without the password."""
+    """A message of a server or a driver in one printable line, without the password."""
     return one_line(words.partition("\nHelp:")[0], target)
 
 

@@ -15,7 +15,7 @@ _Result = TypeVar("_Result")
 
 
 class OwnLoop(asyncio.SelectorEventLoop):
-    """Runs the coroutines of one connection, each until a deadline, in whatever thread calls."""
+    """Runs the coroutines of one connection, each until a deadline, in the thread of the caller."""
 
     def __init__(self) -> None:
         super().__init__()

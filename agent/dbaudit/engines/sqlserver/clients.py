@@ -1,4 +1,4 @@
-"""Where a client was, and who failed to log in: read from the sides that a client cannot write."""
+"""The client's address, and the user of a failed log-in, read from the parts that a client cannot write."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ def client_of(message: str) -> str | None:
 
 
 def user_of(message: str) -> str | None:
-    """Whose log-in a message says was refused; None where that cannot be known.
+    """The user whose log-in was refused, from the message; None if that cannot be known.
 
-    The name was chosen by the client, and may hold what else stands in the message: the text is
+    The client chose the name, which may look like other parts of the message: the text is
     `Login failed for user 'NAME'.`, and in the server's own log a reason and the client follow.
 
     >>> user_of("Login failed for user 'o'neil'.")

@@ -66,9 +66,9 @@ class ServerConnection:
             return [column[0] for column in cursor.description or ()]
 
     def batches(self, query: str, parameters: Sequence[Any] = ()) -> Iterator[tuple[list[Any], list[str]]]:
-        """The rows of a statement as they come, with what the server said beside them.
+        """The rows of a statement as they arrive, with the server's messages about them.
 
-        What was not fetched is not waited for: the caller stops when it has enough.
+        Rows that were not fetched are not waited for: the caller stops when it has enough.
         """
         fetched = 0
         try:
@@ -76,7 +76,7 @@ class ServerConnection:
                 fetched += len(rows)
                 yield rows, said
         except UnicodeDecodeError:
-            # A name or a statement may hold half of a character of UTF-16: anybody may write one.
+            # A name or a statement may hold half of a character of UTF-16: any client can write one.
             self._replace_broken_characters()
             for rows, said in self._fetched(query, parameters):
                 new, fetched = rows[fetched:], max(0, fetched - len(rows))
@@ -93,7 +93,7 @@ class ServerConnection:
                     return
 
     def _replace_broken_characters(self) -> None:
-        """From now on; slower than what the driver does by itself."""
+        """Replace them from now on; this is slower than the driver's own decoding."""
         for kind in (pyodbc.SQL_WCHAR, pyodbc.SQL_WVARCHAR, pyodbc.SQL_WLONGVARCHAR):
             self._connection.add_output_converter(kind, _with_replacements)
 
@@ -189,7 +189,7 @@ def _string(words: dict[str, str], quote: Callable[[str], str]) -> str:
 
 
 def _in_braces(value: str) -> str:
-    """As ODBC says: in braces, where a closing brace is written twice."""
+    """A value in braces, as ODBC defines it: a closing brace inside is written twice."""
     return f"{{{value.replace('}', '}}')}}}"
 
 

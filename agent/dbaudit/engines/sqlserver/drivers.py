@@ -21,7 +21,7 @@ _MICROSOFT = re.compile(r"ODBC Driver (\d+) for SQL Server\Z")
 
 
 class Family(Enum):
-    """Who made a driver: their words in the connection string differ."""
+    """The maker of a driver: the keywords in the connection string differ."""
 
     MICROSOFT = "Microsoft's ODBC driver"
     FREETDS = "FreeTDS"

@@ -1,4 +1,4 @@
-"""What the server says of itself and of the session."""
+"""What the server reports of itself and of the session."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class ServerFacts(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def cloud(self) -> str | None:
-        """The service that it is, where it is no SQL Server of one's own."""
+        """The cloud service that it is; None for an installed SQL Server."""
         return _IN_THE_CLOUD.get(self.engine_edition)
 
 

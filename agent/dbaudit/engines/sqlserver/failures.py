@@ -115,7 +115,7 @@ def refused_login(target: Target, error: pyodbc.Error) -> DbauditError | None:
 
 
 def broken_login(target: Target, error: pyodbc.Error) -> DbauditError:
-    """The error for a connection that came to nothing, where the server could not be asked why."""
+    """The error for a failed connection whose cause the server could not be asked for."""
     state, words = str(error.args[0]), _shown(target, error)
     if state in ("IM002", "IM003", "01000") or "file not found" in words:
         return ConfigurationError(

@@ -21,12 +21,12 @@ _SMALLEST_ROW_BYTES = 256
 _MOST_ROWS = 20_000
 _NO_FILES = frozenset({33224, 25718, 25717})
 _NO_SUCH_PLACE = frozenset({33225, 25722, 25723})
-"""Of sys.messages: the pattern names no file; the file or the offset in it is not there."""
+"""Numbers of sys.messages: the pattern matches no file; the file or the offset in it does not exist."""
 _SKIPPING = re.compile(r"is skipping records|\((?:33226|25720)\)")
 
 
 class FilesGoneError(Exception):
-    """What the position names is not there any more; ``reason`` is one line for people."""
+    """The file or buffer of the position is gone; ``reason`` is one line for people."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -91,7 +91,7 @@ class TrailFiles:
             return Portion([], 0, more=False)  # nothing was written yet
 
     def end(self, trail: Trail) -> Position:
-        """Behind everything that was written so far."""
+        """The position after everything that was written so far."""
         # The current file alone: reading all of them may take longer than a statement may.
         current = trail.current if trail.kind is Kind.AUDIT else None
         try:
@@ -154,7 +154,7 @@ class TrailFiles:
         )
 
     def _check(self, position: Position, rows: Sequence[Any]) -> None:
-        """What was read before must still be there."""
+        """Check that what was read before is still there."""
         buffer = position.buffer
         if buffer is None or position.count == 0:
             return

@@ -21,7 +21,7 @@ _LOOK_SECONDS = 0.25
 
 
 class Lifeline:
-    """The socket of one connection; without one, where it was not found, nothing is ever cut."""
+    """The socket of one connection. If the socket was not found, the connection is never cut."""
 
     def __init__(self, connection: socket.socket | None) -> None:
         self._socket = connection
@@ -32,7 +32,7 @@ class Lifeline:
 
     @contextlib.contextmanager
     def bounded(self, seconds: float) -> Iterator[None]:
-        """Cuts the connection where the with block lasts longer."""
+        """Cut the connection if the with block lasts longer."""
         self._deadline = time.monotonic() + seconds
         try:
             yield
@@ -55,7 +55,7 @@ class Lifeline:
 
 
 class _Watcher:
-    """Looks after all connections of the process, in one thread that begins with the first of them."""
+    """Watches all connections of the process, in one thread that starts with the first of them."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

@@ -1,8 +1,8 @@
 """The statements that read the files of a trail.
 
-Both functions give their rows in the order of the files and of the buffers in them. They take the name of a
-file with the offset of a buffer, and begin behind that buffer. All of them are kept serial, for rows of a
-parallel plan would come in another order.
+Both functions return their rows in the order of the files and of the buffers in them. They take the name of a
+file with the offset of a buffer, and begin after that buffer. The statements prevent parallel plans, which
+would return the rows in another order.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def actions_query() -> str:
 def rows_query(kind: Kind, known: Collection[str], *, after: bool = False, floor: bool = False) -> str:
     """Reads rows; takes their number and the pattern, then:
 
-    - with ``after``: the file and the offset of the buffer behind which to begin;
+    - with ``after``: the file and the offset of the buffer after which to begin;
     - with ``floor``: file, file and offset of the buffer at which to begin, for when the one before it is
     gone;
     - else nothing: it begins with the oldest file.

@@ -1,4 +1,4 @@
-"""Reading the files of every trail, each from where it was left."""
+"""Reading the files of every trail, each from its own position."""
 
 from __future__ import annotations
 
@@ -82,8 +82,8 @@ class TrailReader:
         return Chunk(records=[], cursor=Progress(positions, [own]).cursor(), more=not from_now)
 
     def _kind(self, progress: Progress) -> Kind:
-        """What is read stays what it is until the options say otherwise: a right that is missing for an hour
-        must not make another source of it.
+        """The kind of source stays the same until the options say otherwise: a right that is missing for an
+        hour must not change it.
         """
         if self._options.source is not Source.AUTO:
             return Kind(self._options.source.value)
@@ -98,7 +98,7 @@ class TrailReader:
             self._looked_at = now
 
     def _reconciled(self, progress: Progress) -> tuple[Progress, tuple[AuditEvent, ...]]:
-        """Trails that are new are read from their beginning, those that are not there any more are let go."""
+        """New trails are read from their beginning; trails that are gone are dropped from the cursor."""
         here = {trail.key for trail in self._trails}
         kinds = {key.partition(":")[0] for key in here}
         gaps = []

@@ -1,4 +1,4 @@
-"""What the audits and the event session record, as far as collecting wants it."""
+"""What the audits and the event session record, as far as collecting needs it."""
 
 from __future__ import annotations
 

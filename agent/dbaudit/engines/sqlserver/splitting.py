@@ -23,7 +23,7 @@ _IDENTITY = tuple(
 
 
 def identity(row: Sequence[Any]) -> tuple[Any, ...]:
-    """What the parts of one record have in common, and parts of different records have not."""
+    """The fields that parts of one record have in common, and that differ between records."""
     return tuple(row[index] for index in _IDENTITY)
 
 
@@ -36,7 +36,7 @@ def perhaps_continued(row: Sequence[Any]) -> bool:
 
 
 def whole_records(rows: Sequence[Sequence[Any]]) -> int:
-    """How many rows there are before the first of a record that may not be there as a whole."""
+    """How many rows there are before the first record of which parts may be missing."""
     begun: dict[Any, tuple[tuple[Any, ...], int]] = {}
     for number, row in enumerate(rows):
         session = row[_SESSION]
