@@ -205,7 +205,7 @@ class Collector(threading.Thread):
         session: Session,
         declared: int,
     ) -> None:
-        """Collect until the connection has to be made anew or this collector is stopped.
+        """Collect until a new connection is needed or this collector is stopped.
 
         ``declared`` is how many changes of declarations were known of when ``database`` was looked up.
         """

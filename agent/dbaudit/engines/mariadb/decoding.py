@@ -219,7 +219,7 @@ class _Lines:
             code = line[end + 2 :]
             if rest <= begin < end - 1 and code.isdigit():
                 database, text = line[rest:begin], line[begin + 2 : end]
-                # Quotes in a statement are escaped: an unescaped one shows that the statement begins elsewhere.
+                # Statements have escaped quotes only: another quote shows that this one begins elsewhere.
                 usual = b"," not in database and text.count(b"'") == text.count(b"\\'")
                 if usual or query_columns(line, start) is None:
                     self._query(time_us, key, user, host, connection, query_id, database, text, code)

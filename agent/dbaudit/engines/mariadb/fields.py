@@ -27,7 +27,7 @@ def name(raw: bytes) -> str:
 
 @lru_cache(maxsize=10_000)
 def database_name(raw: bytes) -> str | None:
-    """The database; None for none, and for the server's own words in its place.
+    """The database; None if there is none, or if the column has a message of the server.
 
     While the general log is on, a database that is denied to a user leaves the message of that here, in the
     language of the session: "Access denied for user 'lim'@'10.0.0.7' to database 'shop'".
@@ -36,7 +36,7 @@ def database_name(raw: bytes) -> str | None:
 
 
 def is_message(raw: bytes) -> bool:
-    """Whether an error's message stands where a database belongs."""
+    """Whether the column of the database has an error message."""
     return b"'@'" in raw
 
 
@@ -48,9 +48,9 @@ def session(connection: bytes) -> str:
 
 
 def addresses(has_port: bool | None) -> Callable[[bytes], Address]:
-    """What gives address, port and name of a client: from MariaDB 12 on the port follows the host, without
-    brackets around an address of IPv6. ``has_port`` says whether the server is one of them, None where that
-    is not known.
+    """A function that returns address, port and name of a client: from MariaDB 12 on the port follows the
+    host, without brackets around an address of IPv6. ``has_port`` says whether the server is one of them,
+    None where that is not known.
     """
     return _ADDRESSES[has_port]
 

@@ -10,7 +10,7 @@ NO_LIMIT = 1 << 62
 
 
 class LineFormat(StrEnum):
-    """Who wrote the lines."""
+    """Which program wrote the lines."""
 
     SERVER_AUDIT = "server_audit"
     SYSLOG = "syslog"
@@ -42,7 +42,7 @@ class LineBlock(msgspec.Struct, frozen=True):
 
     ``file`` is the fingerprint of the file and ``offset`` where the lines begin in it. ``hours_us`` is when
     each hour that the time stamps name begins, in microseconds since the epoch: the stamps are local time.
-    Where ``whole`` is False, ``data`` is one record that has no end.
+    If ``whole`` is False, ``data`` is one record without its end.
     """
 
     format: LineFormat

@@ -1,7 +1,7 @@
-"""What is remembered of the connections of the cluster's clients, to complete what comes later of them.
+"""What is remembered of the connections of the cluster's clients, to complete later notifications of them.
 
-A `close_conn` does not say how long the connection was open, a `command` not whose it was. The proxy's
-notifications of one client's connection come in order over one connection to the agent.
+A `close_conn` does not say how long the connection was open, and a `command` does not say which user ran it.
+The proxy's notifications of one client's connection come in order over one connection to the agent.
 """
 
 from __future__ import annotations

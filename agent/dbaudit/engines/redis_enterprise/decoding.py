@@ -1,7 +1,7 @@
-"""From notifications to events. Pure: it knows the format and nothing else.
+"""From notifications to events: pure functions, which know only the format.
 
-What is not known here is kept, never refused: fields go to ``detail`` under their own names, and so does the
-name of an event that only later versions of the cluster have.
+Unknown fields are kept, never refused: they go to ``detail`` under their own names, and so does the name of
+an event that only later versions of the cluster have.
 """
 
 # Exact types: a bool is no number in a notification.
@@ -41,8 +41,8 @@ _ERROR_CODE = re.compile(r"[A-Z][A-Z0-9_]{0,39}(?= |$)")
 
 
 def decode(records: Sequence[Any]) -> Decoded:
-    """The events of some ``Block``s, in their order; pieces next to each other that are no notifications are
-    put aside together.
+    """The events of some ``Block``s, in their order. Adjacent pieces that are not notifications become one
+    rejected record.
     """
     events: list[AuditEvent] = []
     rejected: list[Rejected] = []
@@ -209,7 +209,7 @@ _INTERPRETERS = {
 
 
 def _tame(fields: dict[str, Any]) -> None:
-    """Make the values such that the state can store them: whole numbers of 64 bits, no endless nesting."""
+    """Change the values so that the state can store them: whole numbers of 64 bits, limited nesting."""
     level: list[Any] = []
     for name, value in fields.items():
         if type(value) is int:

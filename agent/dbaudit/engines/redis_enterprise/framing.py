@@ -1,8 +1,8 @@
-"""Cutting one stream of bytes into JSON objects, whatever stands between them and wherever it was split.
+"""Cutting one stream of bytes into JSON objects, whatever is between them and wherever it was split.
 
-How Redis Enterprise separates its notifications is documented nowhere: lines, NUL bytes, objects directly
-after each other and objects over several lines are all taken. What comes out depends on the whole stream
-alone, never on how it was split into reads:
+How Redis Enterprise separates its notifications is not documented: lines, NUL bytes, objects directly after
+each other and objects over several lines are all accepted. The result depends only on the whole stream, never
+on how it was split into reads:
 
 1. Where one object ends and another begins (``} {"ts"``) is a border. In valid JSON these characters never
    follow each other inside of an object or a string, so what was torn before a border cannot harm what comes
@@ -20,7 +20,7 @@ from collections.abc import Iterator
 import msgspec
 
 HEAD_BYTES = 4096
-"""So much is kept of what is longer than a record may be."""
+"""How many bytes are kept of a record that is too long."""
 
 _BLANK = b" \t\n"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -53,7 +53,7 @@ class Piece(msgspec.Struct, frozen=True, gc=False):
 
 
 class Framer:
-    """Cuts what one connection sends; holds the record that is not complete yet, and nothing else."""
+    """Cuts what one connection sends; holds only the record that is not complete yet."""
 
     def __init__(self, max_record_bytes: int) -> None:
         self._max_record_bytes = max_record_bytes

@@ -51,7 +51,7 @@ LOCAL_SENDER = "local"
 
 
 class Delivery(msgspec.Struct, frozen=True):
-    """What one read of a connection gave; ``ended`` says that it was the last. ``lost_bytes`` had arrived
+    """What one read of a connection returned; ``ended``: it was the last one. ``lost_bytes`` had arrived
     and were not read when the listener was closed.
     """
 
@@ -90,7 +90,7 @@ class _Connection:
 
 
 class Listener:
-    """Used by one thread, but for ``status``."""
+    """Used by one thread, except ``status``."""
 
     def __init__(self, place: Place, options: Options) -> None:
         """Raises ConfigurationError, or TransientError if another process listens there now."""
@@ -179,7 +179,7 @@ class Listener:
         return deliveries
 
     def status(self) -> Status:
-        """How it stands; for any thread."""
+        """The present status; any thread may ask."""
         with self._lock:
             senders: dict[str, int] = {}
             for connection in self._connections.values():

@@ -1,4 +1,4 @@
-"""The shape of a notification: what Redis Enterprise sends, in both generations, and what it may become.
+"""The form of a notification: what Redis Enterprise sends in both generations, and what later ones may send.
 
 `new_conn` and `close_conn` are objects under the name of the event; `auth` and `command` are flat, with the
 name under `action`. Unknown names come in either form.
@@ -49,7 +49,7 @@ class _Connection(msgspec.Struct, gc=False):
 
 
 class Glance(msgspec.Struct, gc=False):
-    """What reading has to know of a notification: far quicker to get than the whole."""
+    """The part of a notification that reading needs: much faster to decode than the whole."""
 
     ts: int | float | None = None
     action: str | None = None
@@ -81,7 +81,7 @@ def glance(data: bytes) -> Glance | None:
 def parse(data: bytes) -> tuple[dict[str, Any], bool]:
     """The object in ``data``, and whether its text was not UTF-8 and had to be mended.
 
-    A client chooses the names that stand in a notification; what is wrong with them must not hide it. Raises
+    A client chooses the names in a notification; malformed names must not hide it. Raises
     RecordError if the data are not a JSON object.
     """
     mended = False

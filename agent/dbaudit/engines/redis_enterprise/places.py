@@ -32,7 +32,7 @@ class Place(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, target: Target, options: Options) -> Place:
-        """Where the options say. Raises ConfigurationError where the agent allows no socket."""
+        """The address from the options. Raises ConfigurationError if the agent allows no socket there."""
         if options.protocol is AuditProtocol.LOCAL:
             return cls("", 0, real_path(options.socket_path or "", target.limits))
         return cls(target.host, target.port)
@@ -77,7 +77,7 @@ class Door:
 
 
 def keep_alive(connection: socket.socket) -> None:
-    """Let the kernel find out about a sender that has gone without a word, within two minutes."""
+    """Let the kernel detect within two minutes a sender that is gone without closing its connection."""
     with contextlib.suppress(OSError):
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for option, value in _KEEPALIVE.items():
@@ -125,7 +125,7 @@ def _bound_unix(place: Place, path: str) -> socket.socket:
 
 
 def _remove_stale(place: Place, path: str) -> None:
-    """Remove the socket that an agent left which was killed; nothing that is in use, and no file."""
+    """Remove the socket of an agent that was killed, but no socket in use and no other file."""
     try:
         mode = Path(path).lstat().st_mode
     except FileNotFoundError:

@@ -1,8 +1,8 @@
 """Reading: from what the listener receives to chunks, each kept until it is known to be stored.
 
-The cursor cannot make a cluster send anything again. It names the chunk that was stored last, so that one
-that was not is handed out again, by a later session too, and holds the senders' last numbers, so that what
-was lost while no agent ran is seen.
+The cursor cannot make a cluster send anything again. It names the chunk that was stored last, so that a chunk
+that was not stored is returned again, also by a later session. And it holds the senders' last numbers, so
+that losses while no agent ran are noticed.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from dbaudit.engines.redis_enterprise.sequences import Sequences
 
 _CURSOR_VERSION = 1
 _MORE_FROM_BYTES = 32 * 1024
-"""After so much in one read, more has arrived while it was handled."""
+"""After a read of so many bytes more has probably arrived meanwhile."""
 _MOST_KEPT_BYTES = 32 * 1024 * 1024
-"""Of what is received while a session closes, for the next one."""
+"""At most so many bytes are received while a session closes, for the next one."""
 _READ_BYTES = 1024 * 1024
 
 

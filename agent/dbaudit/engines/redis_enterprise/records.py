@@ -1,4 +1,4 @@
-"""What reading hands to decoding: the pieces that one read of one connection gave."""
+"""What reading passes to decoding: the pieces that one read of one connection returned."""
 
 from __future__ import annotations
 
@@ -31,5 +31,5 @@ class Block(msgspec.Struct, frozen=True, kw_only=True):
     known: dict[int, Known] = {}
 
     def position(self, piece: Piece) -> str:
-        """Where a piece stood: its key."""
+        """The position of a piece, which is its key."""
         return f"{self.instance}:{self.connection}:{piece.offset}"

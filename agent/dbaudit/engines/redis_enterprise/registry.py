@@ -1,7 +1,7 @@
-"""The listeners of this process by the place that they listen at, and the readers that wait for a next one.
+"""The listeners of this process by their address, and the readers that wait for the next session.
 
-A test of a database that is being collected must neither fail for the port nor take it from the collector;
-and what a closed session had received must find the session that follows.
+A test of a database that is being collected must neither fail because the port is in use nor take it from the
+collector; and what a closed session had received must reach the next session.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ class Live(msgspec.Struct, frozen=True):
 
 
 def live(place: Place) -> Live | None:
-    """Who listens there in this process."""
+    """The listener of this process at that address; None if there is none."""
     with _lock:
         return _live.get(place)
 
 
 def claim(place: Place, database_id: str, options: Options) -> Listener | None:
-    """A listener bound to the place; None where one of this process has it.
+    """A listener bound to the address; None if another listener of this process has it.
 
-    Raises ConfigurationError, or TransientError where another process has it.
+    Raises ConfigurationError, or TransientError if another process has it.
     """
     with _lock:
         if place in _live:
@@ -51,7 +51,7 @@ def claim(place: Place, database_id: str, options: Options) -> Listener | None:
 
 
 def release(listener: Listener) -> None:
-    """The place is free again, now that the listener is closed."""
+    """Free the address, after the listener was closed."""
     with _lock:
         held = _live.get(listener.place)
         if held is not None and held.listener is listener:

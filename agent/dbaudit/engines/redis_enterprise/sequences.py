@@ -33,7 +33,7 @@ class Sequences:
         self._ended: dict[str, int] = {}
 
     def restore(self, last: Mapping[str, int]) -> None:
-        """Go on from what a cursor holds."""
+        """Continue with the numbers that a cursor holds."""
         self._ended = dict(last)
 
     def last(self) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""A session to one cluster, which is a place to listen at."""
+"""A session to one cluster: an address at which the agent listens."""
 
 from __future__ import annotations
 
