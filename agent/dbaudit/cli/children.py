@@ -18,7 +18,7 @@ _FIRST_DELAY_SECONDS = 0.5
 _LONGEST_DELAY_SECONDS = 30.0
 _LIVED_WELL_SECONDS = 5.0
 SHUTDOWN_SECONDS = 10
-"""So long a service may take to end."""
+"""How long a service may take to end."""
 _STOP_SECONDS = SHUTDOWN_SECONDS + 10.0
 _IS_OF_CONFIGURATION = frozenset({ExitCode.USAGE, ExitCode.CONFIGURATION}).__contains__
 

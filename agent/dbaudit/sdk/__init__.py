@@ -5,7 +5,8 @@
 >>> for db in client.databases.list():             # all pages, one after the other
 ...     print(f"{db.name}: {db.status}")
 
-The classes of the errors are here too, such as ``dbaudit.sdk.DatabaseExistsError``: one a code of the API.
+The classes of the errors are here too, one for each code of the API, such as
+``dbaudit.sdk.DatabaseExistsError``.
 """
 
 from __future__ import annotations

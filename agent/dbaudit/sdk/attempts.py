@@ -1,7 +1,7 @@
 """From a request to its answer: attempts, pauses and errors, without sending anything itself.
 
-``attempts`` is a generator that a transport runs: it yields what to send or how long to wait, and is given
-what came back. So waiting and repeating is written once for threads and for asyncio.
+``attempts`` is a generator that a transport runs: it yields what to send or how long to wait, and receives
+the answer. So waiting and repeating is written once for threads and for asyncio.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Pause:
 
 
 Outcome = Reply | httpx.TransportError | None
-"""What a transport gives back: an answer, why there was none, or nothing after a pause."""
+"""What a transport returns: an answer, the error if there was none, or None after a pause."""
 
 
 def attempts(
@@ -73,7 +73,7 @@ def attempts(
 
 
 def _error_in(outcome: Outcome, request: Request[Any], api_url: str) -> tuple[ApiError | None, bool]:
-    """What is wrong, and whether the request may have reached the API."""
+    """The error, and whether the request may have reached the API."""
     if isinstance(outcome, Reply):
         if 200 <= outcome.status < 300 or outcome.status in request.also_answers:
             return None, True

@@ -74,8 +74,8 @@ class Client:
 
 
 class AsyncClient:
-    """A client of the API for asyncio: the same methods as of ``Client``, to be awaited, and lists and
-    streams to be gone over with ``async for``.
+    """A client of the API for asyncio: the methods of ``Client``, to be awaited; lists and streams are
+    iterated with ``async for``.
 
     Parameters, variables and errors are those of ``Client``; use it as an asynchronous context manager, or
     await ``aclose()``.

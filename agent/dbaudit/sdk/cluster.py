@@ -34,7 +34,7 @@ class DeliveryError(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Delivery(msgspec.Struct, frozen=True, kw_only=True):
-    """How the sending for one database stands."""
+    """The state of sending for one database."""
 
     database_id: str
     database_name: str
@@ -50,7 +50,7 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DbConnsStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """How the sending of connection events stands: the sums, and each database."""
+    """The state of sending connection events: the sums, and each database."""
 
     sent: int
     pending: int
@@ -61,7 +61,7 @@ class DbConnsStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ClusterPolicy(msgspec.Struct, frozen=True, kw_only=True):
-    """What new databases get where nothing else is said of them."""
+    """What new databases get if their request does not say."""
 
     db_conns_auditing: bool
 
@@ -76,7 +76,7 @@ def _nothing(reply: Reply) -> None:
 
 
 def get_db_conns_auditing() -> Request[DbConnsSettings | None]:
-    """Where connection events are sent; None where nothing is set."""
+    """Where connection events are sent; None if nothing is set."""
     return Request(method="GET", path=_SETTINGS, understand=_settings_or_none)
 
 
@@ -107,7 +107,7 @@ def delete_db_conns_auditing() -> Request[None]:
 
 
 def get_db_conns_auditing_status() -> Request[DbConnsStatus]:
-    """How the sending of connection events stands."""
+    """The state of sending connection events."""
     return Request(method="GET", path=f"{_SETTINGS}/status", understand=understood_as(DbConnsStatus))
 
 

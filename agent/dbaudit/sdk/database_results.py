@@ -79,9 +79,9 @@ class LastError(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Collector(msgspec.Struct, frozen=True, kw_only=True):
-    """The collector of a database: its agent, what it does, how fast, and what was lost or not understood.
+    """The collector of a database: its agent, its state, its rate, and what was lost or could not be decoded.
 
-    ``left_out`` counts the records that make no event, by their class in the word of the source.
+    ``left_out`` counts the records that became no event, by their class in the source's own word.
     """
 
     version: str | None = None
@@ -117,7 +117,7 @@ class LastEvent(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DatabaseStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """How connection and collecting stand."""
+    """The state of connection and collecting."""
 
     id: str
     connection_status: str
@@ -177,8 +177,8 @@ class DryRun(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DatabaseResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of one database of a list: ``action`` is `created`, `updated`, `removed` or `unchanged`;
-    ``diff`` is None where nothing differs.
+    """The result for one database of a list: ``action`` is `created`, `updated`, `removed` or `unchanged`;
+    ``diff`` is None if nothing differs.
     """
 
     id: str | None
@@ -188,7 +188,7 @@ class DatabaseResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DatabaseListResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of a list of databases, in its order, and which others were removed."""
+    """The results for a list of databases, in its order, and which others were removed."""
 
     changed: bool
     results: tuple[DatabaseResult, ...]

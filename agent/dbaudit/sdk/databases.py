@@ -127,7 +127,7 @@ def apply_databases(
     prune: Mapping[str, Any] | UnsetType = UNSET,
     dry_run: bool = False,
 ) -> Request[DatabaseListResult]:
-    """Declare many databases at once: all of them, or none where anything is wrong with one.
+    """Declare many databases at once: all of them, or none if one has an error.
 
     An entry of ``databases`` has the fields of ``create`` and may have ``id``, ``state`` (`present` or
     `absent`) and ``update_password`` (`always` or `on_create`). Fields that are left out stay as they are.
@@ -243,7 +243,7 @@ def preview_delete_database(database_id: str) -> Request[DryRun]:
 
 
 def get_database_status(database_id: str) -> Request[DatabaseStatus]:
-    """How connection and collecting stand."""
+    """The state of connection and collecting."""
     return Request(
         method="GET", path=f"{_path(database_id)}/status", understand=understood_as(DatabaseStatus)
     )

@@ -1,7 +1,7 @@
-"""What the API answers when it cannot do what was asked: one class a code, grouped by what to do next.
+"""The errors of the API: one class for each code, grouped by what a caller can do next.
 
-The groups are written here: they say what a caller does about it. The class of each code is made from
-ErrorCode: ``DatabaseExistsError`` is that of `database_exists`, and a ConflictError.
+The groups are written here. The class of each code is made from ErrorCode: ``DatabaseExistsError`` is that of
+`database_exists`, and a ConflictError.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class UnreachableError(ApiError):
 
 
 class InvalidRequestError(ApiError):
-    """400, 406, 413, 415 ...: not like this; ``details`` name each field. Nothing was changed."""
+    """400, 406, 413, 415 ...: the request is wrong; ``details`` name each field. Nothing was changed."""
 
 
 class UnauthorizedError(ApiError):
@@ -86,7 +86,7 @@ class ServerError(ApiError):
 
 
 class UnavailableError(ApiError):
-    """502, 503, 504: the API, its state or its agents are away for the moment."""
+    """502, 503, 504: the API, its state or its agents are temporarily unavailable."""
 
 
 _GROUPS: Mapping[int, type[ApiError]] = {

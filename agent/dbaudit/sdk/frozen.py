@@ -1,4 +1,4 @@
-"""Objects of JSON that stay as they came."""
+"""JSON objects that cannot be changed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class FrozenDict(dict[str, Any]):
 
 
 def frozen(value: Any) -> Any:
-    """``value`` with everything in it that could be changed exchanged for something that cannot."""
+    """A copy of ``value`` in which no part can be changed."""
     if isinstance(value, dict):
         return FrozenDict({name: frozen(item) for name, item in value.items()})
     if isinstance(value, list | tuple):

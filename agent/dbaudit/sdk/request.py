@@ -1,4 +1,4 @@
-"""What is asked of the API, apart from how it is sent: a request is the same for both clients."""
+"""Requests to the API, independent of how they are sent: the same for both clients."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ class Repeat(Enum):
     """Doing it twice is the same as doing it once."""
 
     BY_KEY = auto()
-    """It carries an Idempotency-Key, by which the API knows it again."""
+    """It has an Idempotency-Key, by which the API recognises a repeated request."""
 
     UNTIL_GONE = auto()
-    """It removes something: when it is not there the second time, the first one has removed it."""
+    """It removes something: if that is gone at the second request, the first one has removed it."""
 
     NEVER = auto()
 
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer of the API as it came."""
+    """An answer of the API, not decoded yet."""
 
     status: int
     headers: Mapping[str, str]

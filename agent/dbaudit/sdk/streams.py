@@ -1,4 +1,4 @@
-"""Streams of what is stored, and of what will be."""
+"""Streams of the events that are stored, and of those that will be stored."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _OUTAGES = (UnreachableError, UnavailableError, RateLimitedError)
 
 @dataclass(frozen=True)
 class Batch(Generic[Item]):
-    """What came at once, and where the next begins."""
+    """The items of one answer, and where the next one begins."""
 
     items: tuple[Item, ...]
     next_cursor: str | None

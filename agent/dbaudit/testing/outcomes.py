@@ -1,4 +1,4 @@
-"""How a call into an engine may end: in time, with one of our errors, and never with a secret in it."""
+"""Checks of how a call into an engine ends: in time, with one of our errors, and without a secret in it."""
 
 from __future__ import annotations
 
