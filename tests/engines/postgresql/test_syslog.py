@@ -275,3 +275,12 @@ def test_documented_settings_are_those_that_the_test_asks_for() -> None:
 def test_syslog_without_its_file_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="log_file"):
         Options.of({"log_format": "syslog"})
+
+
+def test_statement_of_many_pieces_is_one_statement() -> None:
+    parts = [f"[5-{number}] #011or i = {number}" for number in range(2, 3000)]
+    text = "".join(map(line, (f"[5-1] {START}LOG:  statement: delete from t where false", *parts)))
+    (event,), rejected = decoded(text)
+    assert event.query is not None
+    assert event.query.splitlines()[1:] == [f"or i = {number}" for number in range(2, 3000)]
+    assert rejected == []

@@ -209,7 +209,7 @@ def _put_together(
         pieces = [_ESCAPED.sub(_control_character, piece) for piece in pieces]
     if record.part == 0 and any(len(piece) > LONGEST_PIECE for piece in pieces):
         record.problem = record.problem or TOO_LONG
-    record.text = pieces[0] if pieces else b""
+    text = pieces[:1]
     for before, after in pairwise(pieces):
         joint = _joint(before, after, prefixes)
         if joint is None:
@@ -218,7 +218,8 @@ def _put_together(
         elif joint == b"\n" and after.startswith(b"\t") and _may_be_cut(before, after):
             record.unclear = TAB_OR_BREAK
         # A daemon may take away the blanks at a line's end, and so all of one.
-        record.text += joint + (after or b"\t")
+        text += (joint, after or b"\t")
+    record.text = b"".join(text)
 
 
 def _control_character(found: re.Match[bytes]) -> bytes:
