@@ -256,9 +256,9 @@ _DECODERS = {
 def _count(block: AuditBlock, left_out: Counter[LeftOut], own: _Own, counts: dict[str, int]) -> None:
     """Count the records that become no event, without those of the agent's own sessions."""
     own_sessions = {session for session, _place in own}
-    for record, number in left_out.items():
-        if record.user != block.own_user or record.session_id not in own_sessions:
-            counts[record.name] = counts.get(record.name, 0) + number
+    for (name, user, session), number in left_out.items():
+        if user != block.own_user or session not in own_sessions:
+            counts[name] = counts.get(name, 0) + number
 
 
 def _reported(block: AuditBlock, events: list[AuditEvent], own: _Own) -> Iterator[AuditEvent]:

@@ -43,12 +43,8 @@ class Part(NamedTuple):
     name: str = ""
 
 
-class LeftOut(NamedTuple):
-    """A record that becomes no event: its class, its user and its session."""
-
-    name: str
-    user: str | None
-    session_id: str | None
+LeftOut = tuple[str, str | None, str | None]
+"""A record of which nothing is told: its class, its user and its session."""
 
 
 @dataclass
@@ -82,7 +78,8 @@ class Records:
 
     def leave_out(self, name: str, event: AuditEvent) -> None:
         """Count a record that becomes no event. ``name`` is its class; ``event`` has its user and session."""
-        self.left_out[LeftOut(name, event.user, event.session_id)] += 1
+        record = (name, event.user, event.session_id)
+        self.left_out[record] = self.left_out.get(record, 0) + 1
 
     def end(self, session: str | None) -> None:
         """The statement of a session has ended; the record that says so becomes no event itself."""
@@ -183,12 +180,12 @@ class _Joining:
                 statement.parts.append(part)
                 _complete(statement.first, event)
             else:
-                self._left_out[LeftOut(part.name, event.user, session)] += 1
+                self._left_out[part.name, event.user, session] += 1
             return
         if part.kind is Kind.MESSAGE:
             if statement is None or statement.first.query != event.query:
                 self.end(session)
-                self._left_out[LeftOut(part.name, event.user, session)] += 1
+                self._left_out[part.name, event.user, session] += 1
                 return
             part = part._replace(kind=Kind.ERROR)
         if part.kind is Kind.ANY:
