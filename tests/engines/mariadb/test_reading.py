@@ -6,6 +6,7 @@ import random
 import time
 from pathlib import Path
 
+import msgspec
 import pymysql
 import pytest
 from dbaudit.core.clock import now_us
@@ -13,6 +14,7 @@ from dbaudit.core.errors import ConfigurationError, ErrorCode
 from dbaudit.core.event import EventType, Outcome
 from dbaudit.core.report import CheckStatus
 from dbaudit.engines.mariadb.options import Source
+from dbaudit.engines.mysql_protocol.general_log import GeneralLogReader
 from dbaudit.testing import Collecting
 
 from tests.engines.mariadb.conftest import Start
@@ -157,6 +159,27 @@ def test_general_log_is_the_fallback(started: Start) -> None:
         reading.until(lambda: reading.of(USER, EventType.LOGIN_FAILED), "the refusal")
     assert [e.query for e in reading.of(USER, EventType.QUERY) if e.query in statements] == statements
     assert reading.of(COLLECTOR) == []
+
+
+def test_declarations_that_empty_one_general_log_each_get_all_of_it(
+    started: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    defaults = {**(GeneralLogReader.__init__.__kwdefaults__ or {}), "retired_rows": 20}
+    monkeypatch.setattr(GeneralLogReader.__init__, "__kwdefaults__", defaults)
+    server = started("10.11", *GENERAL_LOG_GRANTS, audit=False, settings={"general_log": 1})
+    server.execute_admin("create database dbaudit")
+    monitored = MonitoredMariaDB(server)
+    other = msgspec.structs.replace(monitored.target(), database_id="db_other")
+    statements = [f"select {number}" for number in range(300)]
+    with Collecting(monitored) as first, Collecting(monitored, target=other) as second:
+        for place in range(0, 300, 10):
+            run(server, *statements[place : place + 10])
+            (first, second)[place // 10 % 2].read()
+        for reading in (first, second):
+            reading.until_query(statements[-1])
+            assert reading.gaps == []
+            assert [e.query for e in reading.of(USER) if e.query in statements] == statements
+            assert reading.of(COLLECTOR) == []
 
 
 @pytest.mark.parametrize("zone", ["UTC", "XST8", "XST5XDT,M3.2.0,M11.1.0", "<+0545>-5:45"])

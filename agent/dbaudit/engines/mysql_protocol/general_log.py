@@ -220,7 +220,10 @@ class GeneralLogReader:
     # -- places
 
     def _first_place(self) -> Place:
-        start = Place(own=(self._connection.connection_id,))
+        # Other sessions of the agent have begun before: that they are its own is not in what is read.
+        known = others(self._connection, self._prefix) if self._may_retire else ()
+        own = (self._connection.connection_id, *(reader.connection for reader in known if reader.connection))
+        start = Place(own=own)
         if self._beginning:
             return start
         start = msgspec.structs.replace(start, since_us=self._server_now_us())

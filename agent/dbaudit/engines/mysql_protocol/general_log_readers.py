@@ -37,12 +37,13 @@ _BEFORE = re.compile(r"[^\t]*\t0\tDaemon\t\d+\t[^\t]*\t(general_log_[A-Za-z0-9_]
 
 
 class Reader(msgspec.Struct, frozen=True):
-    """A declaration that reads: its own table, and the retired table that it has read to its end; empty where
-    there was none yet.
+    """A declaration that reads: its own table, the retired table that it has read to its end (empty where
+    there was none yet), and the connection that it reads with (0 where that is not known).
     """
 
     table: str
     behind: str
+    connection: int
 
 
 def retired_prefix(database_id: str) -> str:
@@ -94,10 +95,15 @@ def qualified(name: str) -> str:
 def others(connection: ServerConnection, prefix: str) -> list[Reader]:
     """The readers but for the one whose tables begin with ``prefix``."""
     return [
-        Reader(name, comment)
+        _reader(name, comment)
         for name, comment in _tables(connection)
         if name.endswith(_READER) and not name.startswith(prefix)
     ]
+
+
+def _reader(table: str, comment: str) -> Reader:
+    behind, _blank, number = comment.partition(" ")
+    return Reader(table, behind, int(number) if number.isdecimal() else 0)
 
 
 def unneeded(names: Iterable[str], readers: Sequence[Reader], now: datetime) -> list[str]:
@@ -150,17 +156,24 @@ class OwnReader:
     def __init__(self, connection: ServerConnection, prefix: str) -> None:
         self._connection = connection
         self._table = qualified(f"{prefix.removesuffix('_')}{_READER}")
+        self._name = f"{prefix}{_READER.removeprefix('_')}"
         self._behind = ""
 
     def join(self) -> None:
-        """Make known that there is this reader. Raises DbauditError."""
+        """Make known that there is this reader, and its connection. Raises DbauditError."""
         self._connection.execute(f"CREATE TABLE IF NOT EXISTS {self._table} (nothing TINYINT)")
+        known = dict(_tables(self._connection)).get(self._name, "")
+        self._write(_reader(self._name, known).behind)
 
     def note(self, behind: str) -> None:
         """Make known which retired table was read to its end. Raises DbauditError."""
         if behind and behind != self._behind:
-            self._connection.execute(f"ALTER TABLE {self._table} COMMENT = %s", [behind])
-            self._behind = behind
+            self._write(behind)
+
+    def _write(self, behind: str) -> None:
+        comment = f"{behind} {self._connection.connection_id}"
+        self._connection.execute(f"ALTER TABLE {self._table} COMMENT = %s", [comment])
+        self._behind = behind
 
 
 def _tables(connection: ServerConnection) -> list[tuple[str, str]]:
