@@ -163,9 +163,10 @@ class _BulkDecoder(Decoder):
             if not text.startswith(_QUOTE):
                 return None
             text = text[2:]
-            if _QUOTE_MARK in text:
+            # find(), because "in" makes and drops an error for each text that is no number.
+            if text.find(_QUOTE_MARK) >= 0:
                 text = _unquoted(text)
-        elif _QUOTE_MARK in text or _COMMA in text:
+        elif text.find(_QUOTE_MARK) >= 0 or text.find(_COMMA) >= 0:
             return None
         if command == _SELECT:
             if text.startswith(_FOREIGN_KEY_CHECK):
