@@ -60,7 +60,7 @@ class FilePosition(msgspec.Struct, frozen=True, kw_only=True):
     """A place in one of the files; JSON values only, to be a part of an engine's cursor.
 
     ``name`` is for people. ``head`` is the fingerprint of the first ``head_bytes`` of the file, empty as long
-    as its first record is not whole: ``f"{head}:{offset}"`` names a record for ever. ``size`` and
+    as its first record is not whole: ``f"{head}:{offset}"`` names a record permanently. ``size`` and
     ``modified_us`` are those of the file when it was last seen, and ``begun`` is when its first records were
     written, as text that sorts, where the format says it. ``aligned`` is False inside a record that is to be
     skipped. An ``inode`` of 0 means that there was no file yet. ``trail`` is of the files that were begun.
@@ -305,8 +305,8 @@ class LocalLog:
         present = next((file for file in files if file.identity == position.identity), None)
         size_now = present.size if present else None
         later = written_since(files, position.modified_us, position.begun)
-        made_anew = position.size == 0 and (not later or later[0].live)
-        losses = () if made_anew else (Loss(_REPLACED if present else _REMOVED, position, size_now),)
+        is_new_file = position.size == 0 and (not later or later[0].live)
+        losses = () if is_new_file else (Loss(_REPLACED if present else _REMOVED, position, size_now),)
         if not later:
             nowhere = FilePosition(name=position.name, modified_us=position.modified_us, trail=position.trail)
             return Portion(start=position, after=nowhere, losses=losses)

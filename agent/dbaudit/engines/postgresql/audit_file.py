@@ -1,7 +1,7 @@
 """The file of pgauditlogtofile, an extension that takes pgaudit's records out of the server's log.
 
 A record is a line: from 1.7 on values in JSON's quotes with commas between (`csv`), or an object of JSON
-(`json`). Before 1.7 nothing was quoted, so whoever may log a text of his own could write whole lines; those
+(`json`). Before 1.7 nothing was quoted, so everybody who may log a text could write whole lines; those
 are put aside. From 1.8 on the fraction of the second is that of another clock, and left out.
 """
 

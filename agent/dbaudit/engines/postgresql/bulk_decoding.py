@@ -1,6 +1,6 @@
 """Decoding many records at once.
 
-On a busy server nearly all records are statements that pgaudit tells of, each in one record with nothing else
+On a busy server nearly all records are statements that pgaudit recorded, each in one record with nothing else
 to say. For csvlog they have a short way from the bytes of a row to the event. Every other row, and every
 doubt, goes the way of all records (records.py, decoding.py), with the same result.
 """
@@ -128,7 +128,7 @@ class _BulkDecoder(Decoder):
         return rejected
 
     def _remember(self, session_id: str) -> None:
-        """Make what the short way told of a session last an exchange, which ``take`` can go on with."""
+        """Turn the session's latest statement of the short way into an exchange, for ``take``."""
         latest = self._latest.pop(session_id, None)
         if latest is not None:
             statement_id, event, vxid, ps = latest
@@ -145,12 +145,12 @@ class _BulkDecoder(Decoder):
     def _short_way(self, row: bytes) -> AuditEvent | None:
         """The event of a row that is a statement and nothing else; None, or an error, for any other."""
         before, _mark, message = row.partition(_AUDITED)
-        told, in_quotes, after = message.rpartition(_END_OF_QUOTED)
+        columns, in_quotes, after = message.rpartition(_END_OF_QUOTED)
         if not in_quotes:
-            told, _mark, after = message.rpartition(_END_OF_PLAIN)
-            if not told:
+            columns, _mark, after = message.rpartition(_END_OF_PLAIN)
+            if not columns:
                 return None
-        statement_id, part, command_class, command, object_type, object_name, text = told.split(b",", 6)
+        statement_id, part, command_class, command, object_type, object_name, text = columns.split(b",", 6)
         of_session, number, ps, _start, vxid, _txid, _severity = before.rsplit(b",", 6)
         stamp, _comma, of_session = of_session.partition(b",")
         user, dbname, source_ip, port, source_host, session_id = _of_session(of_session)
@@ -181,7 +181,7 @@ class _BulkDecoder(Decoder):
                 return None
         elif session_id in ledger.exchanges:
             exchange = ledger.exchanges[session_id]
-            if exchange.untold or exchange.statement_id == statement_name:
+            if exchange.unrecorded or exchange.statement_id == statement_name:
                 return None
             del ledger.exchanges[session_id]
         query = text.decode("utf-8", "backslashreplace")
@@ -250,7 +250,7 @@ def _of_session(
     host, _colon, digits = remote.rpartition(":")
     port = int(digits) if host else None
     if port is not None and not 0 <= port <= LARGEST_PORT:
-        raise ValueError("the port of the client is none")
+        raise ValueError("the client's port is out of range")
     address, name = address_of(host or remote or None)
     return user or None, dbname or None, address, port, name, session_id
 

@@ -60,8 +60,8 @@ class ServerConnection:
     """A logged-in, read-only session that commits each statement.
 
     Its statements raise ConfigurationError or TransientError, and return or raise within
-    ``target.statement_timeout_seconds`` plus two seconds even when the server hangs; a connection that had to
-    be given up is closed.
+    ``target.statement_timeout_seconds`` plus two seconds even when the server hangs; a connection that did
+    not answer in time is closed.
     """
 
     def __init__(self, connection: psycopg.Connection[tuple[Any, ...]], target: Target) -> None:
@@ -169,7 +169,7 @@ class _BoundedConnection(psycopg.Connection[tuple[Any, ...]]):
                     raise TransientError(
                         ErrorCode.STATEMENT_TIMEOUT,
                         f"{endpoint(self.target)} did not answer a statement within "
-                        f"{self.target.statement_timeout_seconds:g} seconds; the connection was given up.",
+                        f"{self.target.statement_timeout_seconds:g} seconds; the connection was closed.",
                     )
                 state = gen.send(ready)
         except StopIteration as stop:

@@ -36,7 +36,7 @@ class Decoder:
     def __init__(self) -> None:
         self._ledger = Ledger()
         self.left_out: Counter[str] = Counter()
-        """Records of clients of which nothing is told, by what their messages begin with."""
+        """The number of records of clients that make no event, by what their messages begin with."""
 
     def take(self, block: LogBlock, rows: Sequence[LogRecord]) -> list[Rejected]:
         """Decode the rows of a block in their order; returns those that cannot be."""
@@ -130,7 +130,7 @@ class Decoder:
         ]
 
     def time_us(self, row: LogRecord) -> int | None:
-        """When the server wrote a row; None when that cannot be told."""
+        """When the server wrote a row; None if that cannot be known."""
         try:
             return self._ledger.time_us(row.timestamp)
         except RecordError:

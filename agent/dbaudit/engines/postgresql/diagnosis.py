@@ -48,7 +48,7 @@ def test(connection: ServerConnection, options: Options) -> TestReport:
 def check_source(connection: ServerConnection, rights: Rights, settings: LogSettings) -> Diagnosis | None:
     """Whether the log that is read is there, and can be read; None where too little is known to look."""
     if settings.format is None or not rights.suffice(settings.source):
-        return None  # the health tells of it
+        return None  # the health says so
     if settings.source is LogSource.LOCAL:
         return _local_files(settings, settings.format)
     return _remote_files(connection, rights, settings.format)

@@ -68,7 +68,7 @@ def _failed_event(exchange: Exchange, row: LogRecord, statement: str, code: str)
     logged = exchange.logged
     if logged is not None and row.ps not in (PARSE, BIND) and bare(logged.query or "") == bare(statement):
         # log_statement wrote the message once: this is that message, whatever its error.
-        if exchange.untold:
+        if exchange.unrecorded:
             return logged
         if len(parts(statement)) == 1:
             return _not_a_call(_of_text(exchange.latest, statement))

@@ -109,7 +109,7 @@ _LOGIN_FAILURES = (
         r"authentication failed|no password supplied|role \".*\" does not exist|empty password",
         ErrorCode.AUTHENTICATION_FAILED,
         lambda t: f"{endpoint(t)} refused the user name or the password of {t.username!r}.",
-        lambda t: f"Check username and password; or set it anew: \\password {quoted(t.username)}",
+        lambda t: f"Check username and password; or set it again: \\password {quoted(t.username)}",
     ),
     _meaning(
         r"not permitted to log in",

@@ -15,7 +15,7 @@ from dbaudit.engines.postgresql.settings import LogSettings
 def measure(connection: ServerConnection, rights: Rights, settings: LogSettings) -> Health:
     """Health measured now. Raises TransientError when the server does not answer any more.
 
-    The free disk space is known in local mode only: no function of the server tells it.
+    The free disk space is known in local mode only: no function of the server returns it.
     """
     latency_ms = measure_latency_ms(connection)
     permitted = rights.suffice(settings.source)

@@ -37,7 +37,7 @@ class Exchange(msgspec.Struct, gc=False):
     """What one session did last; a read waits until ``until_us`` for records that explain it.
 
     ``row`` is its first record. ``opening`` says that it is a log-in, whose event is ``event``. ``logged`` is
-    the event of log_statement, ``untold`` are the parts of its text that pgaudit did not record yet,
+    the event of log_statement, ``unrecorded`` are the parts of its text that pgaudit did not record yet,
     ``readings`` are other texts that it may have, and ``recorded`` is what pgaudit recorded, with the ids of
     the latest record.
     """
@@ -49,7 +49,7 @@ class Exchange(msgspec.Struct, gc=False):
     event: AuditEvent | None = None
     opening: bool = False
     logged: AuditEvent | None = None
-    untold: list[str] = []
+    unrecorded: list[str] = []
     readings: list[str] = []
     recorded: list[Recorded] = []
     statement_id: str = ""
@@ -157,7 +157,7 @@ def port_of(row: LogRecord) -> int | None:
     """The client's port. Raises RecordError for a number that is no port."""
     port = row.remote_port
     if port is not None and not 0 <= port <= LARGEST_PORT:
-        raise RecordError("the port of the client is none")
+        raise RecordError("the client's port is out of range")
     return port
 
 

@@ -264,7 +264,7 @@ def log_rotation(settings: LogSettings) -> Diagnosis:
     if settings.value("log_rotation_age") == "0" and settings.value("log_rotation_size") == "0":
         return warning(
             code,
-            "The log is never rotated: its file grows for ever.",
+            "The log is never rotated: its file grows without limit.",
             set_and_reload("log_rotation_age", "1d"),
         )
     lifetime = _lifetime(name)

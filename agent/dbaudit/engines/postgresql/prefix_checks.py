@@ -55,7 +55,7 @@ _NAMES = {"u": "users", "d": "databases", "a": "applications", "i": "commands"}
 
 
 def log_line_prefix(settings: LogSettings) -> Diagnosis:
-    """What the text log does not say, and whether what it says can be told apart."""
+    """What the text log does not say, and whether its fields can be separated."""
     code = "log_line_prefix"
     remedy = set_and_reload(code, RECOMMENDED)
     prefix = line_prefix(settings.line_prefix)

@@ -262,7 +262,7 @@ class LogReader:
             return None
         since_us = position.modified_us
         if self._settings.source is not LogSource.LOCAL:
-            since_us -= since_us % 1_000_000  # the server tells of whole seconds
+            since_us -= since_us % 1_000_000  # the server gives whole seconds
         file = next((f for f in self._files(log_format).listing() if f.modified_us >= since_us), None)
         if file is None:
             return None
@@ -291,8 +291,8 @@ class LogReader:
             # The server may still write into the file that was removed. What comes next is another one.
             nowhere = position.at_start_of(LogFile("", 0, position.modified_us))
             return _chunk(nowhere, gaps=(_gap(position, _REMOVED, None),))
-        made_anew = _same_file(following, position) and position.size == 0
-        lost = () if made_anew else (_gap(position, _REMOVED, None),)
+        is_new_file = _same_file(following, position) and position.size == 0
+        lost = () if is_new_file else (_gap(position, _REMOVED, None),)
         return _chunk(following, gaps=lost, more=True)
 
     def _after_replaced(self, position: Position, portion: Portion) -> Chunk:

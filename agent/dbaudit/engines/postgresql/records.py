@@ -130,7 +130,7 @@ LARGEST_RECORD_BYTES = 64 * 1024 * 1024
 _PIECE_BYTES = 128 * 1024
 """So much is parsed at once: the rows of a large block all together would take six times its bytes."""
 KEPT_BYTES = 64 * 1024
-"""How much of a record that is none is put aside."""
+"""How much of a malformed record is put aside."""
 
 COLUMNS = frozenset({23, 24, 26})
 _decode_lines = typed.lines_decoder(LogRecord)
@@ -207,7 +207,7 @@ def _parse_csv(data: bytes) -> list[LogRecord]:
 
 
 def csv_record(row: bytes) -> LogRecord:
-    """The record of one row. Raises one of BROKEN for what is none."""
+    """The record of one row. Raises one of BROKEN if it is malformed."""
     return _record(csv_columns(row))
 
 

@@ -58,7 +58,7 @@ def audited(ledger: Ledger, row: LogRecord) -> AuditEvent | None:
                 _add_objects(exchange.recorded[-1].event, record)
                 ledger.join(exchange, row, time_us)
                 return None
-        elif not exchange.untold and not (
+        elif not exchange.unrecorded and not (
             record.command == _SELECT and _is_of_the_server(exchange, row, record.statement)
         ):
             exchange = None
@@ -137,23 +137,23 @@ def _add(
     exchange.recorded.append(Recorded(event, of_statement, row.ps))
     exchange.statement_id, exchange.substatement_id = record.statement_id, record.substatement_id
     logged = exchange.logged
-    if logged is None or not exchange.untold:
+    if logged is None or not exchange.unrecorded:
         return
     whole = [logged.query or "", *exchange.readings]
-    left = _untold_without(exchange.untold, event.query, whole)
-    if left == exchange.untold:
+    left = _not_recorded(exchange.unrecorded, event.query, whole)
+    if left == exchange.unrecorded:
         return
     if event.query is None:
         event.query = logged.query
     if event.parameters is None:
         event.parameters = logged.parameters
-    exchange.untold = left
+    exchange.unrecorded = left
     if not left:
         ledger.supersede(logged)
         exchange.until_us = event.time_us + JOINED_WITHIN_US
 
 
-def _untold_without(untold: list[str], recorded: str | None, whole: list[str]) -> list[str]:
+def _not_recorded(parts_left: list[str], recorded: str | None, whole: list[str]) -> list[str]:
     """The parts of a message that are left when pgaudit recorded one, or all of it in one of its readings."""
     if recorded is None:
         return []
@@ -161,10 +161,10 @@ def _untold_without(untold: list[str], recorded: str | None, whole: list[str]) -
     if any(text == bare(reading) for reading in whole):
         return []
     before, redacted, _rest = text.partition(pgaudit.REDACTED)
-    for number, part in enumerate(untold):
+    for number, part in enumerate(parts_left):
         if part == text or (redacted and part.startswith(before)):
-            return untold[:number] + untold[number + 1 :]
-    return untold
+            return parts_left[:number] + parts_left[number + 1 :]
+    return parts_left
 
 
 def _add_objects(event: AuditEvent, record: pgaudit.Audited) -> None:
@@ -242,7 +242,7 @@ def logged(ledger: Ledger, row: LogRecord, statement: str) -> AuditEvent:
         event.time_us,
         event.time_us + within_us,
         logged=event,
-        untold=list(parts(statement)),
+        unrecorded=list(parts(statement)),
     )
     return event
 
@@ -345,7 +345,7 @@ def _note_bare(ledger: Ledger, row: LogRecord, duration_ms: float) -> None:
     exchange = _exchange_of(ledger, row)
     if exchange is None:
         return
-    event = exchange.logged if exchange.untold else _main(exchange)
+    event = exchange.logged if exchange.unrecorded else _main(exchange)
     first = next(iter(exchange.latest), None)
     if exchange.logged is None and first is not None and not _may_end(row.ps, first):
         event = None
@@ -374,7 +374,7 @@ def _recorded_as(exchange: Exchange, statement: str) -> tuple[bool, AuditEvent |
     """Whether a message that has ended was recorded, and the event that stands for the whole of it."""
     text = bare(statement)
     if exchange.logged is not None and bare(exchange.logged.query or "") == text:
-        return True, exchange.logged if exchange.untold else _main(exchange)
+        return True, exchange.logged if exchange.unrecorded else _main(exchange)
     whole = [one for one in exchange.latest if one.event.query is None or bare(one.event.query) == text]
     if whole and len(parts(statement)) == 1:
         return True, _not_a_call(whole)

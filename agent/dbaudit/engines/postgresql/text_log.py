@@ -133,9 +133,9 @@ def _same_process(first: re.Match[bytes], later: re.Match[bytes]) -> bool:
 
 
 class Parsed(msgspec.Struct, gc=False):
-    """The records of a block, where each starts in it, what is none, and the events that say where a client
-    may have written into the log. ``unclear`` says of some records, by their place, what of their texts
-    cannot be known.
+    """The records of a block, where each starts in it, what is malformed, and the events that say where a
+    client may have written into the log. ``unclear`` says of some records, by their place, which part of their
+    texts cannot be known.
     """
 
     records: list[LogRecord]

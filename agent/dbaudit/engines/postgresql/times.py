@@ -62,7 +62,7 @@ class LogClock:
         try:
             local = datetime.strptime(second, "%Y-%m-%d %H:%M:%S")  # noqa: DTZ007  # the zone comes beside it
             for zone in self._candidates(abbreviation):
-                for fold in (0, 1):  # an hour that happens twice in autumn is told apart by the abbreviation
+                for fold in (0, 1):  # the abbreviation says which one of an hour that happens twice in autumn
                     placed = local.replace(tzinfo=zone, fold=fold)
                     if placed.tzname() == abbreviation:
                         return to_us(placed)

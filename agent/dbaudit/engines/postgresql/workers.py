@@ -1,7 +1,7 @@
 """Parallel workers: they run a part of the leader's statement, and pgaudit records it in each of them again.
 
-The rows of a worker have no user. From 14 on they name the leader's process, and before 13 nothing tells a
-worker's row from that of another background process.
+The rows of a worker have no user. From 14 on they name the leader's process, and before 13 a worker's row
+cannot be distinguished from that of another background process.
 """
 
 from __future__ import annotations
