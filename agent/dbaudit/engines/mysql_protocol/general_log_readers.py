@@ -25,10 +25,10 @@ SCHEMA = "dbaudit"
 """Where tables are retired to; rights on all of the schema `mysql` would be rights on the accounts."""
 
 KEPT = timedelta(hours=1)
-"""So long a retired table is kept for another reader, which may be away, or not declared any more."""
+"""How long a retired table is kept for another reader, which may be away, or not declared any more."""
 
 MOST_KEPT = 100
-"""So many are kept for that at most."""
+"""How many retired tables are kept for that at most."""
 
 _FIRST = "general_log_"
 _NEXT, _READER = "_next", "_reader"

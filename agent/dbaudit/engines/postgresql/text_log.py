@@ -134,8 +134,8 @@ def _same_process(first: re.Match[bytes], later: re.Match[bytes]) -> bool:
 
 class Parsed(msgspec.Struct, gc=False):
     """The records of a block, where each starts in it, what is malformed, and the events that say where a
-    client may have written into the log. ``unclear`` says of some records, by their place, which part of their
-    texts cannot be known.
+    client may have written into the log. ``unclear`` says which part of the
+    text of some records, by their place, cannot be known.
     """
 
     records: list[LogRecord]
