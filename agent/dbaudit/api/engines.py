@@ -63,7 +63,11 @@ class Engines:
         if is_socket_path(host) and (engine_type is None or engine_type in self._with_unix_sockets):
             return []
         if host.startswith("/") and engine_type in self._with_unix_sockets:
-            return [FieldError("/host", "must be the absolute path of a unix socket, without ..")]
+            return [
+                FieldError(
+                    "/host", "must be the absolute path of a unix socket, without .. and control characters"
+                )
+            ]
         if host.startswith("/"):
             problem = f"must be a host name or an IP address; {engine_type} takes no path of a socket"
             return [FieldError("/host", problem)]
