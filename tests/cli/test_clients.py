@@ -90,8 +90,9 @@ def test_records_left_out_are_shown_by_their_class(
     client: package.Client, server: PostgresServer, installation: Installation
 ) -> None:
     database_id = declare(client, server, "Orders")
-    with contextlib.closing(sqlite3.connect(installation.home / "state.db", timeout=SECONDS)) as state, state:
+    with contextlib.closing(sqlite3.connect(installation.home / "state.db", timeout=SECONDS)) as state:
         state.execute("UPDATE collectors SET left_out = ?", ['{"general/Ping":3,"Close_stmt":1}'])
+        state.commit()
     collector = client.databases.get_status(database_id).collector
     assert collector.left_out == {"general/Ping": 3, "Close_stmt": 1}
     shown = dbaudit("databases", "show", database_id, **installation.variables).stdout.splitlines()

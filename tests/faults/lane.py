@@ -134,7 +134,7 @@ class Lane:
         assert not missing, self._told(missing)
         assert not twice, self._told(twice)
         assert max(logged.values()) == 1
-        assert self._gaps == []
+        assert not self._gaps, [(gap.key, gap.detail) for gap in self._gaps]
         collector = self.state.collectors.get(self.database.id)
         assert (collector.gaps_total, collector.rejected_total) == (0, 0)
 

@@ -19,8 +19,8 @@ LANES = 2
 
 @pytest.fixture
 def mariadb() -> Iterator[MariaDBServer]:
-    """Every few statements it begins a new file, and keeps them all."""
-    settings = {"server_audit_file_rotate_size": 5000, "server_audit_file_rotations": 999}
+    """It begins a new file every hundred statements, and keeps more of them than the slowest run writes."""
+    settings = {"server_audit_file_rotate_size": 20_000, "server_audit_file_rotations": 999}
     with missing_engine_is_told(), MariaDBServer(settings=settings) as server:  # type: ignore[arg-type]
         server.create_user(*COLLECTOR)
         yield server

@@ -90,7 +90,7 @@ def counted(left_out: Mapping[Any, Any]) -> dict[str, int]:
     """
     counts: Counter[str] = Counter()
     for name, records in left_out.items():
-        if type(records) is not int or not isinstance(name, str):
+        if not isinstance(records, int) or isinstance(records, bool) or not isinstance(name, str):
             raise TypeError("what is left out is counted by names")
         if not 0 <= records < _MOST_RECORDS:
             raise ValueError("no number of records")

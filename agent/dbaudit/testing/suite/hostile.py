@@ -59,7 +59,8 @@ class HostileChecks:
                 _check_rejected(rejected)
             for name, number in decoded.left_out.items():
                 assert isinstance(name, str)
-                assert type(number) is int
+                assert isinstance(number, int)
+                assert not isinstance(number, bool)
                 assert number > 0
 
     def test_bytes_that_are_no_record_are_put_aside_and_the_stream_goes_on(
