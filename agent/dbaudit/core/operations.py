@@ -53,7 +53,7 @@ def classify(statement: str, dialect: Dialect) -> Operations:
     if known is not None:
         semicolon = statement.find(";")
         if (semicolon < 0 or semicolon == len(statement) - 1) and not (
-            dialect is Dialect.POSTGRESQL and _may_do_more(statement)
+            dialect is _POSTGRESQL and _may_do_more(statement)
         ):
             return known
     if len(statement) > _LONGEST_REMEMBERED:
@@ -98,6 +98,7 @@ def add_operations(event: AuditEvent, dialect: Dialect) -> None:
 
 _LONGEST_REMEMBERED = 1000
 _FIRST_WORD = 9
+_POSTGRESQL = Dialect.POSTGRESQL
 _OF_WITH = re.compile(r"\b(?:as|materialized)\s*\(")
 _COMMAND = re.compile(r'\s*+\{\s*+"([^"\\]{1,64})"\s*+:')
 

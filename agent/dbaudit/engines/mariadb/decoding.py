@@ -70,6 +70,10 @@ _STATISTICS = frozenset(
 _LOG_TABLES = frozenset({"general_log", "slow_log"})
 """Tables that only the server can write."""
 
+# Looking a member up in its enumeration costs as much as decoding a column.
+_QUERY, _INFO, _DIALECT = EventType.QUERY, Severity.INFO, Dialect.MYSQL
+_SUCCESS, _FAILURE = Outcome.SUCCESS, Outcome.FAILURE
+
 _MESSAGE = "The server wrote the message of an error in place of the database."
 _NEW_USER = "The server does not write whom the session became: its next record says it."
 _COMMA = "The names hold commas: where the name of the database ends cannot be said."
@@ -310,7 +314,7 @@ class _Lines:
             detail["truncated"] = True
         if database_now is None and database:
             detail["database"] = _MESSAGE
-        found = classify(query, Dialect.MYSQL)
+        found = classify(query, _DIALECT)
         if len(found.operations) > 1:
             found.add_all(detail)
         ip, port, host_name = self._address(host)
@@ -318,10 +322,10 @@ class _Lines:
         self._events.append(
             AuditEvent(
                 key,
-                EventType.QUERY,
+                _QUERY,
                 time_us,
-                Severity.INFO,
-                Outcome.FAILURE if failed else Outcome.SUCCESS,
+                _INFO,
+                _FAILURE if failed else _SUCCESS,
                 code.decode() if failed else None,
                 name(user) or None,
                 database_now,
