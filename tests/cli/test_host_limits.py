@@ -74,6 +74,12 @@ def engine(**options: Any) -> dict[str, Any]:
     return {"audit_options": {"engine": options, "scope": "server"}}
 
 
+def collected(engine_type: str, server: Any, database: str) -> dict[str, Any]:
+    """The fields of a declaration of a server of the tests."""
+    place = {"host": server.host, "port": server.port, "database": database}
+    return {"type": engine_type, **place, "username": "collector"}
+
+
 @pytest.mark.parametrize("way", ["create", "verify", "patch", "bulk"])
 @pytest.mark.parametrize("driver", ["/tmp/evil.so", "/etc/shadow", "/nope", "evil.so", "../evil"])
 def test_a_driver_by_its_path_is_refused_before_anything_loads_it(
@@ -157,8 +163,7 @@ def test_what_a_server_names_as_its_log_is_not_believed(client: Client) -> None:
         PostgresServer(17, settings={"log_statement": "all"}) as server,
     ):
         server.create_collector_role("collector", PASSWORD)
-        declared = {"type": "postgresql", "port": server.port, "host": server.host, "database": "postgres"}
-        declared["username"] = "collector"
+        declared = collected("postgresql", server, "postgres")
         report = client.tested(**declared, **engine(log_source="local"))
         refused = {d["code"]: d for d in report["diagnoses"] if d["status"] == "failed"}
         assert not report["success"]
@@ -181,14 +186,8 @@ def test_logs_below_the_allowed_folders_are_collected(tmp_path: Path) -> None:
     ):
         server.create_collector_role("collector", PASSWORD)
         client = Client(up.until_ready())
-        made = client.declare(
-            type="postgresql",
-            port=server.port,
-            host=server.host,
-            database="postgres",
-            username="collector",
-            **engine(log_source="local"),
-        ).json()["id"]
+        declared = collected("postgresql", server, "postgres")
+        made = client.declare(**declared, **engine(log_source="local")).json()["id"]
         wait_for(
             lambda: client.http.get(f"/v1/databases/{made}").json()["audit_status"] == "active",
             "collecting",
@@ -207,13 +206,7 @@ def test_logs_below_the_allowed_folders_are_collected(tmp_path: Path) -> None:
 def test_a_mongodb_whose_log_lies_elsewhere_is_read_over_the_connection(client: Client) -> None:
     with missing_engine_is_told(), MongoServer() as server:
         server.create_user("collector", PASSWORD, ROLES)
-        report = client.tested(
-            type="mongodb",
-            host=server.host,
-            port=server.port,
-            database="admin",
-            username="collector",
-        )
+        report = client.tested(**collected("mongodb", server, "admin"))
     (log,) = [d for d in report["diagnoses"] if d["code"] == "server_log"]
     assert log["status"] == "warning"
     assert "local_paths" in log["remedy"]
@@ -222,14 +215,8 @@ def test_a_mongodb_whose_log_lies_elsewhere_is_read_over_the_connection(client: 
 def test_a_mariadb_whose_file_lies_elsewhere_is_not_read_from_the_disk(client: Client) -> None:
     with missing_engine_is_told(), MariaDBServer(umask="0644") as server:
         server.create_user("collector", PASSWORD)
-        report = client.tested(
-            type="mariadb",
-            host=server.host,
-            port=server.port,
-            database="information_schema",
-            username="collector",
-            **engine(source="file"),
-        )
+        declared = collected("mariadb", server, "information_schema")
+        report = client.tested(**declared, **engine(source="file"))
     assert not report["success"]
     (refused,) = [d for d in report["diagnoses"] if d["status"] == "failed"]
     assert "is not below a folder" in refused["detail"]

@@ -4,13 +4,13 @@ import os
 import secrets
 import shutil
 import socket
-import tempfile
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tests.servers import debian, processes
+from tests.servers import processes
 from tests.servers.account import server_account
+from tests.servers.bundle import bundle
 from tests.servers.cache import once
 from tests.servers.errors import ServerFailedError
 from tests.servers.ports import HOST, free_port, is_free
@@ -36,24 +36,8 @@ def program() -> Path:
 
 
 def _fetch(folder: Path) -> None:
-    libraries = folder / "lib"
-    libraries.mkdir()
-    with debian.suite(SUITE) as suite, tempfile.TemporaryDirectory(prefix="dbaudit-redis-") as unpacked:
-        needed = [name for name in suite.needed_by([PACKAGE]) if not name.startswith(NOT_LOADED)]
-        suite.unpack(needed, Path(unpacked))
-        for found in sorted(Path(unpacked).rglob("l*.so.*")):
-            if found.is_file():
-                shutil.copy(found, libraries / found.name)
-        shutil.copy(Path(unpacked) / "usr/bin/redis-check-rdb", libraries / PROGRAM)
-    loader = next(libraries.glob("ld-linux*"))
-    script = folder / PROGRAM
-    script.write_text(
-        "#!/bin/sh\n"
-        'lib="$(dirname "$(readlink -f "$0")")/lib"\n'
-        f'exec "$lib/{loader.name}" --library-path "$lib" "$lib/{PROGRAM}" "$@"\n'
-    )
-    for path in (folder, *folder.rglob("*")):
-        path.chmod(0o755)
+    source = "usr/bin/redis-check-rdb"
+    bundle(folder, PROGRAM, suite=SUITE, package=PACKAGE, source=source, not_loaded=NOT_LOADED)
 
 
 class RedisServer:

@@ -5,13 +5,13 @@ is none for the tests.
 """
 
 import shutil
-import tempfile
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tests.servers import debian, processes
+from tests.servers import processes
 from tests.servers.account import server_account
+from tests.servers.bundle import bundle
 from tests.servers.cache import once
 from tests.servers.errors import EngineMissingError
 
@@ -39,24 +39,15 @@ def program() -> Path:
 
 
 def _fetch(folder: Path) -> None:
-    libraries = folder / "lib"
-    libraries.mkdir()
-    with debian.suite(SUITE) as suite, tempfile.TemporaryDirectory(prefix="dbaudit-rsyslog-") as unpacked:
-        needed = [name for name in suite.needed_by(["rsyslog"]) if not name.startswith(NOT_LOADED)]
-        suite.unpack(needed, Path(unpacked))
-        for found in sorted(Path(unpacked).rglob("*.so*")):
-            if found.is_file():
-                shutil.copy(found, libraries / found.name)
-        shutil.copy(Path(unpacked) / "usr/sbin" / PROGRAM, libraries / PROGRAM)
-    loader = next(libraries.glob("ld-linux*"))
-    script = folder / PROGRAM
-    script.write_text(
-        "#!/bin/sh\n"
-        'lib="$(dirname "$(readlink -f "$0")")/lib"\n'
-        f'exec "$lib/{loader.name}" --library-path "$lib" "$lib/{PROGRAM}" -M "$lib" "$@"\n'
+    bundle(
+        folder,
+        PROGRAM,
+        suite=SUITE,
+        package="rsyslog",
+        source=f"usr/sbin/{PROGRAM}",
+        not_loaded=NOT_LOADED,
+        options='-M "$lib"',
     )
-    for path in (folder, *folder.rglob("*")):
-        path.chmod(0o755)
 
 
 class RsyslogServer:

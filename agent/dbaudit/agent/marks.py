@@ -124,7 +124,7 @@ class Marks:
 
     @property
     def node_id(self) -> str | None:
-        """The id of the node as which the earlier processes of this agent worked; None if there is none."""
+        """The id of the node that earlier processes of this agent used; None if this is the first process."""
         return _text(self._memory[_NODE_AT : _NODE_AT + _NODE_BYTES]) or None
 
     def works_as(self, node_id: str) -> None:

@@ -183,7 +183,7 @@ class _Databases:
         _require_match(database)
         if call.query["dry_run"]:
             return json_answer(plan_object(database, None, {}))
-        is_conditional = "If-Match" in request.headers
+        is_conditional = request.headers.get("If-Match", "*") != "*"
         self._state.databases.delete(
             database.id, unless_changed_since_us=database.updated_at_us if is_conditional else None
         )

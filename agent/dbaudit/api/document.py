@@ -43,7 +43,7 @@ def _unless_too_long(keyword: str) -> Callable[..., Iterator[ValidationError]]:
     return checked
 
 
-StrictValidator: Any = extend(  # type: ignore[no-untyped-call]  # jsonschema
+StrictValidator: Any = extend(  # type: ignore[no-untyped-call]  # jsonschema has no types
     Draft202012Validator,
     validators={keyword: _unless_too_long(keyword) for keyword in ("items", "uniqueItems", "prefixItems")},
     type_checker=Draft202012Validator.TYPE_CHECKER.redefine("integer", _is_integer),

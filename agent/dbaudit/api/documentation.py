@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flask import Blueprint, Response
-from flask_swagger_ui import get_swaggerui_blueprint  # type: ignore[import-untyped]  # it has no types
+from flask_swagger_ui import get_swaggerui_blueprint  # type: ignore[import-untyped]  # the package has no types
 
 from dbaudit.api.gate import JSON, Call, Gate
 

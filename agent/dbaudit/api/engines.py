@@ -14,7 +14,7 @@ from dbaudit.api.document import StrictValidator
 from dbaudit.api.validation import field_errors
 from dbaudit.core.errors import FieldError
 from dbaudit.core.host_limits import KEYWORD, HostUse, form_problem
-from dbaudit.core.hosts import is_host, is_socket_path
+from dbaudit.core.hosts import is_host
 
 
 def _of_host(_validator: Any, use: str, value: Any, _schema: Any) -> Iterator[ValidationError]:
@@ -23,7 +23,7 @@ def _of_host(_validator: Any, use: str, value: Any, _schema: Any) -> Iterator[Va
         yield ValidationError(problem)
 
 
-_OptionsValidator: Any = extend(StrictValidator, {KEYWORD: _of_host})  # type: ignore[no-untyped-call]  # it has no types
+_OptionsValidator: Any = extend(StrictValidator, {KEYWORD: _of_host})  # type: ignore[no-untyped-call]  # jsonschema has no types
 
 
 class EngineDescription(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,21 +59,16 @@ class Engines:
         return self._ports.get(engine_type)
 
     def host_errors(self, engine_type: str | None, host: str) -> list[FieldError]:
-        """What is wrong with the host of a database of this type; None is a type that is not known."""
-        if is_socket_path(host) and (engine_type is None or engine_type in self._with_unix_sockets):
-            return []
-        if host.startswith("/") and engine_type in self._with_unix_sockets:
-            return [
-                FieldError(
-                    "/host", "must be the absolute path of a unix socket, without .. and control characters"
-                )
-            ]
-        if host.startswith("/"):
+        """What is wrong with the host of a database of this type; None is a type that is not given."""
+        problem: str | None = None
+        if not host.startswith("/"):
+            if not is_host(host):
+                problem = "must be a host name or an IP address, without port and brackets"
+        elif engine_type is None or engine_type in self._with_unix_sockets:
+            problem = form_problem(HostUse.PATH, host)
+        else:
             problem = f"must be a host name or an IP address; {engine_type} takes no path of a socket"
-            return [FieldError("/host", problem)]
-        if is_host(host):
-            return []
-        return [FieldError("/host", "must be a host name or an IP address, without port and brackets")]
+        return [] if problem is None else [FieldError("/host", problem)]
 
     def type_errors(self, engine_type: str) -> list[FieldError]:
         """Why no database of this type can be declared; empty where one can."""

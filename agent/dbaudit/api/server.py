@@ -89,7 +89,7 @@ class _Request(HTTPRequest):
     header_reader = StrictHeaderReader()
 
     def read_request_headers(self) -> bool:
-        if not super().read_request_headers():  # type: ignore[no-untyped-call]  # cheroot
+        if not super().read_request_headers():  # type: ignore[no-untyped-call]  # cheroot has no types
             return False
         length = self.inheaders.get(b"Content-Length")
         if length is not None and (self.chunked_read or not _DIGITS.fullmatch(length)):
@@ -168,7 +168,7 @@ class _Connection(HTTPConnection):
         self.reading_since = time.monotonic()
         self.server.watch(self)
         try:
-            return bool(super().communicate())  # type: ignore[no-untyped-call]  # cheroot
+            return bool(super().communicate())  # type: ignore[no-untyped-call]  # cheroot has no types
         finally:
             self.reading_since = None
             self.server.unwatch(self)

@@ -97,7 +97,7 @@ def _run(settings: Settings, listener: socket.socket, lock: int, stop: threading
 def _until_ready(url: str, stop: threading.Event) -> bool:
     """Wait until the service is ready; False if ``stop`` is set before."""
     # This is our own socket: there is nothing that a certificate or a proxy could add.
-    with httpx.Client(verify=False, trust_env=False, timeout=5.0) as client:  # noqa: S501  # see above
+    with httpx.Client(verify=False, trust_env=False, timeout=5.0) as client:  # noqa: S501  # our own socket
         while not stop.wait(_PAUSE_SECONDS):
             with contextlib.suppress(httpx.TransportError):
                 if client.get(f"{url}/health/ready").status_code == httpx.codes.OK:

@@ -7,6 +7,7 @@ into the agent, and find out which files there are.
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Sequence
 from enum import StrEnum
 
@@ -86,6 +87,7 @@ class HostLimits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _SHOWN_CHARACTERS = 1024
+_CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f]")
 _WANTED = {
     HostUse.PATH: "below a folder",
     HostUse.DRIVER: "a driver",
@@ -100,8 +102,10 @@ _INSTEAD = {
 
 def form_problem(use: HostUse, value: str) -> str | None:
     """What is wrong with the value of a marked option whatever the agent allows; None where nothing is."""
-    if use is HostUse.PATH and (not value.startswith("/") or "\0" in value or ".." in value.split("/")):
-        return "must be an absolute path without .. in it"
+    if use is HostUse.PATH and (
+        not value.startswith("/") or ".." in value.split("/") or _CONTROL_CHARACTER.search(value)
+    ):
+        return "must be an absolute path without .. and control characters in it"
     if use is HostUse.DRIVER and (not value.isprintable() or "/" in value or ".so" in value.lower()):
         return (
             "must be the name of a registered driver and no path; the configuration of the agent gives "

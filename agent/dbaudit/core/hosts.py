@@ -10,7 +10,6 @@ _LONGEST_NAME = 253
 _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?")
 _DIGITS_AND_DOTS = re.compile(r"[0-9.]+")
-_CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f]")
 _ADDRESS = re.compile(r"[A-Za-z0-9_.:%-]+")
 
 
@@ -21,16 +20,6 @@ def is_host(text: str) -> bool:
     name = text.lower()
     return _address(text) is not None or (
         _NAME.fullmatch(name) is not None and not _DIGITS_AND_DOTS.fullmatch(name)
-    )
-
-
-def is_socket_path(text: str) -> bool:
-    """Whether ``text`` is the absolute path of a unix socket, or of its folder, that climbs nowhere."""
-    return (
-        text.startswith("/")
-        and len(text) <= _LONGEST_NAME
-        and ".." not in text.split("/")
-        and not _CONTROL_CHARACTER.search(text)
     )
 
 

@@ -13,7 +13,7 @@ def ok(code: str, detail: str) -> Diagnosis:
 
 
 def warning(code: str, detail: str, remedy: str | None) -> Diagnosis:
-    """Collecting works, but misses something; ``remedy`` is the exact statement, or None if there is none."""
+    """Collecting works, but misses something; ``remedy`` is the statement that helps, or None."""
     return Diagnosis(code, DiagnosisStatus.WARNING, detail, remedy)
 
 

@@ -39,7 +39,7 @@ def within(target: Target, options_schema: Mapping[str, Any], limits: HostLimits
         elif isinstance(value, Mapping) and use == HostUse.ADDRESS:
             yield ValidationError("")
 
-    validator: Any = extend(Draft202012Validator, {KEYWORD: marked})  # type: ignore[no-untyped-call]  # it has no types
+    validator: Any = extend(Draft202012Validator, {KEYWORD: marked})  # type: ignore[no-untyped-call]  # jsonschema has no types
     for error in _all(validator(dict(options_schema)).iter_errors(dict(target.options))):
         if error.validator != KEYWORD:
             continue

@@ -1,5 +1,6 @@
 """What an engine is given to open a session to a server of the tests."""
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -26,6 +27,17 @@ def target(server: PostgresServer, **changes: Any) -> Target:
         ),
         **changes,
     )
+
+
+def changing(server: PostgresServer) -> Callable[..., PostgresServer]:
+    """What gives the server other settings, and returns it."""
+
+    def change(**settings: str) -> PostgresServer:
+        server.configure(**settings)
+        server.reload()
+        return server
+
+    return change
 
 
 def nobody(port: int, **changes: Any) -> Target:

@@ -16,6 +16,7 @@ from dbaudit.engines.postgresql.records import LogBlock, LogContext, LogFileForm
 from tests.conftest import missing_engine_is_told
 from tests.engines.postgresql import workload
 from tests.engines.postgresql.collecting import Collecting, collector_on
+from tests.engines.postgresql.targets import changing
 from tests.servers.installations import with_audit_files
 from tests.servers.postgresql import PostgresServer
 
@@ -44,11 +45,7 @@ def server() -> Iterator[PostgresServer]:
 
 @pytest.fixture
 def configured(server: PostgresServer) -> Iterator[Callable[..., PostgresServer]]:
-    def change(**settings: str) -> PostgresServer:
-        server.configure(**settings)
-        server.reload()
-        return server
-
+    change = changing(server)
     yield change
     change(pgaudit__log_directory="audit", pgaudit__log_format="csv")
 

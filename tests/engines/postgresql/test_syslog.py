@@ -17,6 +17,7 @@ from tests.conftest import missing_engine_is_told
 from tests.engines.postgresql import workload
 from tests.engines.postgresql.collecting import Collecting, collector_on
 from tests.engines.postgresql.documented import documented
+from tests.engines.postgresql.targets import changing
 from tests.servers.postgresql import PostgresServer
 from tests.servers.rsyslog import FILES, RsyslogServer
 
@@ -45,12 +46,7 @@ def server(rsyslog: RsyslogServer) -> Iterator[PostgresServer]:
 @pytest.fixture
 def configured(server: PostgresServer) -> Iterator[Callable[..., PostgresServer]]:
     """The server with other settings."""
-
-    def change(**settings: str) -> PostgresServer:
-        server.configure(**settings)
-        server.reload()
-        return server
-
+    change = changing(server)
     yield change
     change(log_line_prefix=RECOMMENDED, syslog_sequence_numbers="on", syslog_split_messages="on")
 

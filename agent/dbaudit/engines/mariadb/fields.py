@@ -27,7 +27,7 @@ def name(raw: bytes) -> str:
 
 @lru_cache(maxsize=10_000)
 def database_name(raw: bytes) -> str | None:
-    """The database; None if there is none, or if the column has a message of the server.
+    """The database; None if the column is empty or holds a message of the server.
 
     While the general log is on, a database that is denied to a user leaves the message of that here, in the
     language of the session: "Access denied for user 'lim'@'10.0.0.7' to database 'shop'".

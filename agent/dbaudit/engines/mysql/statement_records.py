@@ -44,7 +44,7 @@ class Part(NamedTuple):
 
 
 LeftOut = tuple[str, str | None, str | None]
-"""A record of which nothing is told: its class, its user and its session."""
+"""A record that makes no event: its class, its user and its session."""
 
 
 @dataclass

@@ -80,7 +80,7 @@ class Unfinished(msgspec.Struct, frozen=True):
 
 
 def numbers_after(block: LogBlock) -> dict[str, int]:
-    """The latest numbers of records after a block; of a format without any there are none."""
+    """The latest number of a record of each process or session after a block; empty for other formats."""
     if block.format is LogFileFormat.SYSLOG:
         return syslog.numbers_after(block)
     return audit_file.numbers_after(block) if block.format is LogFileFormat.PGAUDIT_FILE else {}

@@ -32,7 +32,7 @@ class Live(msgspec.Struct, frozen=True):
 
 
 def live(place: Place) -> Live | None:
-    """The listener of this process at that address; None if there is none."""
+    """The listener of this process at that address; None if nothing listens there."""
     with _lock:
         return _live.get(place)
 

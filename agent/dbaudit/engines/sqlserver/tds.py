@@ -29,7 +29,7 @@ def endpoint(target: Target) -> str:
 
 
 def examine(target: Target, timeout_seconds: float) -> DbauditError | None:
-    """The error that prevents every client from reaching the log-in; None if there is none."""
+    """The error that keeps every client from logging in; None if clients can log in."""
     deadline = time.monotonic() + timeout_seconds
     try:
         connection = socket.create_connection((target.host, target.port), timeout_seconds)
