@@ -249,6 +249,8 @@ def test_if_match_refuses_to_remove_what_was_not_seen(api_on_both: Api, query: s
         answer = api.delete(path + query, headers={"If-Match": seen})
     assert (answer.status_code, answer.json["error"]["code"]) == (409, "conflict")
     assert api.delete(path, headers={"If-Match": changed.headers["ETag"]}).status_code == 204
+    anything = f"/v1/databases/{api.declared()['id']}"
+    assert api.delete(anything, headers={"If-Match": "*"}).status_code == 204
 
 
 def test_a_removed_database_is_gone_and_its_secrets_with_it(api_on_both: Api) -> None:

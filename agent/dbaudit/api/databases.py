@@ -133,11 +133,7 @@ class _Databases:
             try:
                 return self._update(call)
             except RequestError as error:
-                if (
-                    error.code is not ErrorCode.CONFLICT
-                    or "If-Match" in request.headers
-                    or attempt == _ATTEMPTS
-                ):
+                if error.code is not ErrorCode.CONFLICT or _is_conditional() or attempt == _ATTEMPTS:
                     raise
             attempt += 1
 
@@ -183,9 +179,8 @@ class _Databases:
         _require_match(database)
         if call.query["dry_run"]:
             return json_answer(plan_object(database, None, {}))
-        is_conditional = request.headers.get("If-Match", "*") != "*"
         self._state.databases.delete(
-            database.id, unless_changed_since_us=database.updated_at_us if is_conditional else None
+            database.id, unless_changed_since_us=database.updated_at_us if _is_conditional() else None
         )
         answer = Response(status=204)
         del answer.headers["Content-Type"]
@@ -234,6 +229,11 @@ def _shown(database: Database, status: int = 200) -> Response:
 
 def _etag(database: Database) -> str:
     return f'"{database.updated_at_us}"'
+
+
+def _is_conditional() -> bool:
+    """Whether the request names versions of the database; `*` is whatever is there."""
+    return request.headers.get("If-Match", "*") != "*"
 
 
 def _require_match(database: Database) -> None:
