@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 from dbaudit.core.report import Diagnosis
 from dbaudit.engines.mysql_protocol import general_log, general_log_readers
+from dbaudit.engines.mysql_protocol.connection import ServerConnection
 
 from tests.engines.mysql.collecting import Collecting
 from tests.engines.mysql.targets import COLLECTOR
@@ -167,3 +168,28 @@ def test_only_the_server_says_which_table_came_before() -> None:
     assert general_log_readers.retired_before(row % (b"41", b"Query", name.encode())) == ""
     assert general_log_readers.retired_before(row % (b"0", b"Daemon", b"x")) == ""
     assert general_log_readers.retired_before(None) == ""
+
+
+def test_retired_table_that_is_dropped_while_a_reader_looks_for_its_next_one_stops_nobody(
+    server: MySQLServer, shop: Collecting, hr: Collecting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    oldest = "general_log_0123456789_20200101000000000000"
+    dropped: list[str] = []
+
+    def listed_and_dropped(connection: ServerConnection) -> list[str]:
+        server.execute_admin(f"CREATE TABLE dbaudit.{oldest} LIKE mysql.general_log")
+        names = general_log_readers.retired_tables(connection)
+        server.execute_admin(f"DROP TABLE dbaudit.{oldest}")
+        dropped.extend(name for name in names if name == oldest)
+        return names
+
+    monkeypatch.setattr(general_log, "retired_tables", listed_and_dropped)
+    statements = numbered(0, 200)
+    for place in range(0, 200, 20):
+        run_all(server, statements[place : place + 20])
+        for collecting in (shop, hr):
+            collecting.until_query(statements[place + 19])
+    assert dropped
+    for collecting in (shop, hr):
+        assert collecting.gaps == []
+        assert [q for q in collecting.queries(USER) if q in statements] == statements

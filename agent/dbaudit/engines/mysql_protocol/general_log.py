@@ -419,8 +419,15 @@ class GeneralLogReader:
         return Chunk(records=[], cursor=begin.cursor(), gaps=(lost,), more=True)
 
     def _row(self, table: str, place: int) -> bytes | None:
-        """One row by its place in a table; None where there is no such row."""
-        rows, _at_end = self._rows(table, place, 1)
+        """One row by its place in a table; None where there is no such row, or no such retired table any
+        more: the reader that has retired it drops it when all have read it, which may be right now.
+        """
+        try:
+            rows, _at_end = self._rows(table, place, 1)
+        except ConfigurationError as error:
+            if table == LIVE or error.code is not ErrorCode.AUDIT_SOURCE_MISSING:
+                raise
+            return None
         return rows[0] if rows else None
 
     def _rows(self, table: str, first: int, number: int) -> tuple[list[bytes], bool]:
