@@ -105,6 +105,56 @@ def test_a_change_is_verified_with_what_is_stored_and_what_is_new(api: Api) -> N
     assert taken[0].target.password.reveal() == "new"
 
 
+def test_no_test_of_what_is_stored_copies_a_secret(api: Api) -> None:
+    database = api.declared()
+    path = f"/v1/databases/{database['id']}"
+    stored = api.dump()["secrets"]
+    seen: list[list[object]] = []
+
+    def look(task: Task) -> TestReport:
+        seen.append(list(api.dump()["secrets"]))
+        return REACHED
+
+    with api.agent(look):
+        assert api.post(f"{path}/test").status_code == 200
+        assert api.patch(f"{path}?verify=true", json={"username": "other"}).status_code == 200
+    assert seen == [stored, stored]
+
+
+def test_a_database_that_is_removed_before_the_agent_looks_is_404(api: Api) -> None:
+    database = api.declared()
+    path = f"/v1/databases/{database['id']}"
+    api.state.nodes.register("agent-1", "0.1.0", ("postgresql",))
+    answers = []
+    seen = api.state.wakeup.count(Topic.TASK_NEW)
+    waiting = threading.Thread(target=lambda: answers.append(api.post(f"{path}/test")))
+    waiting.start()
+    assert api.state.wakeup.wait(Topic.TASK_NEW, seen, 30)
+    assert api.delete(path).status_code == 204
+    with api.agent():
+        waiting.join(30)
+    assert answers[0].status_code == 404
+    assert answers[0].json["error"]["code"] == "not_found"
+
+
+def test_a_change_that_another_request_overtook_is_verified_again(api: Api) -> None:
+    database = api.declared()
+    path = f"/v1/databases/{database['id']}"
+    api.state.nodes.register("agent-1", "0.1.0", ("postgresql",))
+    answers = []
+    seen = api.state.wakeup.count(Topic.TASK_NEW)
+    waiting = threading.Thread(
+        target=lambda: answers.append(api.patch(f"{path}?verify=true", json={"username": "other"}))
+    )
+    waiting.start()
+    assert api.state.wakeup.wait(Topic.TASK_NEW, seen, 30)
+    assert api.patch(path, json={"host": "moved.example.com", "password": "moved"}).status_code == 200
+    with api.agent() as taken:
+        waiting.join(30)
+    assert answers[0].status_code == 200
+    assert [(t.target.host, t.target.password.reveal()) for t in taken] == [("moved.example.com", "moved")]
+
+
 def test_without_a_live_agent_it_is_503_and_nothing_is_stored(api_on_both: Api) -> None:
     api = api_on_both
     database = api.declared()

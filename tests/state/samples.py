@@ -28,8 +28,9 @@ def declaration(name: str = "orders", **changes: Any) -> Declaration:
     return Declaration(**(values | changes))
 
 
-def create(state: State, name: str = "orders", **changes: Any) -> Database:
-    return state.databases.create(declaration(name, **changes), {"password": PASSWORD})
+def create(state: State, name: str = "orders", *, ssl_key: Secret | None = None, **changes: Any) -> Database:
+    secrets = {"password": PASSWORD} if ssl_key is None else {"password": PASSWORD, "ssl_key": ssl_key}
+    return state.databases.create(declaration(name, **changes), secrets)
 
 
 def node(state: State, name: str = "node") -> Node:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from dbaudit.core.database import AuditOptions, SslMode
+from dbaudit.core.database import AuditOptions, Scope, SslMode
 from dbaudit.core.report import Diagnosis, DiagnosisStatus, TestReport
 from dbaudit.core.secret import Secret
 from dbaudit.state import State
@@ -63,12 +64,95 @@ def test_an_agent_gets_the_declaration_with_its_secrets_and_the_asker_gets_the_r
     assert store.tasks.wait(task_id, 0) == REPORT, "the first result stays"
 
 
-def test_a_test_of_a_stored_database_names_it(store: State) -> None:
+def test_a_test_of_a_stored_database_names_it_and_carries_no_secret(store: State) -> None:
     database = create(store)
-    store.tasks.request_test(declaration(), {"password": PASSWORD}, database_id=database.id)
+    before = _secrets(store)
+    store.tasks.request_stored_test(database)
+    assert _secrets(store) == before
+    with store.backend.reading() as connection:
+        kind, written = connection.execute(text("SELECT kind, declaration FROM tasks")).one()
+    assert (kind, json.loads(written)) == ("test_stored", {"type": "postgresql", "database_id": database.id})
     task = store.tasks.claim("node_1")
     assert task is not None
     assert task.database_id == task.target.database_id == database.id
+    assert task.target == store.databases.target(database.id)
+
+
+def test_a_stored_database_is_tested_as_it_is_when_the_agent_takes_the_task(store: State) -> None:
+    database = create(store)
+    task_id = store.tasks.request_stored_test(database)
+    moved = declaration(host="moved.example.com", audit_options=AuditOptions(scope=Scope.SERVER))
+    store.databases.update(database.id, moved, {"password": Secret("of-the-new-place")})
+    task = store.tasks.claim("node_1")
+    assert task is not None
+    assert task.id == task_id
+    assert (task.target.host, task.target.password.reveal()) == ("moved.example.com", "of-the-new-place")
+    assert task.scope is Scope.SERVER
+
+
+def test_a_database_that_was_removed_meanwhile_is_reported_and_the_next_task_is_taken(store: State) -> None:
+    database, other = create(store), create(store, "other")
+    removed = store.tasks.request_stored_test(database)
+    changed = store.tasks.request_test(declaration(username="x"), {}, change_of=database)
+    store.tasks.request_stored_test(other)
+    store.databases.delete(database.id)
+    task = store.tasks.claim("node_1")
+    assert task is not None
+    assert task.database_id == other.id
+    for task_id in (removed, changed):
+        report = store.tasks.wait(task_id, 0)
+        assert report is not None
+        assert (report.reachable, report.error_code) == (False, "not_found")
+
+
+def test_a_test_of_a_change_carries_the_secrets_of_the_request_alone(store: State) -> None:
+    database = create(store, ssl_cert="CERT", ssl_key=Secret("PEM"))
+    before = _secrets(store)
+    store.tasks.request_test(declaration(username="x"), {}, change_of=database)
+    assert _secrets(store) == before
+    store.tasks.request_test(declaration(), {"password": Secret("new")}, change_of=database)
+    assert _secrets(store) == before + 1
+    store.tasks.request_test(declaration(), {"ssl_key": None}, change_of=database)
+    assert _secrets(store) == before + 1
+    seen = []
+    while task := store.tasks.claim("node_1"):
+        key = task.target.ssl_key
+        seen.append((task.target.username, task.target.password.reveal(), key and key.reveal()))
+        store.tasks.finish(task.id, REPORT)
+    assert seen == [
+        ("x", PASSWORD.reveal(), "PEM"),
+        ("collector", "new", "PEM"),
+        ("collector", PASSWORD.reveal(), None),
+    ]
+    assert _secrets(store) == before
+
+
+def test_a_password_that_is_stored_later_is_not_sent_where_an_earlier_one_may_go(store: State) -> None:
+    database = create(store)
+    task_id = store.tasks.request_test(declaration(username="x"), {}, change_of=database)
+    moved = declaration(host="moved.example.com")
+    store.databases.update(database.id, moved, {"password": Secret("of-the-new-place")})
+    assert store.tasks.claim("node_1") is None
+    report = store.tasks.wait(task_id, 0)
+    assert report is not None
+    assert report.error_code == "conflict"
+
+
+@pytest.mark.parametrize("of_stored", [True, False])
+def test_a_task_of_an_earlier_version_still_runs_with_the_secrets_that_it_carries(
+    store: State, of_stored: bool
+) -> None:
+    database = create(store)
+    task_id = store.tasks.request_test(declaration("old"), {"password": Secret("with-the-task")})
+    with store.backend.writing() as connection:  # the form of 0.1.0
+        written = json.loads(connection.execute(text("SELECT declaration FROM tasks")).scalar_one())
+        del written["seen_us"], written["stored_secrets"]
+        written["database_id"] = database.id if of_stored else None
+        connection.execute(text("UPDATE tasks SET declaration = :old"), {"old": json.dumps(written)})
+    task = store.tasks.claim("node_1")
+    assert task is not None
+    assert task.target.password.reveal() == "with-the-task"
+    assert task.target.database_id == (database.id if of_stored else task_id)
 
 
 def test_finishing_what_is_no_task_leaves_the_secrets_of_a_database_alone(store: State) -> None:

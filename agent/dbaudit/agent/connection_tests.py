@@ -14,7 +14,7 @@ from dbaudit.agent.undeclared import databases_of, is_of_interest, with_undeclar
 from dbaudit.core.clock import now_us
 from dbaudit.core.errors import DbauditError, ErrorCode
 from dbaudit.core.host_limits import HostLimits
-from dbaudit.core.report import Diagnosis, DiagnosisStatus, TestReport
+from dbaudit.core.report import TestReport, failed_test
 from dbaudit.core.tracebacks import safe_traceback
 from dbaudit.engine import Session
 from dbaudit.engine.manager import EngineRegistry
@@ -98,7 +98,7 @@ class ConnectionTests(threading.Thread):
         for task in late:
             _log.warning("task %s has timed out: the engine %s does not answer", task.id, task.engine_type)
             message = f"{task.target.host}:{task.target.port} did not finish the test in time."
-            self._finish(task, failed(ErrorCode.CONNECTION_TIMEOUT, message, None))
+            self._finish(task, failed_test(ErrorCode.CONNECTION_TIMEOUT, message, None))
 
     def _run_one(self, task: Task) -> None:
         started = time.monotonic()
@@ -131,7 +131,7 @@ class ConnectionTests(threading.Thread):
             finally:
                 self._close(calls, session)
         except DbauditError as error:
-            return failed(error.code, error.message, error.remedy)
+            return failed_test(error.code, error.message, error.remedy)
         finally:
             self._marks.give_back(mark)
         return report
@@ -147,14 +147,3 @@ class ConnectionTests(threading.Thread):
             self._state.tasks.finish(task.id, report)
         except DbauditError as error:
             _log.warning("the result of task %s cannot be written: %s", task.id, error)
-
-
-def failed(code: ErrorCode, message: str, remedy: str | None) -> TestReport:
-    """The report of a test that did not come to its end."""
-    return TestReport(
-        reachable=False,
-        success=False,
-        error_code=str(code),
-        error=message,
-        diagnoses=(Diagnosis(str(code), DiagnosisStatus.FAILED, message, remedy),),
-    )

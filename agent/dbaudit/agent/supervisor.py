@@ -13,7 +13,7 @@ import msgspec
 import dbaudit
 from dbaudit.agent.backoff import Backoff
 from dbaudit.agent.collector import Collector
-from dbaudit.agent.connection_tests import ConnectionTests, failed
+from dbaudit.agent.connection_tests import ConnectionTests
 from dbaudit.agent.delivery import Sender
 from dbaudit.agent.marks import Marks
 from dbaudit.agent.pace import Pace
@@ -24,6 +24,7 @@ from dbaudit.agent.suspects import Suspects
 from dbaudit.agent.turns import Turns
 from dbaudit.core import db_conns
 from dbaudit.core.errors import DbauditError, PluginError
+from dbaudit.core.report import failed_test
 from dbaudit.core.tracebacks import safe_traceback
 from dbaudit.engine.host_access import settled
 from dbaudit.engine.manager import EngineRegistry
@@ -113,7 +114,7 @@ class Agent:
                     self._settings.node_name, dbaudit.__version__, capabilities, node_id=self._marks.node_id
                 )
                 for owner, error in self._suspects.failures.items():
-                    self._state.tasks.finish(owner, failed(error.code, error.message, error.remedy))
+                    self._state.tasks.finish(owner, failed_test(error.code, error.message, error.remedy))
                 self._state.tasks.release(node.id)
                 self._marks.works_as(node.id)
                 return node

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from dbaudit.api.waiting import WaitingRoom
@@ -32,40 +32,46 @@ class ConnectionTests:
         self._timeout_seconds = timeout_seconds
 
     def run(
-        self, declaration: Declaration, secrets: Mapping[str, Secret], database_id: str | None = None
+        self,
+        declaration: Declaration,
+        secrets: Mapping[str, Secret | None],
+        change_of: Database | None = None,
     ) -> TestReport:
-        """The report on a connection that was reached. Raises ConnectionTestFailedError, or TransientError
-        (`no_agent_available`, `shutting_down`).
+        """The report on a connection, not stored yet, that was reached; ``secrets`` are those of the request.
+
+        For the ``change_of`` a stored database the agent reads the other secrets itself. Raises
+        ConnectionTestFailedError, TransientError (`no_agent_available`, `shutting_down`), or RequestError
+        where the database was changed (`conflict`) or removed (`not_found`) meanwhile.
         """
+        return self._run(
+            lambda: self._state.tasks.request_test(
+                declaration, secrets, change_of=change_of, timeout_seconds=self._timeout_seconds
+            )
+        )
+
+    def run_stored(self, database: Database) -> TestReport:
+        """The same for a database as it is stored, with its secrets; both are read by the agent."""
+        return self._run(
+            lambda: self._state.tasks.request_stored_test(database, timeout_seconds=self._timeout_seconds)
+        )
+
+    def _run(self, ask: Callable[[], str]) -> TestReport:
         with self._room.place() as free:
             if not free:
                 raise _no_agent("Too many requests are waiting for agents; try again.")
             if not self._state.nodes.all(alive_only=True):
                 raise _no_agent("No agent is alive to test the connection; start one with dbaudit agent.")
-            task_id = self._state.tasks.request_test(
-                declaration, dict(secrets), database_id=database_id, timeout_seconds=self._timeout_seconds
-            )
+            task_id = ask()
             report = self._room.wait(
                 lambda seconds: self._state.tasks.wait(task_id, seconds), self._timeout_seconds
             )
         if report is None:
             raise _no_agent(f"No agent finished the test within {self._timeout_seconds:g} seconds.")
+        if report.error_code in (ErrorCode.NOT_FOUND, ErrorCode.CONFLICT):
+            raise RequestError(ErrorCode(report.error_code), str(report.error))
         if not report.reachable:
             raise ConnectionTestFailedError(report)
         return report
-
-    def run_stored(self, database: Database) -> TestReport:
-        """The same for a database as it is stored, with its secrets."""
-        target = self._state.databases.target(database.id)
-        secrets = {"password": target.password}
-        if target.ssl_key is not None:
-            secrets["ssl_key"] = target.ssl_key
-        return self.run(declaration_of(database), secrets, database.id)
-
-
-def declaration_of(database: Database) -> Declaration:
-    """What the user declared of ``database``."""
-    return Declaration(**{field: getattr(database, field) for field in Declaration.__struct_fields__})
 
 
 def report_object(report: TestReport) -> dict[str, Any]:

@@ -161,9 +161,7 @@ class _Databases:
             after = fields_after(wanted, current.audit_status, switched_on)
             return json_answer(plan_object(current, after, changed))
         if call.query["verify"]:
-            given = {**stored, **wanted.secrets}
-            secrets = {field: secret for field, secret in given.items() if secret is not None}
-            self._tests.run(declaration, secrets, current.id)
+            self._tests.run(declaration, wanted.secrets, current)
         return _shown(
             self._state.databases.update(
                 current.id,

@@ -6,6 +6,8 @@ from enum import StrEnum
 
 import msgspec
 
+from dbaudit.core.errors import ErrorCode
+
 
 class DiagnosisStatus(StrEnum):
     """How one step of a test ended. `skipped`: a step that it depends on failed."""
@@ -55,6 +57,17 @@ class TestReport(msgspec.Struct, frozen=True, kw_only=True):
             for d in self.diagnoses
             if d.status in (DiagnosisStatus.WARNING, DiagnosisStatus.FAILED)
         ]
+
+
+def failed_test(code: ErrorCode, message: str, remedy: str | None) -> TestReport:
+    """The report of a test that did not come to its end."""
+    return TestReport(
+        reachable=False,
+        success=False,
+        error_code=str(code),
+        error=message,
+        diagnoses=(Diagnosis(str(code), DiagnosisStatus.FAILED, message, remedy),),
+    )
 
 
 class CheckStatus(StrEnum):

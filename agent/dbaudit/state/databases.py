@@ -46,6 +46,7 @@ from dbaudit.state.nodes import Lease
 from dbaudit.state.schema import collectors, database_tags, databases, leases
 from dbaudit.state.secrets import SecretStore
 from dbaudit.state.servers import remember_server
+from dbaudit.state.targets import target_of
 from dbaudit.state.wakeup import Topic, Wakeup
 
 _ROW = (*(c for c in databases.c if c.name != "deleted_at_us"), collectors.c.last_event_time_us)
@@ -412,10 +413,15 @@ class DatabaseStore:
 
     def target(self, database_id: str) -> Target:
         """What an engine needs to connect, secrets included. For agents only."""
+        return target_of(database_id, *self.with_secrets(database_id))
+
+    def with_secrets(self, database_id: str) -> tuple[Database, Mapping[str, Secret | None]]:
+        """One database and its secrets by field, as of one moment. Raises RequestError (`not_found`)."""
         with self._backend.reading() as connection:
             database = _database(_row(connection, database_id))
-            secrets = {f: self._secrets.get(connection, _record_id(database_id, f)) for f in SECRET_FIELDS}
-        return target_of(database_id, database, secrets)
+            return database, {
+                f: self._secrets.get(connection, _record_id(database_id, f)) for f in SECRET_FIELDS
+            }
 
     def set_status(
         self,
@@ -457,26 +463,6 @@ def _newer_lease(lease: Lease) -> ColumnElement[bool]:
     return exists().where(leases.c.database_no == lease.database_no, leases.c.token > lease.token)
 
 
-def target_of(
-    database_id: str, declared: Database | Declaration, secrets: Mapping[str, Secret | None]
-) -> Target:
-    """The target of a declaration with its secrets by field."""
-    return Target(
-        database_id=database_id,
-        host=declared.host,
-        port=declared.port,
-        database=declared.database,
-        username=declared.username,
-        password=secrets.get("password") or Secret(""),
-        ssl_mode=declared.ssl_mode,
-        ssl_ca=declared.ssl_ca,
-        ssl_cert=declared.ssl_cert,
-        ssl_key=secrets.get("ssl_key"),
-        options=declared.audit_options.engine,
-        capture_results=declared.audit_options.capture_results,
-    )
-
-
 def _rows() -> Select[Any]:
     return select(*_ROW).select_from(_ROW_OF)
 
@@ -493,7 +479,7 @@ def _row(connection: Connection, database_id: str, *, lock: bool = False) -> Row
 
 def _require_unchanged(row: Row[Any], seen_us: int | None) -> None:
     if seen_us not in (None, row.updated_at_us):
-        raise RequestError(ErrorCode.CONFLICT, "The database was changed by somebody else meanwhile.")
+        raise changed_meanwhile()
 
 
 def _locked_rows(connection: Connection, database_ids: Sequence[str]) -> dict[str, Row[Any]]:
@@ -589,6 +575,11 @@ def _write_tags(connection: Connection, number: int, tags: Sequence[str]) -> Non
 
 def _record_id(database_id: str, field: str) -> str:
     return f"{database_id}/{field}"
+
+
+def changed_meanwhile() -> RequestError:
+    """The error for a database that is no longer what the caller saw."""
+    return RequestError(ErrorCode.CONFLICT, "The database was changed by somebody else meanwhile.")
 
 
 def exists_already(declaration: Declaration) -> RequestError:

@@ -39,7 +39,6 @@ class State:
         self.wakeup: Wakeup = _wakeup(backend)
         self.secrets = SecretStore(backend, keyring)
         self.nodes = NodeStore(backend, lease_seconds)
-        self.tasks = TaskStore(backend, self.secrets, self.wakeup, self.nodes)
         self.collectors = CollectorStore(backend)
         self.events: EventStore = RowEventStore(backend, self.secrets)
         self.db_conns = DbConnsStore(backend, self.nodes, self.wakeup)
@@ -52,6 +51,7 @@ class State:
             db_conns=self.db_conns,
             deliveries=self.deliveries,
         )
+        self.tasks = TaskStore(backend, self.secrets, self.wakeup, nodes=self.nodes, databases=self.databases)
         self.settings = SettingStore(backend)
         self.api_keys = ApiKeyStore(backend)
 

@@ -10,19 +10,23 @@ from sqlalchemy import Connection, and_, delete, insert, or_, select, update
 
 from dbaudit.core import typed
 from dbaudit.core.clock import now_us
-from dbaudit.core.database import SECRET_FIELDS, AuditOptions, Scope, SslMode, Target
-from dbaudit.core.report import TestReport
+from dbaudit.core.database import SECRET_FIELDS, AuditOptions, Database, Scope, SslMode, Target
+from dbaudit.core.errors import RequestError
+from dbaudit.core.report import TestReport, failed_test
 from dbaudit.core.secret import Secret
 from dbaudit.state.backend import Backend
-from dbaudit.state.databases import Declaration, target_of
+from dbaudit.state.databases import DatabaseStore, Declaration, changed_meanwhile
 from dbaudit.state.identifiers import new_id
 from dbaudit.state.nodes import NodeStore, engine_capability
 from dbaudit.state.schema import tasks
 from dbaudit.state.secrets import SecretStore
+from dbaudit.state.targets import target_of
 from dbaudit.state.wakeup import Topic, Wakeup
 
 _KEEP_FINISHED_US = 3600 * 1_000_000
 _LOOK_AGAIN_SECONDS = 1.0
+_STORED = "test_stored"
+_NOT_STORED = "test"  # also what versions before 1.0 wrote for stored databases, with all secrets
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,8 +43,21 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     scope: Scope = Scope.DATABASE
 
 
-class _Stored(msgspec.Struct, frozen=True, kw_only=True):
+class _OfStored(msgspec.Struct, frozen=True, kw_only=True):
+    """The test of a database as it is stored when an agent takes the task."""
+
+    type: str
+    database_id: str
+
+
+class _OfDeclaration(msgspec.Struct, frozen=True, kw_only=True):
+    """The test of what is not stored yet. The agent takes ``stored_secrets`` from the database
+    ``database_id``, if nothing of it was changed after ``seen_us``; the others lie with the task.
+    """
+
     database_id: str | None
+    seen_us: int | None = None
+    stored_secrets: tuple[str, ...] = ()
     name: str
     type: str
     host: str
@@ -53,34 +70,64 @@ class _Stored(msgspec.Struct, frozen=True, kw_only=True):
     audit_options: AuditOptions = AuditOptions()
 
 
+_Asked = _OfStored | _OfDeclaration
+_TESTED_FIELDS = tuple(f for f in _OfDeclaration.__struct_fields__ if f in Declaration.__struct_fields__)
+
+
 class TaskStore:
     """Stores tasks, lets agents take each one once, and returns the result to the waiting caller."""
 
-    def __init__(self, backend: Backend, secrets: SecretStore, wakeup: Wakeup, nodes: NodeStore) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        secrets: SecretStore,
+        wakeup: Wakeup,
+        *,
+        nodes: NodeStore,
+        databases: DatabaseStore,
+    ) -> None:
         self._backend = backend
         self._nodes = nodes
+        self._databases = databases
         self._secrets = secrets
         self._wakeup = wakeup
+
+    def request_stored_test(self, database: Database, *, timeout_seconds: float = 30.0) -> str:
+        """Ask for a test of a stored database; returns the task's id. The task only names it: the agent
+        that takes it reads the declaration and the secrets itself.
+        """
+        asked = _OfStored(type=database.type, database_id=database.id)
+        return self._request(asked, {}, timeout_seconds)
 
     def request_test(
         self,
         declaration: Declaration,
-        secrets: dict[str, Secret],
+        secrets: Mapping[str, Secret | None],
         *,
-        database_id: str | None = None,
+        change_of: Database | None = None,
         timeout_seconds: float = 30.0,
     ) -> str:
-        """Ask for a test of ``declaration``, stored (``database_id``) or not yet; returns the task's id.
+        """Ask for a test of ``declaration``, which is not stored; returns the task's id.
 
-        The secrets are stored encrypted with the task and forgotten when it ends. An agent that takes the
-        task after ``timeout_seconds`` drops it: the caller does not wait any more.
+        ``secrets`` are stored encrypted with the task and forgotten when it ends. For the ``change_of`` a
+        stored database, the agent takes the secrets that ``secrets`` does not name from the state, unless
+        that database is changed meanwhile. An agent that takes the task after ``timeout_seconds`` drops it:
+        the caller does not wait any more.
         """
+        tested = {field: getattr(declaration, field) for field in _TESTED_FIELDS}
+        asked = _OfDeclaration(database_id=None, **tested)
+        if change_of is not None:
+            asked = msgspec.structs.replace(
+                asked,
+                database_id=change_of.id,
+                seen_us=change_of.updated_at_us,
+                stored_secrets=tuple(field for field in SECRET_FIELDS if field not in secrets),
+            )
+        return self._request(asked, secrets, timeout_seconds)
+
+    def _request(self, asked: _Asked, secrets: Mapping[str, Secret | None], timeout_seconds: float) -> str:
         now = now_us()
         task_id = new_id("task")
-        stored = _Stored(
-            database_id=database_id,
-            **{f: getattr(declaration, f) for f in _Stored.__struct_fields__ if f != "database_id"},
-        )
         with self._backend.writing() as connection:
             old = (
                 connection.execute(select(tasks.c.id).where(tasks.c.created_at_us < now - _KEEP_FINISHED_US))
@@ -93,15 +140,16 @@ class TaskStore:
             connection.execute(
                 insert(tasks).values(
                     id=task_id,
-                    kind="test",
+                    kind=_STORED if isinstance(asked, _OfStored) else _NOT_STORED,
                     status="queued",
-                    declaration=msgspec.json.encode(stored).decode(),
+                    declaration=msgspec.json.encode(asked).decode(),
                     created_at_us=now,
                     deadline_us=now + int(timeout_seconds * 1_000_000),
                 )
             )
             for field, secret in secrets.items():
-                self._secrets.put(connection, f"{task_id}/{field}", secret)
+                if secret is not None:
+                    self._secrets.put(connection, f"{task_id}/{field}", secret)
         self._wakeup.notify(Topic.TASK_NEW)
         return task_id
 
@@ -110,8 +158,27 @@ class TaskStore:
 
         A task is for the nodes that have its engine; if no live node has it, any node takes it and reports
         that. A task of a node that has stopped sending heartbeats is free again. Tasks whose deadline has
-        passed are dropped, and their secrets with them.
+        passed are dropped, and their secrets with them. One whose database was removed or changed meanwhile
+        ends here, with that as its result.
         """
+        while (taken := self._take(node_id)) is not None:
+            task_id, deadline_us, asked, secrets = taken
+            try:
+                target, scope = self._tested(task_id, asked, secrets)
+            except RequestError as error:
+                self.finish(task_id, failed_test(error.code, error.message, error.remedy))
+                continue
+            return Task(
+                id=task_id,
+                deadline_us=deadline_us,
+                engine_type=asked.type,
+                database_id=asked.database_id,
+                target=target,
+                scope=scope,
+            )
+        return None
+
+    def _take(self, node_id: str) -> tuple[str, int, _Asked, Mapping[str, Secret | None]] | None:
         now = now_us()
         free = or_(
             tasks.c.status == "queued",
@@ -123,14 +190,14 @@ class TaskStore:
         with self._backend.writing() as connection:
             self._drop_expired(connection, now)
             waiting = (
-                select(tasks.c.no, tasks.c.declaration)
+                select(tasks.c.no, tasks.c.kind, tasks.c.declaration)
                 .where(free, tasks.c.deadline_us > now)
                 .order_by(tasks.c.no)
             )
             capabilities = self._nodes.capabilities(connection)
             number = None
             for found in connection.execute(waiting).all():
-                if _is_for(node_id, found.declaration, capabilities):
+                if _is_for(node_id, _asked(found.kind, found.declaration), capabilities):
                     locked = select(tasks.c.no).where(free, tasks.c.no == found.no)
                     locked = locked.with_for_update(skip_locked=True)
                     number = connection.execute(locked).scalar_one_or_none()
@@ -142,21 +209,26 @@ class TaskStore:
                 update(tasks)
                 .where(tasks.c.no == number)
                 .values(status="running", node_id=node_id, started_at_us=now)
-                .returning(tasks.c.id, tasks.c.declaration, tasks.c.deadline_us)
+                .returning(tasks.c.id, tasks.c.kind, tasks.c.declaration, tasks.c.deadline_us)
             ).one()
-            stored = typed.decode(row.declaration, _Stored)
             secrets = {f: self._secrets.get(connection, f"{row.id}/{f}") for f in SECRET_FIELDS}
-        declaration = Declaration(
-            **{f: getattr(stored, f) for f in _Stored.__struct_fields__ if f != "database_id"}
-        )
-        return Task(
-            id=row.id,
-            deadline_us=row.deadline_us,
-            engine_type=stored.type,
-            database_id=stored.database_id,
-            target=target_of(stored.database_id or row.id, declaration, secrets),
-            scope=stored.audit_options.scope,
-        )
+        return row.id, row.deadline_us, _asked(row.kind, row.declaration), secrets
+
+    def _tested(
+        self, task_id: str, asked: _Asked, secrets: Mapping[str, Secret | None]
+    ) -> tuple[Target, Scope]:
+        """What is tested. Raises RequestError where its database was removed or changed meanwhile."""
+        if isinstance(asked, _OfStored):
+            database, stored = self._databases.with_secrets(asked.database_id)
+            return target_of(database.id, database, stored), database.audit_options.scope
+        if asked.database_id is not None and asked.stored_secrets:
+            database, stored = self._databases.with_secrets(asked.database_id)
+            # The secrets of a newer declaration may be for another server than the one that is tested.
+            if database.updated_at_us != asked.seen_us:
+                raise changed_meanwhile()
+            secrets = {**secrets, **{field: stored.get(field) for field in asked.stored_secrets}}
+        declaration = Declaration(**{field: getattr(asked, field) for field in _TESTED_FIELDS})
+        return target_of(asked.database_id or task_id, declaration, secrets), declaration.audit_options.scope
 
     def release(self, node_id: str) -> None:
         """What a node took and did not finish before its process ended may be taken again."""
@@ -207,7 +279,11 @@ class TaskStore:
             self._wakeup.wait(Topic.TASK_DONE, seen, min(left, _LOOK_AGAIN_SECONDS))
 
 
-def _is_for(node_id: str, declaration: str, capabilities: Mapping[str, Sequence[str]]) -> bool:
-    wanted = engine_capability(typed.decode(declaration, _Stored).type)
+def _asked(kind: str, text: str) -> _Asked:
+    return typed.decode(text, _OfStored) if kind == _STORED else typed.decode(text, _OfDeclaration)
+
+
+def _is_for(node_id: str, asked: _Asked, capabilities: Mapping[str, Sequence[str]]) -> bool:
+    wanted = engine_capability(asked.type)
     able = [node for node, found in capabilities.items() if wanted in found]
     return node_id in able or not able
