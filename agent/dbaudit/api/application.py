@@ -17,6 +17,7 @@ from werkzeug.routing import BaseConverter
 from dbaudit.api.authentication import Authenticator
 from dbaudit.api.bulk import bulk_blueprint
 from dbaudit.api.cluster import cluster_blueprint
+from dbaudit.api.comparisons import Comparisons
 from dbaudit.api.connection_tests import ConnectionTests
 from dbaudit.api.databases import databases_blueprint
 from dbaudit.api.document import PARAMETER, Document
@@ -89,9 +90,11 @@ def create_app(
     room = WaitingRoom(settings.waiting_requests)
     app.extensions[WAITING_ROOM] = room
     known = Engines(engines)
+    comparisons = Comparisons()
+    tests = ConnectionTests(state, room, settings.test_timeout_seconds)
     for blueprint in (
-        databases_blueprint(gate, state, known, ConnectionTests(state, room, settings.test_timeout_seconds)),
-        bulk_blueprint(gate, state, known),
+        databases_blueprint(gate, state, known, tests, comparisons),
+        bulk_blueprint(gate, state, known, comparisons),
         events_blueprint(gate, state, room),
         cluster_blueprint(gate, state),
         nodes_blueprint(gate, state),

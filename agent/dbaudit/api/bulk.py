@@ -11,6 +11,7 @@ from flask import Blueprint, Response
 
 from dbaudit.api.answers import json_answer
 from dbaudit.api.body import Body
+from dbaudit.api.comparisons import Comparisons, holds_secret
 from dbaudit.api.database_objects import plan_object
 from dbaudit.api.declarations import Wanted, fields_after, wanted_change, wanted_new
 from dbaudit.api.engines import Engines
@@ -48,17 +49,18 @@ class _Step(msgspec.Struct, frozen=True, kw_only=True):
         return result if self.diff is None else {**result, "diff": self.diff}
 
 
-def bulk_blueprint(gate: Gate, state: State, engines: Engines) -> Blueprint:
+def bulk_blueprint(gate: Gate, state: State, engines: Engines, comparisons: Comparisons) -> Blueprint:
     """The operation on many databases."""
     blueprint = Blueprint("bulk", __name__)
-    gate.bind(blueprint, {"apply_databases": _Bulk(state, engines).apply})
+    gate.bind(blueprint, {"apply_databases": _Bulk(state, engines, comparisons).apply})
     return blueprint
 
 
 class _Bulk:
-    def __init__(self, state: State, engines: Engines) -> None:
+    def __init__(self, state: State, engines: Engines, comparisons: Comparisons) -> None:
         self._state = state
         self._engines = engines
+        self._comparisons = comparisons
 
     def apply(self, call: Call) -> Response:
         """Apply the list. Reading, comparing and writing are not one transaction: if another request changed
@@ -69,17 +71,20 @@ class _Bulk:
         attempt = 1
         while True:
             try:
-                return self._apply(wanted, call.query["dry_run"])
+                return self._apply(wanted, call.query["dry_run"], first=attempt == 1)
             except RequestError as error:
                 # Not found: another request removed one in between.
                 if error.code not in (ErrorCode.CONFLICT, ErrorCode.NOT_FOUND) or attempt == _ATTEMPTS:
                     raise
             attempt += 1
 
-    def _apply(self, wanted: Mapping[str, Any], dry_run: bool) -> Response:
+    def _apply(self, wanted: Mapping[str, Any], dry_run: bool, *, first: bool) -> Response:
         entries: Sequence[Mapping[str, Any]] = wanted["databases"]
         present = self._state.databases.all()
         found = _found(entries, present)
+        compared = _compared(entries, found)
+        if first:
+            self._comparisons.admit(compared)
         secrets = self._state.databases.secrets([one.id for one in found if one is not None])
         steps = self._steps(entries, found, secrets)
         pruned = _pruned(wanted.get("prune"), present, found)
@@ -88,6 +93,8 @@ class _Bulk:
         if any(c.declaration is not None and c.declaration.db_conns_auditing for c in changes):
             self._state.db_conns.check(True)
         done = [None for ignored in changes] if dry_run else self._state.databases.apply(changes)
+        if not dry_run:
+            self._comparisons.written(compared & {step.id for step in steps if step.action == "updated"})
         after = iter(done)
         shown = [step.shown(None if step.change is None else next(after)) for step in (*steps, *pruned)]
         return json_answer(
@@ -120,11 +127,10 @@ class _Bulk:
             if current is None:
                 return _Step(id=None, name=entry.get("name"), action="unchanged")
             return _removal(current)
-        fields = {name: value for name, value in entry.items() if name not in _NO_FIELDS}
         if current is None:
+            fields = {name: value for name, value in entry.items() if name not in _NO_FIELDS}
             return self._creation(fields, by_policy)
-        if entry.get("update_password") == "on_create":
-            fields.pop("password", None)
+        fields = _given(entry)
         if sorted(fields.get("tags", ())) == sorted(current.tags):
             fields.pop("tags", None)  # only the order differs, which means nothing
         return self._update(fields, current, secrets)
@@ -172,6 +178,14 @@ class _Bulk:
             change=_change(current, wanted, wanted.audit_status),
             address=_address(wanted),
         )
+
+
+def _given(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields that an entry asks for of a database that is there."""
+    fields = {name: value for name, value in entry.items() if name not in _NO_FIELDS}
+    if entry.get("update_password") == "on_create":
+        fields.pop("password", None)
+    return fields
 
 
 def _change(current: Database | None, wanted: Wanted, audit_status: AuditStatus | None) -> Change:
@@ -224,6 +238,15 @@ def _found(entries: Sequence[Mapping[str, Any]], present: Sequence[Database]) ->
         found.append(current)
     _refuse(details)
     return found
+
+
+def _compared(entries: Sequence[Mapping[str, Any]], found: Sequence[Database | None]) -> set[str]:
+    """The databases whose stored secrets are compared with those of their entries."""
+    return {
+        current.id
+        for entry, current in zip(entries, found, strict=True)
+        if current is not None and entry.get("state") != "absent" and holds_secret(_given(entry))
+    }
 
 
 def _pruned(

@@ -9,6 +9,7 @@ from flask import Blueprint, Response, g, request
 from dbaudit.api.answer_cache import AnswerCache, Kept
 from dbaudit.api.answers import json_answer, json_bytes, kept_answer
 from dbaudit.api.body import Body
+from dbaudit.api.comparisons import Comparisons, holds_secret
 from dbaudit.api.connection_tests import ConnectionTests, report_object
 from dbaudit.api.database_objects import database_object, details_object, plan_object, status_object
 from dbaudit.api.declarations import Wanted, fields_after, wanted_change, wanted_new
@@ -30,10 +31,12 @@ _ATTEMPTS = 5
 _DAY_US = 24 * 3600 * 1_000_000
 
 
-def databases_blueprint(gate: Gate, state: State, engines: Engines, tests: ConnectionTests) -> Blueprint:
+def databases_blueprint(
+    gate: Gate, state: State, engines: Engines, tests: ConnectionTests, comparisons: Comparisons
+) -> Blueprint:
     """The operations on databases."""
     blueprint = Blueprint("databases", __name__)
-    resource = _Databases(state, engines, tests)
+    resource = _Databases(state, engines, tests, comparisons)
     gate.bind(
         blueprint,
         {
@@ -50,10 +53,13 @@ def databases_blueprint(gate: Gate, state: State, engines: Engines, tests: Conne
 
 
 class _Databases:
-    def __init__(self, state: State, engines: Engines, tests: ConnectionTests) -> None:
+    def __init__(
+        self, state: State, engines: Engines, tests: ConnectionTests, comparisons: Comparisons
+    ) -> None:
         self._state = state
         self._engines = engines
         self._tests = tests
+        self._comparisons = comparisons
         self._cache = AnswerCache(state.changes)
 
     def list(self, call: Call) -> Response:
@@ -128,6 +134,9 @@ class _Databases:
         """Change a declaration. Reading, merging and writing are not one transaction: if another request
         changed it in between, all three are repeated.
         """
+        assert call.body is not None
+        if holds_secret(call.body.sound):
+            self._comparisons.admit([_id(call)])
         attempt = 1
         while True:
             try:
@@ -162,15 +171,16 @@ class _Databases:
             return json_answer(plan_object(current, after, changed))
         if call.query["verify"]:
             self._tests.run(declaration, wanted.secrets, current)
-        return _shown(
-            self._state.databases.update(
-                current.id,
-                declaration,
-                wanted.secrets,
-                audit_status=wanted.audit_status,
-                unless_changed_since_us=current.updated_at_us,
-            )
+        updated = self._state.databases.update(
+            current.id,
+            declaration,
+            wanted.secrets,
+            audit_status=wanted.audit_status,
+            unless_changed_since_us=current.updated_at_us,
         )
+        if updated.updated_at_us != current.updated_at_us and holds_secret(wanted.secrets):
+            self._comparisons.written([current.id])
+        return _shown(updated)
 
     def delete(self, call: Call) -> Response:
         database = self._database(call)

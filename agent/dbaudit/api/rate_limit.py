@@ -57,6 +57,13 @@ class RateLimiter:
             0 if allowed else max(1, math.ceil((1 - left) / self._per_second)),
         )
 
+    def give_back(self, name: str) -> None:
+        """Put the last request of ``name`` back: it is not to be counted."""
+        with self._lock:
+            if name in self._buckets:
+                left, since = self._buckets[name]
+                self._buckets[name] = (min(float(self.per_minute), left + 1), since)
+
     def _tidy(self, now: float) -> None:
         self._buckets = {
             name: (left, since)
