@@ -4,7 +4,7 @@ import msgspec
 import pytest
 from dbaudit.core.database import SslMode, Target
 from dbaudit.core.secret import Secret
-from dbaudit.engine.words import one_line
+from dbaudit.engine.words import HIDDEN_WORDS, one_line
 
 TARGET = Target(
     database_id="db_test",
@@ -28,6 +28,13 @@ def test_no_part_of_the_password_is_left_where_the_line_is_cut(before: int) -> N
 def test_password_whose_spaces_the_server_changed_is_found() -> None:
     spaced = msgspec.structs.replace(TARGET, password=Secret("s3cret word"))
     assert "s3cret" not in one_line("login failed with s3cret\n  word", spaced)
+
+
+@pytest.mark.parametrize("password", ["p", "port", "Access denied", "denied for user"])
+def test_a_password_that_is_a_word_of_the_server_leaves_no_gap_that_shows_it(password: str) -> None:
+    weak = msgspec.structs.replace(TARGET, password=Secret(password))
+    said = "Access denied for user 'x' on this port"
+    assert one_line(said, weak) == HIDDEN_WORDS
 
 
 def test_line_breaks_and_control_characters_do_not_reach_a_log() -> None:

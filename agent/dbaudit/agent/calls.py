@@ -41,9 +41,11 @@ class EngineCalls:
         self._engine_type = engine_type
         self._mark = mark
         # A secret that is public under another name cannot be hidden without hiding that, too.
-        public = {target.username, target.database, target.host}
+        public = (target.username, target.database, f"{target.host}:{target.port}")
         self._secrets: tuple[Secret, ...] = tuple(
-            s for s in (target.password, target.ssl_key) if s is not None and s.reveal() not in public
+            s
+            for s in (target.password, target.ssl_key)
+            if s is not None and not any(s.reveal() in known for known in public)
         )
         self._inside: tuple[str, float] | None = None
 

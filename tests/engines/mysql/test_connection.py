@@ -89,12 +89,7 @@ def test_password_is_not_sent_in_clear_to_a_server_that_is_not_checked(
 
     def thief(connection: socket.socket) -> None:
         with_tls = ssl_mode is not SslMode.DISABLE
-        capabilities = struct.pack("<H", 0xFFFF if with_tls else 0xF7FF), struct.pack("<H", 0x81FF)
-        greeting = (
-            b"\x0a8.4.2\x00" + struct.pack("<I", 7) + b"abcdefgh\x00" + capabilities[0] + b"\x21\x02\x00"
-        )
-        greeting += capabilities[1] + b"\x15" + bytes(10) + b"ijklmnopqrst\x00mysql_native_password\x00"
-        connection.sendall(_packet(0, greeting))
+        connection.sendall(_packet(0, _greeting(with_tls=with_tls)))
         number = 2
         if with_tls:
             connection.recv(36)  # the request for TLS, before the handshake
@@ -110,6 +105,37 @@ def test_password_is_not_sent_in_clear_to_a_server_that_is_not_checked(
     assert error.code is ErrorCode.AUTHENTICATION_FAILED
     assert "in clear" in error.message
     assert PASSWORD.encode() not in b"".join(received)
+
+
+@pytest.mark.parametrize("answers_before", [0, 1, 4])
+def test_a_server_that_asks_for_a_file_gets_none_and_is_named(answers_before: int) -> None:
+    received: list[bytes] = []
+
+    def thief(connection: socket.socket) -> None:
+        connection.sendall(_packet(0, _greeting()))
+        connection.recv(4096)
+        connection.sendall(_packet(2, _OK))
+        for _answer in range(answers_before):
+            connection.recv(4096)
+            connection.sendall(_packet(1, _OK))
+        while said := connection.recv(4096):
+            received.append(said)
+            connection.sendall(_packet(1, b"\xfb/etc/passwd"))
+
+    with answering(thief) as port:
+        error = refusal(nobody(port, ssl_mode=SslMode.DISABLE))
+    assert error.code is ErrorCode.WRONG_PROTOCOL
+    assert "asked for a file" in error.message
+    assert b"root:" not in b"".join(received)
+
+
+def _greeting(*, with_tls: bool = False) -> bytes:
+    capabilities = struct.pack("<H", 0xFFFF if with_tls else 0xF7FF), struct.pack("<H", 0x81FF)
+    greeting = b"\x0a8.4.2\x00" + struct.pack("<I", 7) + b"abcdefgh\x00" + capabilities[0] + b"\x21\x02\x00"
+    return greeting + capabilities[1] + b"\x15" + bytes(10) + b"ijklmnopqrst\x00mysql_native_password\x00"
+
+
+_OK = b"\x00\x00\x00\x02\x00\x00\x00"
 
 
 def test_server_that_drips_bytes_is_given_up_in_time() -> None:

@@ -57,6 +57,7 @@ class SqlServerDouble:
         """The agent's login; ``options`` are merged with the driver's."""
         options = {
             "poll_seconds": 0,
+            "password_in_clear": True,
             **({"odbc_driver": driver} if driver else {}),
             **changes.pop("options", {}),
         }

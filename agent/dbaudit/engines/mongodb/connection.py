@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from typing import Any
 
 import pymongo
+from bson.errors import BSONError
 from bson.raw_bson import RawBSONDocument
 from pymongo import MongoClient, ReadPreference
 from pymongo.errors import PyMongoError
@@ -25,7 +26,12 @@ from dbaudit.core.database import SslMode, Target
 from dbaudit.core.errors import ConfigurationError, DbauditError, ErrorCode, FieldError
 from dbaudit.engine.fields import refuse_nul
 from dbaudit.engine.network import wrong_protocol
-from dbaudit.engines.mongodb.failures import authentication_failure, connection_failure, statement_failure
+from dbaudit.engines.mongodb.failures import (
+    authentication_failure,
+    connection_failure,
+    malformed_answer,
+    statement_failure,
+)
 from dbaudit.engines.mongodb.network import check_reachable, other_speaker, place_of, socket_path
 from dbaudit.engines.mongodb.tls import tls_options
 
@@ -33,6 +39,8 @@ from dbaudit.engines.mongodb.tls import tls_options
 logging.getLogger("pymongo").setLevel(logging.WARNING)
 
 X509 = "MONGODB-X509"
+_MALFORMED = (ValueError, TypeError, LookupError, BSONError)
+"""What the driver lets through where it cannot read an answer to the log-in."""
 _HEARTBEAT_MS = 30_000
 _CLOSING_SECONDS = 1.0
 _PERHAPS_ANOTHER_PROTOCOL = frozenset(
@@ -167,6 +175,8 @@ def _log_in(target: Target, host: str, port: int, place: str, deadline: float) -
         files.close()
         if isinstance(error, PyMongoError):
             raise _login_failure(target, place, error) from None
+        if isinstance(error, _MALFORMED):
+            raise malformed_answer(place) from None
         raise
 
 

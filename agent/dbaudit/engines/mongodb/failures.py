@@ -39,18 +39,19 @@ _TOO_MANY = re.compile(r"connection refused because too many|too many open conne
 
 def connection_failure(target: Target, place: str, error: BaseException) -> DbauditError:
     """The error for a connection that could not be opened, from the failure that the driver's monitor met."""
-    words = _shown(target, f"{error} {error.__cause__ or ''}")
+    said = f"{error} {error.__cause__ or ''}"
+    words = _shown(target, said)
     if isinstance(error, OperationFailure):
         return statement_failure(target, place, error)
-    if isinstance(error, ssl.SSLError) or _TLS.search(words):
-        return _tls_failure(target, place, words)
-    if _TOO_OLD.search(words):
+    if isinstance(error, ssl.SSLError) or _TLS.search(said):
+        return _tls_failure(target, place, said)
+    if _TOO_OLD.search(said):
         return ConfigurationError(
             ErrorCode.SERVER_NOT_SUPPORTED,
             f"{place} is too old for the driver: {words}",
             remedy="Upgrade the server: MongoDB 4.4 at least is needed.",
         )
-    if isinstance(error, NetworkTimeout) or "timed out" in words:
+    if isinstance(error, NetworkTimeout) or "timed out" in said:
         return TransientError(
             ErrorCode.CONNECTION_TIMEOUT,
             f"{place} took the connection and then did not answer within "
@@ -69,6 +70,15 @@ def connection_failure(target: Target, place: str, error: BaseException) -> Dbau
     )
 
 
+def malformed_answer(place: str) -> ConfigurationError:
+    """The error for an answer to the log-in that the driver could not read."""
+    return ConfigurationError(
+        ErrorCode.WRONG_PROTOCOL,
+        f"What listens on {place} does not answer the log-in as MongoDB does.",
+        remedy="Check host and port.",
+    )
+
+
 def statement_failure(target: Target, place: str, error: PyMongoError) -> DbauditError:
     """The error for a command that failed after the connection was there."""
     words = _shown(target, str(error))
@@ -80,15 +90,16 @@ def statement_failure(target: Target, place: str, error: PyMongoError) -> Dbaudi
             f"{place} did not answer a command within {target.statement_timeout_seconds:g} seconds.",
         )
     if isinstance(error, ConnectionFailure):
-        if _TLS.search(words):
-            return _tls_failure(target, place, words)
+        if _TLS.search(str(error)):
+            return _tls_failure(target, place, str(error))
         return TransientError(ErrorCode.CONNECTION_LOST, f"The connection to {place} was lost.")
     return TransientError(ErrorCode.CONNECTION_LOST, f"The driver failed at {place}: {words}")
 
 
 def _refusal(target: Target, place: str, error: OperationFailure) -> DbauditError:
     code = error.code
-    words = _shown(target, str((error.details or {}).get("errmsg") or error))
+    said = str((error.details or {}).get("errmsg") or error)
+    words = _shown(target, said)
     if code in _AUTHENTICATION_FAILED:
         return authentication_failure(target, place)
     if code == _MECHANISM_UNAVAILABLE:
@@ -113,7 +124,7 @@ def _refusal(target: Target, place: str, error: OperationFailure) -> DbauditErro
         return TransientError(
             ErrorCode.SERVER_STARTING, f"{place} is starting, recovering or changing its role."
         )
-    if _TOO_MANY.search(words):
+    if _TOO_MANY.search(said):
         return TransientError(
             ErrorCode.TOO_MANY_CONNECTIONS,
             f"{place} has no connection left.",
@@ -144,21 +155,21 @@ def authentication_failure(target: Target, place: str) -> ConfigurationError:
     )
 
 
-def _tls_failure(target: Target, place: str, words: str) -> DbauditError:
-    if _OTHER_NAME.search(words):
+def _tls_failure(target: Target, place: str, said: str) -> DbauditError:
+    if _OTHER_NAME.search(said):
         return ConfigurationError(
             ErrorCode.CERTIFICATE_INVALID,
             f"The certificate of {place} is for another host name than {target.host!r}.",
             remedy="Set host to a name that is in the server's certificate, or ssl_mode to verify-ca.",
         )
-    if _NOT_TRUSTED.search(words):
+    if _NOT_TRUSTED.search(said):
         authority = "the authority in ssl_ca" if target.ssl_ca else "a public authority"
         return ConfigurationError(
             ErrorCode.CERTIFICATE_INVALID,
             f"The certificate of {place} is not signed by {authority}, or it is expired.",
             remedy="Put the certificate of the authority that signed the server's certificate into ssl_ca.",
         )
-    if _CLIENT_CERTIFICATE.search(words):
+    if _CLIENT_CERTIFICATE.search(said):
         return ConfigurationError(
             ErrorCode.TLS_FAILED,
             f"{place} did not take the client certificate, or was given none.",

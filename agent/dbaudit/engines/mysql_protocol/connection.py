@@ -268,4 +268,5 @@ _DRIVER_FAILURES = (
     AssertionError,
     AttributeError,
     TypeError,
+    RuntimeError,
 )

@@ -184,15 +184,18 @@ def login_failure(target: Target, error: BaseException, *, timed_out: bool) -> D
             f"{target.connect_timeout_seconds:g} seconds.",
             remedy="Check that the server is not overloaded.",
         )
+    rogue = _asks_for_file(target, error)
+    if rogue is not None:
+        return rogue
     number = number_of(error)
     for meaning in _LOGIN_FAILURES:
         if number in meaning.numbers:
             kind = TransientError if meaning.transient else ConfigurationError
             return kind(meaning.code, meaning.message(target), remedy=meaning.remedy(target))
-    words = _words(target, error)
+    said, words = _said(error), _words(target, error)
     if target.ssl_mode is not SslMode.DISABLE:
         for pattern, code, message, remedy in _TLS_FAILURES:
-            if pattern.search(words):
+            if pattern.search(said):
                 return ConfigurationError(code, message(target), remedy=remedy(target))
     if number in _LOST or number == 2003:
         return TransientError(
@@ -200,7 +203,7 @@ def login_failure(target: Target, error: BaseException, *, timed_out: bool) -> D
             f"{endpoint(target)} closed the connection during the log-in.",
             remedy="Check that host and port are those of the server, and read the server's log.",
         )
-    if not isinstance(error, pymysql.MySQLError) or _PROTOCOL_FAULTS.search(words):
+    if not isinstance(error, pymysql.MySQLError) or _PROTOCOL_FAULTS.search(said):
         return ConfigurationError(
             ErrorCode.WRONG_PROTOCOL,
             f"What listens on {endpoint(target)} does not speak the protocol of MySQL as it should.",
@@ -232,6 +235,9 @@ def statement_failure(target: Target, error: BaseException, *, timed_out: bool =
             f"{endpoint(target)} did not finish a statement within "
             f"{target.statement_timeout_seconds:g} seconds.",
         )
+    rogue = _asks_for_file(target, error)
+    if rogue is not None:
+        return rogue
     if number in _LOST:
         return TransientError(ErrorCode.CONNECTION_LOST, f"The connection to {endpoint(target)} was lost.")
     words = _words(target, error)
@@ -247,5 +253,21 @@ def statement_failure(target: Target, error: BaseException, *, timed_out: bool =
     return ConfigurationError(ErrorCode.SERVER_NOT_SUPPORTED, message)
 
 
+def _asks_for_file(target: Target, error: BaseException) -> DbauditError | None:
+    """The error for a server that answers a statement with LOCAL INFILE; no real one does that unasked."""
+    if not isinstance(error, RuntimeError) or "LOAD_LOCAL" not in str(error):
+        return None
+    return ConfigurationError(
+        ErrorCode.WRONG_PROTOCOL,
+        f"{endpoint(target)} asked for a file of the agent's host in place of an answer (LOCAL INFILE), and "
+        "got none.",
+        remedy="Find out which server this is before you trust it: no statement of the agent asks for that.",
+    )
+
+
+def _said(error: BaseException) -> str:
+    return str(error.args[1]) if len(error.args) > 1 else str(error)
+
+
 def _words(target: Target, error: BaseException) -> str:
-    return one_line(str(error.args[1]) if len(error.args) > 1 else str(error), target)
+    return one_line(_said(error), target)

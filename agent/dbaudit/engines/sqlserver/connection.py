@@ -19,7 +19,7 @@ from dbaudit.engines.sqlserver.drivers import Family, OdbcDriver, driver_for
 from dbaudit.engines.sqlserver.failures import broken_login, refused_login, statement_failure
 from dbaudit.engines.sqlserver.lifeline import Lifeline, NewSocket
 from dbaudit.engines.sqlserver.options import Options
-from dbaudit.engines.sqlserver.tds import examine
+from dbaudit.engines.sqlserver.tds import endpoint, examine
 
 _ROWS_AT_ONCE = 200
 _EXAMINATION_SECONDS = 5.0
@@ -127,7 +127,7 @@ def connect(target: Target, options: Options) -> ServerConnection:
     Raises ConfigurationError or TransientError; no message holds the password. Where the driver does not say
     why it failed, the server is asked again, for at most five seconds more.
     """
-    _check(target)
+    _check(target, options)
     driver = driver_for(target, options)
     started = time.monotonic()
     new_socket = NewSocket(target.port)
@@ -212,8 +212,17 @@ def _whole(seconds: float) -> int:
     return max(1, math.ceil(seconds))
 
 
-def _check(target: Target) -> None:
+def _check(target: Target, options: Options) -> None:
     check_certificates(target)
+    if target.ssl_mode is SslMode.DISABLE and target.password and not options.password_in_clear:
+        raise ConfigurationError(
+            ErrorCode.TLS_FAILED,
+            "With ssl_mode disable the password would be sent readable to whatever answers at "
+            f"{endpoint(target)}.",
+            details=[FieldError("/ssl_mode", "sends the password readable with SQL Server")],
+            remedy="Set ssl_mode to verify-full with ssl_ca, or to require; or accept it with the option "
+            "password_in_clear: true.",
+        )
     if target.ssl_cert:
         raise ConfigurationError(
             ErrorCode.VALIDATION_FAILED,

@@ -116,8 +116,8 @@ def refused_login(target: Target, error: pyodbc.Error) -> DbauditError | None:
 
 def broken_login(target: Target, error: pyodbc.Error) -> DbauditError:
     """The error for a failed connection whose cause the server could not be asked for."""
-    state, words = str(error.args[0]), _shown(target, error)
-    if state in ("IM002", "IM003", "01000") or "file not found" in words:
+    state, said, words = str(error.args[0]), _words(error), _shown(target, error)
+    if state in ("IM002", "IM003", "01000") or "file not found" in said:
         return ConfigurationError(
             ErrorCode.DRIVER_MISSING,
             f"The ODBC driver cannot be loaded: {words}",
@@ -130,7 +130,7 @@ def broken_login(target: Target, error: pyodbc.Error) -> DbauditError:
             f"{target.connect_timeout_seconds:g} seconds.",
             remedy="Check that the port is that of SQL Server and that the server is not overloaded.",
         )
-    if "certificate" in words.lower() or "SSL Provider" in words:
+    if "certificate" in said.lower() or "SSL Provider" in said:
         return ConfigurationError(
             ErrorCode.CERTIFICATE_INVALID,
             f"The driver refused the certificate of {endpoint(target)}: {words}",

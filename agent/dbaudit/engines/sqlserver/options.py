@@ -28,6 +28,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     audit: str | None = None
     event_session: str = DEFAULT_EVENT_SESSION
     odbc_driver: str | None = None
+    password_in_clear: bool = False
     start_from: StartFrom = StartFrom.NOW
     poll_seconds: float = 1.0
 
@@ -79,6 +80,15 @@ OPTIONS_SCHEMA: Mapping[str, Any] = {
                 "Server`, or a name that the agent's configuration has in `odbc_drivers`. "
                 "Without it, the newest of Microsoft's, else FreeTDS; FreeTDS first for what only it can do "
                 "(ssl_ca, verify-ca)."
+            ),
+        },
+        "password_in_clear": {
+            "type": "boolean",
+            "default": False,
+            "x-destination": True,  # it decides in what form the password is sent
+            "description": (
+                "With ssl_mode `disable` a log-in sends the password readable: it is only written in another "
+                "way, which anybody can undo. So it is refused there, unless this option is true."
             ),
         },
         "start_from": start_from_schema(
