@@ -97,11 +97,14 @@ def keyring(key_file: Path) -> Keyring:
 
 @pytest.fixture
 def open_store(url: str, key_file: Path) -> Iterator[Open]:
-    """Opens the state once more, as another process would; closed at the end of the test."""
+    """Opens the state once more, as another process would; closed at the end of the test. Its leases last
+    until then, however slow the machine is, unless a test asks otherwise.
+    """
     opened: list[State] = []
 
-    def open_it(**options: float) -> State:
-        opened.append(open_state(url, keyring_from_file(key_file, create=False), **options))
+    def open_it(*, lease_seconds: float = 3600.0) -> State:
+        keyring = keyring_from_file(key_file, create=False)
+        opened.append(open_state(url, keyring, lease_seconds=lease_seconds))
         return opened[-1]
 
     yield open_it

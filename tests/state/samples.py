@@ -11,6 +11,7 @@ from dbaudit.core.secret import Secret
 from dbaudit.state import State
 from dbaudit.state.databases import Declaration
 from dbaudit.state.nodes import Lease, Node
+from sqlalchemy import text
 
 PASSWORD = Secret("tiger-4711")
 
@@ -42,6 +43,14 @@ def leased(state: State, name: str = "orders") -> tuple[Database, Lease]:
     database = create(state, name)
     leases = state.nodes.beat(node(state, f"node of {name}"))
     return database, next(lease for lease in leases if lease.database_id == database.id)
+
+
+def let_pass(seconds: float, state: State) -> None:
+    """Move every lease and heartbeat into the past, as if so much time had passed."""
+    with state.backend.writing() as connection:
+        moved = {"us": int(seconds * 1_000_000)}
+        connection.execute(text("UPDATE leases SET expires_at_us = expires_at_us - :us"), moved)
+        connection.execute(text("UPDATE nodes SET heartbeat_at_us = heartbeat_at_us - :us"), moved)
 
 
 def event(key: str, **changes: Any) -> AuditEvent:

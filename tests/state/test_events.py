@@ -17,7 +17,7 @@ from dbaudit.state.nodes import Lease
 from sqlalchemy import text
 
 from tests.state.conftest import Open
-from tests.state.samples import append, create, event, leased, node
+from tests.state.samples import append, create, event, leased, let_pass, node
 from tests.state.workers import append_numbered, workers
 
 LARGEST = 2**63 - 1
@@ -133,16 +133,15 @@ def test_of_two_that_append_after_the_same_cursor_exactly_one_stores(open_store:
 
 
 def test_nothing_is_stored_once_the_lease_is_lost(open_store: Open) -> None:
-    store = open_store(lease_seconds=0.05)
+    store = open_store()
     first = node(store)
     create(store)
     (lease,) = store.nodes.beat(first)
     append(store, lease, event("in time"))
     after = store.events.cursor(lease.database_no)
-    while now_us() < lease.token + 100_000:
-        pass
+    let_pass(store.nodes.lease_seconds + 1, store)
     assert refused(store, lease, after, {"v": 1}, [event("lapsed")], []) is ErrorCode.LEASE_LOST
-    other = open_store(lease_seconds=60)
+    other = open_store()
     (taken,) = other.nodes.beat(node(other))
     assert taken.token > lease.token
     assert (

@@ -13,20 +13,12 @@ from dbaudit.state.nodes import Lease, Node
 from sqlalchemy import text
 
 from tests.state.conftest import Open
-from tests.state.samples import create, declaration, node
+from tests.state.samples import create, declaration, let_pass, node
 from tests.state.workers import beat, workers
 
 
 def ids(leases: list[Lease]) -> list[str]:
     return [lease.database_id for lease in leases]
-
-
-def let_pass(seconds: float, store: State) -> None:
-    """Move every lease and heartbeat into the past, as if so much time had passed."""
-    with store.backend.writing() as connection:
-        moved = {"us": int(seconds * 1_000_000)}
-        connection.execute(text("UPDATE leases SET expires_at_us = expires_at_us - :us"), moved)
-        connection.execute(text("UPDATE nodes SET heartbeat_at_us = heartbeat_at_us - :us"), moved)
 
 
 def test_one_node_gets_every_database_and_keeps_the_same_leases(store: State) -> None:
@@ -86,9 +78,9 @@ def test_a_lapsed_lease_is_taken_over_with_a_higher_token_and_not_before(store: 
     first, second = node(store, "first"), node(store, "second")
     (lease,) = store.nodes.beat(first)
     assert store.nodes.beat(second) == []
-    let_pass(store.nodes.lease_seconds - 1, store)
+    let_pass(store.nodes.lease_seconds / 2, store)
     assert store.nodes.beat(second) == []
-    let_pass(1, store)
+    let_pass(store.nodes.lease_seconds / 2, store)
     (taken,) = store.nodes.beat(second)
     assert taken.database_id == lease.database_id
     assert taken.token > lease.token

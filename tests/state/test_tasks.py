@@ -15,9 +15,8 @@ from dbaudit.state.nodes import engine_capability
 from dbaudit.state.wakeup import Topic
 from sqlalchemy import text
 
-from tests.servers.processes import wait_for
 from tests.state.conftest import Open
-from tests.state.samples import PASSWORD, create, declaration
+from tests.state.samples import PASSWORD, create, declaration, let_pass
 from tests.state.workers import answer_tasks, workers
 
 REPORT = TestReport(
@@ -255,18 +254,16 @@ def test_a_task_is_taken_by_a_node_that_has_the_engine_or_by_any_where_none_has_
 
 
 def test_a_task_of_a_node_that_fell_silent_is_taken_by_another_one(open_store: Open) -> None:
-    store = open_store(lease_seconds=0.2)
+    store = open_store()
     dead, heir = (store.nodes.register(name, "1", (engine_capability("postgresql"),)) for name in "ab")
     task_id = store.tasks.request_test(declaration(), {"password": PASSWORD})
     assert store.tasks.claim(dead.id) is not None
     assert store.tasks.claim(heir.id) is None
-
-    def taken() -> bool:
-        store.nodes.beat(heir)
-        task = store.tasks.claim(heir.id)
-        return task is not None and task.id == task_id
-
-    wait_for(taken, "the task of the silent node")
+    let_pass(store.nodes.lease_seconds + 1, store)
+    store.nodes.beat(heir)
+    task = store.tasks.claim(heir.id)
+    assert task is not None
+    assert task.id == task_id
 
 
 def test_a_node_that_comes_back_releases_what_it_had_taken(store: State) -> None:
