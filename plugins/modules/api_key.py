@@ -23,6 +23,7 @@ options:
   state:
     description:
       - V(present) makes the key when none of this name can be used, and gives it exactly these O(scopes).
+      - What it is bound to beside its scopes stays as it is where the option is not given, also with O(replace=true).
       - V(absent) revokes every key of this name.
     type: str
     choices: [present, absent]
@@ -37,7 +38,18 @@ options:
       - What the key may do; V(admin) contains all others. Required with O(state=present).
     type: list
     elements: str
-    choices: ["read:databases", "write:databases", "read:events", view_cluster_info, update_cluster, admin]
+    choices: ["read:databases", "write:databases", "test:databases", "read:events", view_cluster_info, update_cluster, admin]
+  expires_at:
+    description:
+      - From when on the key is refused, in UTC as V(2027-01-31T12:00:00Z), or V(never).
+      - A key that has expired gets more time by a later one.
+    type: str
+  networks:
+    description:
+      - Where the key may be used, in CIDR notation, such as V(10.1.0.0/16). An empty list is everywhere.
+      - What counts is the address of the TCP connection; behind a proxy it is that of the proxy.
+    type: list
+    elements: str
   replace:
     description:
       - Whether to make a new key in any case and revoke the present one, to change keys from time to time.
@@ -60,6 +72,8 @@ EXAMPLES = r"""
     scopes:
       - read:databases
       - read:events
+    networks:
+      - 10.1.0.0/16
   register: reports
   no_log: true
 
@@ -87,6 +101,9 @@ info:
     created_at: "2026-01-15T10:30:00Z"
     last_used_at: null
     revoked_at: null
+    expires_at: null
+    networks: [10.1.0.0/16]
+    tags: []
 diff:
   description: What changed.
   returned: success
@@ -112,22 +129,27 @@ request_id:
   type: str
 """
 
+import re
+from ipaddress import ip_network
 from typing import Any, Dict, List, Mapping
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.dbaudit.dbaudit.plugins.module_utils._argspec import argument_spec, refuse_empty
+from ansible_collections.dbaudit.dbaudit.plugins.module_utils._argspec import argument_spec, refuse_empty, refuse_null
 from ansible_collections.dbaudit.dbaudit.plugins.module_utils._client import Client
 from ansible_collections.dbaudit.dbaudit.plugins.module_utils._errors import ClientError
 
 PATH = "/v1/keys"
-SCOPES = ["read:databases", "write:databases", "read:events", "view_cluster_info", "update_cluster", "admin"]
+SCOPES = ["read:databases", "write:databases", "test:databases", "read:events", "view_cluster_info", "update_cluster", "admin"]
+BOUNDS = ("expires_at", "networks")
+NEVER = "never"
+TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
 
 
 def ensure(client: Client, params: Mapping[str, Any], check_mode: bool) -> Dict[str, Any]:
     """Brings the key of a name to what the task declares, and returns the result of the module."""
     usable = [key for key in client.request("GET", PATH)["data"] if key["name"] == params["name"] and key["revoked_at"] is None]
-    before = {key["id"]: {"scopes": key["scopes"]} for key in usable}
+    before = {key["id"]: _declared(key) for key in usable}
     if params["state"] == "absent":
         if not check_mode:
             _revoke(client, usable)
@@ -135,16 +157,18 @@ def ensure(client: Client, params: Mapping[str, Any], check_mode: bool) -> Dict[
     if len(usable) > 1:
         ids = ", ".join(key["id"] for key in usable)
         raise ClientError("%d keys are named %s: %s. Revoke all but one with dbaudit keys revoke." % (len(usable), params["name"], ids))
-    scopes = [scope for scope in SCOPES if scope in params["scopes"]]
+    wanted = _wanted(params)
     if usable and not params["replace"]:
-        return _changed(client, usable[0], scopes, check_mode)
+        return _changed(client, usable[0], wanted, check_mode)
+    for key in usable:
+        wanted = dict({name: key[name] for name in BOUNDS}, **wanted)
     result: Dict[str, Any] = {
         "changed": True,
-        "info": {"name": params["name"], "scopes": scopes},
-        "diff": {"before": before, "after": {"new": {"scopes": scopes}}},
+        "info": dict(wanted, name=params["name"]),
+        "diff": {"before": before, "after": {"new": wanted}},
     }
     if not check_mode:
-        made = client.request("POST", PATH, None, {"name": params["name"], "scopes": scopes})
+        made = client.request("POST", PATH, None, dict(wanted, name=params["name"]))
         result["key"] = made.pop("key")
         result["info"] = made
         try:
@@ -154,13 +178,34 @@ def ensure(client: Client, params: Mapping[str, Any], check_mode: bool) -> Dict[
     return result
 
 
-def _changed(client: Client, key: Mapping[str, Any], scopes: List[str], check_mode: bool) -> Dict[str, Any]:
-    changed = key["scopes"] != scopes
-    diff = {"before": {key["id"]: {"scopes": key["scopes"]}}, "after": {key["id"]: {"scopes": scopes}}}
-    info = dict(key, scopes=scopes)
-    if changed and not check_mode:
-        info = client.request("PATCH", "%s/%s" % (PATH, key["id"]), None, {"scopes": scopes})
-    return {"changed": changed, "info": info, "diff": diff}
+def _wanted(params: Mapping[str, Any]) -> Dict[str, Any]:
+    wanted: Dict[str, Any] = {"scopes": [scope for scope in SCOPES if scope in params["scopes"]]}
+    if params["expires_at"] is not None:
+        if params["expires_at"] != NEVER and not TIME.match(params["expires_at"]):
+            raise ClientError("expires_at has to be a time in UTC such as 2027-01-31T12:00:00Z, or never.")
+        wanted["expires_at"] = None if params["expires_at"] == NEVER else params["expires_at"]
+    if params["networks"] is not None:
+        wanted["networks"] = list(dict.fromkeys(_normal(network) for network in params["networks"]))
+    return wanted
+
+
+def _normal(network: str) -> str:
+    try:
+        return str(ip_network(network))
+    except ValueError:
+        return network  # the API says what is wrong with it
+
+
+def _declared(key: Mapping[str, Any]) -> Dict[str, Any]:
+    return {name: key[name] for name in ("scopes",) + BOUNDS}
+
+
+def _changed(client: Client, key: Mapping[str, Any], wanted: Mapping[str, Any], check_mode: bool) -> Dict[str, Any]:
+    before, after = _declared(key), dict(_declared(key), **wanted)
+    info = dict(key, **after)
+    if before != after and not check_mode:
+        info = client.request("PATCH", "%s/%s" % (PATH, key["id"]), None, wanted)
+    return {"changed": before != after, "info": info, "diff": {"before": {key["id"]: before}, "after": {key["id"]: after}}}
 
 
 def _revoke(client: Client, keys: List[Dict[str, Any]]) -> None:
@@ -174,12 +219,15 @@ def main() -> None:
             state={"type": "str", "choices": ["present", "absent"], "default": "present"},
             name={"type": "str", "required": True},
             scopes={"type": "list", "elements": "str", "choices": SCOPES},
+            expires_at={"type": "str"},
+            networks={"type": "list", "elements": "str"},
             replace={"type": "bool", "default": False},
         ),
         required_if=[("state", "present", ["scopes"])],
         supports_check_mode=True,
     )
     refuse_empty(module, ("name",))
+    refuse_null(module, ("expires_at", "networks"))
     try:
         module.exit_json(**ensure(Client.of(module.params), module.params, module.check_mode))
     except ClientError as error:

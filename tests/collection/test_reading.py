@@ -118,6 +118,33 @@ def test_keys_are_made_changed_replaced_and_revoked(service: Service) -> None:
     assert service.state.api_keys.verify(replaced["key"]) is None
 
 
+def test_a_key_is_bound_and_stays_so_where_the_task_does_not_say_otherwise(service: Service) -> None:
+    connection = {"api_url": service.url, "api_key": service.new_key(Scope.ADMIN)}
+    bounds = {"expires_at": "2126-01-31T12:00:00Z", "networks": ["10.1.2.3", "127.0.0.0/8"]}
+    shown = {**bounds, "networks": ["10.1.2.3/32", "127.0.0.0/8"]}
+
+    def key(**options: Any) -> dict[str, Any]:
+        return run_module("api_key", **connection, name="bound", **options)
+
+    made = key(scopes=["read:events"], **bounds)
+    assert shown.items() <= made["info"].items()
+    assert not key(scopes=["read:events"], **bounds)["changed"]
+    changed = key(scopes=["test:databases"])
+    assert changed["changed"]
+    assert shown.items() <= changed["info"].items()
+    replaced = key(scopes=["test:databases"], replace=True)
+    assert replaced["info"]["id"] != made["info"]["id"]
+    assert shown.items() <= replaced["info"].items()
+    freed = key(scopes=["test:databases"], expires_at="never", networks=[])
+    assert freed["diff"]["before"][replaced["info"]["id"]]["networks"] == shown["networks"]
+    assert (freed["info"]["expires_at"], freed["info"]["networks"]) == (None, [])
+    assert "networks" in key(scopes=["test:databases"], networks=["10.1.2.3/8"])["details"][0]["pointer"]
+    assert "2027-01-31T12:00:00Z" in key(scopes=["test:databases"], expires_at="2027-01-31")["msg"]
+    for nothing in (None, ""):
+        assert "networks is empty" in key(scopes=["test:databases"], networks=nothing)["msg"]
+        assert "expires_at is empty" in key(scopes=["test:databases"], expires_at=nothing)["msg"]
+
+
 def inventory(service: Service, collections_path: Path, folder: Path, **options: Any) -> Any:
     source = folder / "all.dbaudit.yml"
     source.write_text(json.dumps({"plugin": "dbaudit.dbaudit.databases", "api_url": service.url, **options}))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 import dbaudit
 import httpx
@@ -108,6 +109,17 @@ def test_a_key_is_made_used_narrowed_and_revoked_and_shown_nowhere(api: Api, cli
         with pytest.raises(sdk.ForbiddenError):
             reader.keys.list()
     assert client.keys.update(made.id, name="renamed").scopes == ("read:databases",)
+    end = datetime(2126, 1, 31, 12, tzinfo=UTC)
+    bound = client.keys.update(made.id, expires_at=end, networks=["127.0.0.1"])
+    assert (bound.expires_at, bound.networks, bound.tags) == (end, ("127.0.0.1/32",), ())
+    freed = client.keys.update(made.id, expires_at=None, networks=[])
+    assert (freed.expires_at, freed.networks) == (None, ())
+    elsewhere = client.keys.create(name="x", scopes=["read:events"], networks=["192.0.2.0/24"])
+    with (
+        dbaudit.Client(api_url=api.url, api_key=elsewhere.key) as stranger,
+        pytest.raises(sdk.ForbiddenError, match="from this address"),
+    ):
+        stranger.keys.list()
     client.keys.revoke(made.id)
     (found,) = [one for one in client.keys.list() if one.id == made.id]
     assert found.name == "renamed"

@@ -65,7 +65,7 @@ PARAMETER = "parameter"
 class Operation(msgspec.Struct, frozen=True, kw_only=True):
     """One operation of the document.
 
-    ``rule`` is its path as Flask writes it. ``scope`` is what a key needs; None: no key is asked for.
+    ``rule`` is its path as Flask writes it. A key needs one of ``scopes``; none: no key is asked for.
     ``max_body_bytes`` is how large its body may be; None: as large as any. ``produces`` are the media types
     of its good answers. ``pointer`` is where it stands in the document.
     """
@@ -74,7 +74,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     method: str
     path: str
     rule: str
-    scope: str | None
+    scopes: tuple[str, ...]
     query: tuple[Parameter, ...]
     body: Validator | None
     max_body_bytes: int | None
@@ -147,7 +147,9 @@ class Document:
             method=method.upper(),
             path=path,
             rule=path.replace("{", f"<{PARAMETER}:").replace("}", ">"),
-            scope=next(iter(security[0].values()))[0] if security else None,
+            scopes=tuple(
+                dict.fromkeys(scope for way in security for scopes in way.values() for scope in scopes)
+            ),
             query=tuple(self._parameter(p) for p in parameters if p["in"] == "query"),
             body=(
                 self.validator(f"{pointer}/requestBody/content/application~1json/schema")

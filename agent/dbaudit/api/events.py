@@ -40,7 +40,7 @@ class _Events:
         wanted = self._wanted(call)
         page = self._state.events.query(wanted)
         if not page.events and call.query["wait_seconds"] and wanted.order is EventOrder.STORED:
-            page = self._wait(wanted, call.query["wait_seconds"])
+            page = self._wait(wanted, call)
         goes_on = page.more or wanted.order is EventOrder.STORED
         return json_answer(
             {
@@ -55,12 +55,13 @@ class _Events:
     def get(self, call: Call) -> Response:
         return json_answer(event_object(self._state.events.get(call.path["event_id"])))
 
-    def _wait(self, wanted: EventQuery, wait_seconds: int) -> EventPage:
+    def _wait(self, wanted: EventQuery, call: Call) -> EventPage:
         wakeup = self._state.wakeup
         seen = wakeup.count(Topic.EVENTS)
 
         def look(seconds: float) -> EventPage | None:
             nonlocal seen
+            call.renew()
             page = self._state.events.query(wanted)
             if page.events:
                 return page
@@ -69,7 +70,7 @@ class _Events:
             return None
 
         with self._room.place() as free:
-            found = self._room.wait(look, wait_seconds) if free else None
+            found = self._room.wait(look, call.query["wait_seconds"]) if free else None
         return found or self._state.events.query(wanted)
 
     def _wanted(self, call: Call) -> EventQuery:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 from flask import Blueprint, Response, g, request
@@ -13,16 +13,29 @@ from dbaudit.api.document import Document, Operation
 from dbaudit.api.parameters import Query, query_reader
 from dbaudit.api.rate_limit import RateLimiter
 from dbaudit.core.errors import ErrorCode, RequestError, TransientError
+from dbaudit.state.api_keys import ApiKey
 
 JSON = "application/json"
 
 
 class Call(msgspec.Struct, frozen=True):
-    """A request that may reach its view: the parts of its path, its query with all defaults, its body."""
+    """A request that may reach its view: the parts of its path, its query with all defaults, its body.
+
+    ``renew`` gives the key of a request that has waited, as it is by now. It raises what refuses the request
+    in the meantime: its key was revoked, has expired, or has lost the scope.
+    """
 
     path: Mapping[str, str]
     query: Query
     body: Body | None
+    _key: ApiKey | None
+    renew: Callable[[], ApiKey]
+
+    @property
+    def key(self) -> ApiKey:
+        """The key of the request; only operations that need one may ask for it."""
+        assert self._key is not None
+        return self._key
 
 
 View = Callable[[Call], Response]
@@ -63,11 +76,11 @@ class Gate:
 
     def _guarded(self, operation: Operation, view: View) -> Callable[..., Response]:
         read_query = query_reader(operation.query)
-        scope = None if operation.id in self._open_operations else operation.scope
+        scopes = () if operation.id in self._open_operations else operation.scopes
 
         def guarded(**path: str) -> Response:
-            if scope is not None:
-                self._admit(scope)
+            authorization, address = request.headers.get("Authorization"), request.remote_addr or ""
+            key = self._admit(authorization, address, scopes) if scopes else None
             accept = request.headers.get("Accept")
             if accept is not None and accept not in ("*/*", JSON):
                 _require_acceptable(operation)
@@ -75,13 +88,14 @@ class Gate:
             body = None if operation.body is None else Body(self._read(operation), operation.body)
             if body is not None:
                 g.secrets = body.secrets  # whatever fails now, its traceback in the log does not have them
-            return view(Call(path, query, body))
+            return view(Call(path, query, body, key, lambda: self._renewed(authorization, address, scopes)))
 
         return guarded
 
-    def _admit(self, scope: str) -> None:
-        key = self._authenticator.identify(request.headers.get("Authorization"), request.remote_addr or "")
+    def _admit(self, authorization: str | None, address: str, scopes: Sequence[str]) -> ApiKey:
+        key = self._authenticator.identify(authorization, address)
         g.api_key_id = key.id
+        self._authenticator.require_usable(key, address)
         allowance = self._limiter.take(key.id)
         if allowance is not None:
             g.allowance = allowance
@@ -91,7 +105,14 @@ class Gate:
                     f"This API key has used up its {allowance.limit} requests a minute.",
                     retry_after_seconds=allowance.retry_after_seconds,
                 )
-        require_scope(key, scope)
+        require_scope(key, scopes)
+        return key
+
+    def _renewed(self, authorization: str | None, address: str, scopes: Sequence[str]) -> ApiKey:
+        key = self._authenticator.identify(authorization, address)
+        self._authenticator.require_usable(key, address)
+        require_scope(key, scopes)
+        return key
 
     def _read(self, operation: Operation) -> bytes:
         most = operation.max_body_bytes or self._max_body_bytes

@@ -8,9 +8,18 @@ from dbaudit.cli.command import Command, configuration
 from dbaudit.cli.output import output_option, print_json, print_table
 from dbaudit.cli.state import opened_state
 from dbaudit.core.clock import format_us
+from dbaudit.core.key_bounds import MOST_NETWORKS, expiry_us, normal_networks
 
 # As in dbaudit.state.api_keys.Scope, which only a server installation can import; a test compares them.
-SCOPES = ("read:databases", "write:databases", "read:events", "view_cluster_info", "update_cluster", "admin")
+SCOPES = (
+    "read:databases",
+    "write:databases",
+    "test:databases",
+    "read:events",
+    "view_cluster_info",
+    "update_cluster",
+    "admin",
+)
 _NAME_CHARACTERS = 200
 
 
@@ -25,6 +34,26 @@ def _checked_name(ctx: click.Context, parameter: click.Parameter, value: str) ->
     return value
 
 
+def _checked_expiry(ctx: click.Context, parameter: click.Parameter, value: str | None) -> int | None:
+    if value is None:
+        return None
+    try:
+        return expiry_us(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+def _checked_networks(
+    ctx: click.Context, parameter: click.Parameter, value: tuple[str, ...]
+) -> tuple[str, ...]:
+    if len(value) > MOST_NETWORKS:
+        raise click.BadParameter(f"may be given {MOST_NETWORKS} times at most")
+    try:
+        return normal_networks(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
 @keys.command(cls=Command)
 @click.option("--name", required=True, callback=_checked_name, help="What the key is for.")
 @click.option(
@@ -35,7 +64,21 @@ def _checked_name(ctx: click.Context, parameter: click.Parameter, value: str) ->
     type=click.Choice(SCOPES),
     help="What the key may do; may be given several times. admin includes all others.",
 )
-def create(name: str, scopes: tuple[str, ...]) -> None:
+@click.option(
+    "--expires-at",
+    callback=_checked_expiry,
+    metavar="TIME",
+    help="From when on it is refused, such as 2027-01-31T12:00:00Z. Without this it does not expire.",
+)
+@click.option(
+    "--network",
+    "networks",
+    multiple=True,
+    callback=_checked_networks,
+    metavar="CIDR",
+    help="Where it may be used, such as 10.1.0.0/16; may be given several times. Without this: everywhere.",
+)
+def create(name: str, scopes: tuple[str, ...], expires_at: int | None, networks: tuple[str, ...]) -> None:
     """Make an API key and print it, alone, on standard output. It cannot be shown again.
 
     \b
@@ -45,9 +88,12 @@ def create(name: str, scopes: tuple[str, ...]) -> None:
     """
     found = configuration()
     with opened_state(found.settings, create=True) as state:
-        from dbaudit.state.api_keys import Scope
+        from dbaudit.state.api_keys import Bounds, Scope
 
-        key, secret = state.api_keys.create(name, tuple(Scope(scope) for scope in dict.fromkeys(scopes)))
+        bounds = Bounds(expires_at_us=expires_at, networks=networks)
+        key, secret = state.api_keys.create(
+            name, tuple(Scope(scope) for scope in dict.fromkeys(scopes)), bounds
+        )
     click.echo(f"Made the key {key.id} in {found.shown('state_url')}. It is shown only now:", err=True)
     click.echo(secret.reveal())
 
@@ -68,20 +114,26 @@ def list_keys(output: str) -> None:
                     "created_at": _time(key.created_at_us),
                     "last_used_at": _time(key.last_used_at_us),
                     "revoked_at": _time(key.revoked_at_us),
+                    "expires_at": _time(key.bounds.expires_at_us),
+                    "networks": key.bounds.networks,
+                    "tags": key.bounds.tags,
                 }
                 for key in found
             ]
         )
     else:
         print_table(
-            ("id", "name", "scopes", "created", "last used", "revoked"),
+            ("id", "name", "scopes", "networks", "tags", "created", "last used", "expires", "revoked"),
             [
                 (
                     key.id,
                     key.name,
                     " ".join(key.scopes),
+                    " ".join(key.bounds.networks) or None,
+                    ",".join(key.bounds.tags) or None,
                     _time(key.created_at_us),
                     _time(key.last_used_at_us),
+                    _time(key.bounds.expires_at_us),
                     _time(key.revoked_at_us),
                 )
                 for key in found

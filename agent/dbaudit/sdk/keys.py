@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -26,6 +26,9 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
     created_at: datetime
     last_used_at: datetime | None = None
     revoked_at: datetime | None = None
+    expires_at: datetime | None = None
+    networks: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
 
 
 class NewKey(Key, frozen=True, kw_only=True):
@@ -43,23 +46,45 @@ def list_keys() -> Request[tuple[Key, ...]]:
     return Request(method="GET", path=_PATH, understand=_keys)
 
 
-def create_key(*, name: str, scopes: Sequence[str]) -> Request[NewKey]:
-    """Make a key. The request is not repeated if the answer is lost: that key would stay unknown."""
-    body = {"name": name, "scopes": scopes}
+def create_key(
+    *,
+    name: str,
+    scopes: Sequence[str],
+    expires_at: datetime | UnsetType | None = UNSET,
+    networks: Sequence[str] | UnsetType = UNSET,
+) -> Request[NewKey]:
+    """Make a key. The request is not repeated if the answer is lost: that key would stay unknown.
+
+    ``expires_at``: from then on it is refused. ``networks`` (CIDR): from elsewhere it is refused.
+    """
+    body = {"name": name, "scopes": scopes, "expires_at": _time(expires_at), "networks": networks}
     return Request(method="POST", path=_PATH, body=body, understand=_new_key, repeat=Repeat.NEVER)
 
 
 def update_key(
-    key_id: str, *, name: str | UnsetType = UNSET, scopes: Sequence[str] | UnsetType = UNSET
+    key_id: str,
+    *,
+    name: str | UnsetType = UNSET,
+    scopes: Sequence[str] | UnsetType = UNSET,
+    expires_at: datetime | UnsetType | None = UNSET,
+    networks: Sequence[str] | UnsetType = UNSET,
 ) -> Request[Key]:
-    """Change the fields that are given, and return the key as it is then."""
-    body = {"name": name, "scopes": scopes}
+    """Change the fields that are given, and return the key as it is then. None and an empty list take the
+    bound away.
+    """
+    body = {"name": name, "scopes": scopes, "expires_at": _time(expires_at), "networks": networks}
     return Request(method="PATCH", path=_path(key_id), body=body, understand=understood_as(Key))
 
 
 def revoke_key(key_id: str) -> Request[None]:
     """Revoke a key; it is refused from then on."""
     return Request(method="DELETE", path=_path(key_id), understand=_nothing, repeat=Repeat.UNTIL_GONE)
+
+
+def _time(moment: datetime | UnsetType | None) -> str | UnsetType | None:
+    if not isinstance(moment, datetime):
+        return moment
+    return (moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)).isoformat()
 
 
 def _path(key_id: str) -> str:

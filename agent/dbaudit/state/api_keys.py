@@ -1,4 +1,4 @@
-"""API keys: shown once, stored as a hash, with scopes.
+"""API keys: shown once, stored as a hash, with scopes and what else they are bound to.
 
 A key is 32 random characters, so a plain SHA-256 cannot be reversed and needs no salt or slow hash.
 """
@@ -8,11 +8,14 @@ from __future__ import annotations
 import hashlib
 import secrets
 import string
+from collections.abc import Callable
 from enum import StrEnum
+from typing import Any
 
 import msgspec
-from sqlalchemy import Row, func, insert, select, update
+from sqlalchemy import Row, func, insert, or_, select, update
 
+from dbaudit.core import typed
 from dbaudit.core.clock import now_us
 from dbaudit.core.errors import ErrorCode, RequestError, not_found
 from dbaudit.core.secret import Secret
@@ -24,6 +27,7 @@ KEY_PREFIX = "dbaudit_live_"
 _KEY_CHARACTERS = 32
 _ALPHABET = string.ascii_letters + string.digits
 _LAST_USED_STEP_US = 60_000_000
+_decode_tags = typed.decoder(tuple[str, ...])
 
 
 class Scope(StrEnum):
@@ -31,10 +35,26 @@ class Scope(StrEnum):
 
     READ_DATABASES = "read:databases"
     WRITE_DATABASES = "write:databases"
+    TEST_DATABASES = "test:databases"
     READ_EVENTS = "read:events"
     VIEW_CLUSTER_INFO = "view_cluster_info"
     UPDATE_CLUSTER = "update_cluster"
     ADMIN = "admin"
+
+
+class Bounds(msgspec.Struct, frozen=True, kw_only=True):
+    """What a key is bound to beside its scopes.
+
+    It is refused from ``expires_at_us`` on (None: never), from addresses outside ``networks`` (CIDR; none:
+    from everywhere is fine), and reaches only databases that have all of ``tags``.
+    """
+
+    expires_at_us: int | None = None
+    networks: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+
+
+UNBOUND = Bounds()
 
 
 class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,6 +66,12 @@ class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
     created_at_us: int
     last_used_at_us: int | None = None
     revoked_at_us: int | None = None
+    bounds: Bounds = UNBOUND
+
+    @property
+    def is_expired(self) -> bool:
+        """Whether its time is over."""
+        return self.bounds.expires_at_us is not None and self.bounds.expires_at_us <= now_us()
 
 
 class ApiKeyStore:
@@ -54,26 +80,26 @@ class ApiKeyStore:
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
 
-    def create(self, name: str, scopes: tuple[Scope, ...]) -> tuple[ApiKey, Secret]:
+    def create(self, name: str, scopes: tuple[Scope, ...], bounds: Bounds = UNBOUND) -> tuple[ApiKey, Secret]:
         """A new key with the given scopes, and the key itself, which cannot be shown again."""
         text = KEY_PREFIX + "".join(secrets.choice(_ALPHABET) for position in range(_KEY_CHARACTERS))
         key = ApiKey(
-            id=new_id("key"), name=name, scopes=tuple(s.value for s in scopes), created_at_us=now_us()
+            id=new_id("key"),
+            name=name,
+            scopes=tuple(s.value for s in scopes),
+            created_at_us=now_us(),
+            bounds=bounds,
         )
         with self._backend.writing() as connection:
             connection.execute(
                 insert(api_keys).values(
-                    id=key.id,
-                    name=name,
-                    key_hash=_hash(text),
-                    scopes=" ".join(key.scopes),
-                    created_at_us=key.created_at_us,
+                    id=key.id, key_hash=_hash(text), created_at_us=key.created_at_us, **_columns(key)
                 )
             )
         return key, Secret(text)
 
     def verify(self, presented: str) -> ApiKey | None:
-        """The key that was presented, or None when it is unknown or revoked."""
+        """The key that was presented, or None when it is unknown or revoked. It may have expired."""
         with self._backend.reading() as connection:
             row = connection.execute(
                 select(api_keys).where(
@@ -91,7 +117,7 @@ class ApiKeyStore:
             connection.execute(update(api_keys).where(api_keys.c.id == key.id).values(last_used_at_us=now))
 
     def all(self) -> list[ApiKey]:
-        """All keys, the revoked ones too, oldest first."""
+        """All keys, the revoked and expired ones too, oldest first."""
         with self._backend.reading() as connection:
             return [
                 _key(row) for row in connection.execute(select(api_keys).order_by(api_keys.c.created_at_us))
@@ -99,15 +125,18 @@ class ApiKeyStore:
 
     def count(self) -> int:
         """How many keys can be used."""
+        expiry = api_keys.c.expires_at_us
         with self._backend.reading() as connection:
             return connection.execute(
-                select(func.count()).select_from(api_keys).where(api_keys.c.revoked_at_us.is_(None))
+                select(func.count())
+                .select_from(api_keys)
+                .where(api_keys.c.revoked_at_us.is_(None), or_(expiry.is_(None), expiry > now_us()))
             ).scalar_one()
 
-    def update(self, key_id: str, name: str | None, scopes: tuple[Scope, ...] | None) -> ApiKey:
-        """Change what a key is called or may do; None leaves it.
+    def update(self, key_id: str, changed: Callable[[ApiKey], ApiKey]) -> ApiKey:
+        """Make name, scopes and bounds of a key those of what ``changed`` makes of it.
 
-        Raises RequestError: `not_found`, or `conflict` for one that is revoked.
+        Raises RequestError: `not_found`, `conflict` for one that is revoked, and what ``changed`` raises.
         """
         with self._backend.writing() as connection:
             row = connection.execute(
@@ -117,12 +146,9 @@ class ApiKeyStore:
                 raise not_found("API key", key_id)
             if row.revoked_at_us is not None:
                 raise RequestError(ErrorCode.CONFLICT, f"The API key {key_id} is revoked; make a new one.")
-            values = {
-                "name": row.name if name is None else name,
-                "scopes": row.scopes if scopes is None else " ".join(scopes),
-            }
-            connection.execute(update(api_keys).where(api_keys.c.id == key_id).values(**values))
-            return _key(connection.execute(select(api_keys).where(api_keys.c.id == key_id)).one())
+            key = changed(_key(row))
+            connection.execute(update(api_keys).where(api_keys.c.id == key_id).values(**_columns(key)))
+        return key
 
     def revoke(self, key_id: str) -> None:
         """Revoke a key permanently. Raises RequestError (`not_found`) for an unknown id."""
@@ -140,6 +166,16 @@ def _hash(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
+def _columns(key: ApiKey) -> dict[str, Any]:
+    return {
+        "name": key.name,
+        "scopes": " ".join(key.scopes),
+        "expires_at_us": key.bounds.expires_at_us,
+        "networks": " ".join(key.bounds.networks),
+        "tags": msgspec.json.encode(key.bounds.tags).decode(),
+    }
+
+
 def _key(row: Row[tuple[object, ...]]) -> ApiKey:
     return ApiKey(
         id=row.id,
@@ -148,4 +184,9 @@ def _key(row: Row[tuple[object, ...]]) -> ApiKey:
         created_at_us=row.created_at_us,
         last_used_at_us=row.last_used_at_us,
         revoked_at_us=row.revoked_at_us,
+        bounds=Bounds(
+            expires_at_us=row.expires_at_us,
+            networks=tuple(row.networks.split()),
+            tags=_decode_tags(row.tags),
+        ),
     )

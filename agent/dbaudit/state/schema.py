@@ -298,4 +298,7 @@ api_keys = Table(
     Column("created_at_us", BigInteger, nullable=False),
     Column("last_used_at_us", BigInteger),
     Column("revoked_at_us", BigInteger),
+    Column("expires_at_us", BigInteger),
+    Column("networks", Text, nullable=False, server_default=text("''")),
+    Column("tags", Text, nullable=False, server_default=text("'[]'")),
 )

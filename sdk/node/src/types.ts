@@ -261,6 +261,9 @@ export interface Key {
   readonly createdAt: string;
   readonly lastUsedAt: string | null;
   readonly revokedAt: string | null;
+  readonly expiresAt: string | null;
+  readonly networks: readonly string[];
+  readonly tags: readonly string[];
 }
 
 /** A key that was just made. `key` is the key itself, which nobody can show again; logging or copying leaves it out. */
@@ -271,6 +274,10 @@ export interface NewKey extends Key {
 export interface KeyCreate {
   readonly name: string;
   readonly scopes: readonly string[];
+  /** From this time on it is refused; null: it does not expire. */
+  readonly expiresAt?: string | null;
+  /** From elsewhere it is refused (CIDR). An empty list: it may be used everywhere. */
+  readonly networks?: readonly string[];
 }
 
 export interface Readiness {
