@@ -81,6 +81,7 @@ def create_app(
         Authenticator(
             state.api_keys, RateLimiter(settings.failed_keys_per_minute), settings.key_cache_seconds
         ),
+        state.own_events,
         RateLimiter(settings.rate_limit_per_minute),
         settings.max_body_bytes,
         frozenset({"get_metrics"}) if settings.open_metrics else frozenset(),

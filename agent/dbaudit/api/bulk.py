@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 from flask import Blueprint, Response
 
+from dbaudit.api.acting import acting
 from dbaudit.api.answers import json_answer
 from dbaudit.api.body import Body
 from dbaudit.api.comparisons import Comparisons, holds_secret
@@ -22,6 +23,7 @@ from dbaudit.core.errors import ErrorCode, FieldError, RequestError
 from dbaudit.core.secret import Secret
 from dbaudit.state import State
 from dbaudit.state.databases import Change
+from dbaudit.state.own_deeds import dry_run as deed_of_dry_run
 
 _ATTEMPTS = 5
 _REQUIRED_FOR_NEW = ("name", "type", "host", "port", "database", "username", "password")
@@ -92,7 +94,11 @@ class _Bulk:
         changes = [step.change for step in (*steps, *pruned) if step.change is not None]
         if any(c.declaration is not None and c.declaration.db_conns_auditing for c in changes):
             self._state.db_conns.check(True)
-        done = [None for ignored in changes] if dry_run else self._state.databases.apply(changes)
+        if dry_run and any(map(holds_secret, entries)):
+            touched = tuple(one.id for one in found if one is not None)
+            fields = {field for entry in entries for field in SECRET_FIELDS if entry.get(field) is not None}
+            self._state.own_events.store(acting(), deed_of_dry_run(touched, fields))
+        done = [None for ignored in changes] if dry_run else self._state.databases.apply(changes, acting())
         if not dry_run:
             self._comparisons.written(compared & {step.id for step in steps if step.action == "updated"})
         after = iter(done)

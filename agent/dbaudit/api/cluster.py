@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 from flask import Blueprint, Response
 
+from dbaudit.api.acting import acting
 from dbaudit.api.answers import json_answer
 from dbaudit.api.body import Body
 from dbaudit.api.deliveries import DeliveryFigures, delivery_figures
@@ -30,10 +31,10 @@ def cluster_blueprint(gate: Gate, state: State) -> Blueprint:
 
     def put_settings(call: Call) -> Response:
         assert call.body is not None
-        return _settings_answer(state.db_conns.put(_checked(call.body)))
+        return _settings_answer(state.db_conns.put(_checked(call.body), act=acting()))
 
     def delete_settings(call: Call) -> Response:
-        return _settings_answer(state.db_conns.delete())
+        return _settings_answer(state.db_conns.delete(act=acting()))
 
     def get_status(call: Call) -> Response:
         return json_answer(_status_object(state))
@@ -46,7 +47,7 @@ def cluster_blueprint(gate: Gate, state: State) -> Blueprint:
         given = call.body.checked()
         wanted = given.get("db_conns_auditing")
         return _policy_answer(
-            state.db_conns.current() if wanted is None else state.db_conns.set_policy(wanted)
+            state.db_conns.current() if wanted is None else state.db_conns.set_policy(wanted, act=acting())
         )
 
     gate.bind(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from dbaudit.api.acting import acting
 from dbaudit.api.waiting import WaitingRoom
 from dbaudit.core.database import Database
 from dbaudit.core.errors import ErrorCode, RequestError, TransientError
@@ -45,14 +46,20 @@ class ConnectionTests:
         """
         return self._run(
             lambda: self._state.tasks.request_test(
-                declaration, secrets, change_of=change_of, timeout_seconds=self._timeout_seconds
+                declaration,
+                secrets,
+                change_of=change_of,
+                timeout_seconds=self._timeout_seconds,
+                act=acting(),
             )
         )
 
     def run_stored(self, database: Database) -> TestReport:
         """The same for a database as it is stored, with its secrets; both are read by the agent."""
         return self._run(
-            lambda: self._state.tasks.request_stored_test(database, timeout_seconds=self._timeout_seconds)
+            lambda: self._state.tasks.request_stored_test(
+                database, timeout_seconds=self._timeout_seconds, act=acting()
+            )
         )
 
     def _run(self, ask: Callable[[], str]) -> TestReport:

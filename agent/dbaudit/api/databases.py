@@ -6,6 +6,7 @@ import re
 
 from flask import Blueprint, Response, g, request
 
+from dbaudit.api.acting import acting
 from dbaudit.api.answer_cache import AnswerCache, Kept
 from dbaudit.api.answers import json_answer, json_bytes, kept_answer
 from dbaudit.api.body import Body
@@ -24,6 +25,7 @@ from dbaudit.core.hosts import normal_host
 from dbaudit.state import State
 from dbaudit.state.creations import Creation, creation_of
 from dbaudit.state.databases import DatabaseFilter, exists_already
+from dbaudit.state.own_deeds import dry_run
 
 _ID = re.compile(r"[A-Za-z0-9_]{1,64}")
 _IDEMPOTENCY_KEY = re.compile(r"[!-~]{1,255}")
@@ -106,6 +108,7 @@ class _Databases:
             raise exists_already(declaration)
         switched_on = self._state.db_conns.check(declaration.db_conns_auditing)
         if call.query["dry_run"]:
+            self._record_dry_run(wanted, (declaration.name,))
             after = fields_after(wanted, AuditStatus.INITIALIZING, switched_on)
             return json_answer(plan_object(None, after, dict.fromkeys(wanted.secrets, (False, True))))
         secrets = {field: secret for field, secret in wanted.secrets.items() if secret is not None}
@@ -116,6 +119,7 @@ class _Databases:
             secrets,
             audit_status=wanted.audit_status or AuditStatus.INITIALIZING,
             creation=creation,
+            act=acting(),
         )
         return _created(created)
 
@@ -162,6 +166,7 @@ class _Databases:
         if switched_on and not current.db_conns_auditing:
             self._state.db_conns.check(asked)
         if call.query["dry_run"]:
+            self._record_dry_run(wanted, (current.id, current.name))
             changed = {
                 field: (stored[field] is not None, secret is not None)
                 for field, secret in wanted.secrets.items()
@@ -177,10 +182,18 @@ class _Databases:
             wanted.secrets,
             audit_status=wanted.audit_status,
             unless_changed_since_us=current.updated_at_us,
+            act=acting(),
         )
-        if updated.updated_at_us != current.updated_at_us and holds_secret(wanted.secrets):
-            self._comparisons.written([current.id])
+        if holds_secret(wanted.secrets):
+            if updated.updated_at_us == current.updated_at_us:
+                self._record_dry_run(wanted, (current.id, current.name))
+            else:
+                self._comparisons.written([current.id])
         return _shown(updated)
+
+    def _record_dry_run(self, wanted: Wanted, objects: tuple[str, ...]) -> None:
+        if wanted.secrets:
+            self._state.own_events.store(acting(), dry_run(objects, wanted.secrets))
 
     def delete(self, call: Call) -> Response:
         database = self._database(call)
@@ -188,7 +201,9 @@ class _Databases:
         if call.query["dry_run"]:
             return json_answer(plan_object(database, None, {}))
         self._state.databases.delete(
-            database.id, unless_changed_since_us=database.updated_at_us if _is_conditional() else None
+            database.id,
+            unless_changed_since_us=database.updated_at_us if _is_conditional() else None,
+            act=acting(),
         )
         answer = Response(status=204)
         del answer.headers["Content-Type"]

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 from flask import Blueprint, Response
 
+from dbaudit.api.acting import acting
 from dbaudit.api.answers import json_answer
 from dbaudit.api.gate import Call, Gate
+from dbaudit.api.parameters import Query
 from dbaudit.api.validation import invalid
 from dbaudit.api.waiting import WaitingRoom
 from dbaudit.core import typed
@@ -18,9 +21,11 @@ from dbaudit.core.clock import format_us, to_us
 from dbaudit.core.errors import FieldError
 from dbaudit.state import State
 from dbaudit.state.events import EventOrder, EventPage, EventQuery, StoredEvent
+from dbaudit.state.own_events import Action, Deed, is_record_of_reading
 from dbaudit.state.wakeup import Topic
 
 _END = "end"
+_FILTERS = ("database_id", "type", "user", "severity", "start_date", "end_date", "query_contains")
 
 
 def events_blueprint(gate: Gate, state: State, room: WaitingRoom) -> Blueprint:
@@ -41,6 +46,10 @@ class _Events:
         page = self._state.events.query(wanted)
         if not page.events and call.query["wait_seconds"] and wanted.order is EventOrder.STORED:
             page = self._wait(wanted, call)
+        # A follower reads the records of all readings: recorded too, they would never end.
+        goes_on_reading = call.query.get("cursor", _END) != _END
+        if not goes_on_reading or not all(is_record_of_reading(one.event) for one in page.events):
+            self._record(len(page.events), _asked(call.query))
         goes_on = page.more or wanted.order is EventOrder.STORED
         return json_answer(
             {
@@ -53,7 +62,14 @@ class _Events:
         )
 
     def get(self, call: Call) -> Response:
-        return json_answer(event_object(self._state.events.get(call.path["event_id"])))
+        found = self._state.events.get(call.path["event_id"])
+        self._record(1, {}, (found.id,))
+        return json_answer(event_object(found))
+
+    def _record(self, rows: int, asked: Mapping[str, Any], events: tuple[str, ...] | None = None) -> None:
+        """Store that events were read. The answer leaves afterwards."""
+        deed = Deed(action=Action.READ, objects=events, rows=rows, detail=asked)
+        self._state.own_events.store(acting(), deed)
 
     def _wait(self, wanted: EventQuery, call: Call) -> EventPage:
         wakeup = self._state.wakeup
@@ -104,6 +120,15 @@ class _Events:
             after=after,
             limit=query["limit"],
         )
+
+
+def _asked(query: Query) -> dict[str, Any]:
+    return {
+        "filter": {name: query[name] for name in _FILTERS if name in query},
+        "order": query["order"],
+        "limit": query["limit"],
+        "cursor": "cursor" in query,
+    }
 
 
 def event_object(stored: StoredEvent) -> dict[str, Any]:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import msgspec
 from flask import Blueprint, Response, g, request
 
+from dbaudit.api.acting import acting
 from dbaudit.api.authentication import Authenticator, require_scope
 from dbaudit.api.body import Body
 from dbaudit.api.document import Document, Operation
 from dbaudit.api.parameters import Query, query_reader
 from dbaudit.api.rate_limit import RateLimiter
 from dbaudit.core.errors import ErrorCode, RequestError, TransientError
+from dbaudit.core.event import Outcome
 from dbaudit.state.api_keys import ApiKey
+from dbaudit.state.own_events import Action, Deed, OwnEvents
 
 JSON = "application/json"
 
@@ -50,12 +54,14 @@ class Gate:
         self,
         document: Document,
         authenticator: Authenticator,
+        own_events: OwnEvents,
         limiter: RateLimiter,
         max_body_bytes: int,
         open_operations: frozenset[str] = frozenset(),
     ) -> None:
         self.document = document
         self._authenticator = authenticator
+        self._own_events = own_events
         self._limiter = limiter
         self._max_body_bytes = max_body_bytes
         self._open_operations = open_operations
@@ -94,8 +100,9 @@ class Gate:
 
     def _admit(self, authorization: str | None, address: str, scopes: Sequence[str]) -> ApiKey:
         key = self._authenticator.identify(authorization, address)
-        g.api_key_id = key.id
-        self._authenticator.require_usable(key, address)
+        g.api_key, g.api_key_id = key, key.id
+        with self._recorded_refusal():
+            self._authenticator.require_usable(key, address)
         allowance = self._limiter.take(key.id)
         if allowance is not None:
             g.allowance = allowance
@@ -105,8 +112,19 @@ class Gate:
                     f"This API key has used up its {allowance.limit} requests a minute.",
                     retry_after_seconds=allowance.retry_after_seconds,
                 )
-        require_scope(key, scopes)
+        with self._recorded_refusal():
+            require_scope(key, scopes)
         return key
+
+    @contextmanager
+    def _recorded_refusal(self) -> Iterator[None]:
+        """A key that is known and may not do this: that is an event. The log has those that are not known."""
+        try:
+            yield
+        except RequestError as error:
+            deed = Deed(action=Action.REFUSED, outcome=Outcome.FAILURE, error_code=error.code)
+            self._own_events.store(acting(), deed)
+            raise
 
     def _renewed(self, authorization: str | None, address: str, scopes: Sequence[str]) -> ApiKey:
         key = self._authenticator.identify(authorization, address)

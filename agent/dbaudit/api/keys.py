@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 from flask import Blueprint, Response
 
+from dbaudit.api.acting import acting
 from dbaudit.api.answers import json_answer
 from dbaudit.api.gate import Call, Gate
 from dbaudit.api.validation import invalid
@@ -32,7 +33,7 @@ def keys_blueprint(gate: Gate, state: State) -> Blueprint:
         wanted = _wanted(call)
         bounds = Bounds(**_bounds(wanted))
         _require_possible(wanted["scopes"], bounds, call.key)
-        key, secret = state.api_keys.create(wanted["name"], _scopes(wanted["scopes"]), bounds)
+        key, secret = state.api_keys.create(wanted["name"], _scopes(wanted["scopes"]), bounds, act=acting())
         return json_answer({**_shown(key), "key": secret.reveal()}, 201)
 
     def update_key(call: Call) -> Response:
@@ -45,10 +46,10 @@ def keys_blueprint(gate: Gate, state: State) -> Blueprint:
             name = wanted.get("name", key.name)
             return msgspec.structs.replace(key, name=name, scopes=scopes, bounds=bounds)
 
-        return json_answer(_shown(state.api_keys.update(_id(call), changed)))
+        return json_answer(_shown(state.api_keys.update(_id(call), changed, act=acting())))
 
     def revoke_key(call: Call) -> Response:
-        state.api_keys.revoke(_id(call))
+        state.api_keys.revoke(_id(call), act=acting())
         answer = Response(status=204)
         del answer.headers["Content-Type"]
         return answer

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from dbaudit.cli.acting import acting
 from dbaudit.cli.command import Command, configuration
 from dbaudit.cli.output import output_option, print_json, print_table
 from dbaudit.cli.state import opened_state
@@ -92,7 +93,7 @@ def create(name: str, scopes: tuple[str, ...], expires_at: int | None, networks:
 
         bounds = Bounds(expires_at_us=expires_at, networks=networks)
         key, secret = state.api_keys.create(
-            name, tuple(Scope(scope) for scope in dict.fromkeys(scopes)), bounds
+            name, tuple(Scope(scope) for scope in dict.fromkeys(scopes)), bounds, act=acting()
         )
     click.echo(f"Made the key {key.id} in {found.shown('state_url')}. It is shown only now:", err=True)
     click.echo(secret.reveal())
@@ -153,5 +154,5 @@ def revoke(key_id: str) -> None:
     A running API may accept the key for a few seconds more.
     """
     with opened_state(configuration().settings, create=False) as state:
-        state.api_keys.revoke(key_id)
+        state.api_keys.revoke(key_id, act=acting())
     click.echo(f"Revoked {key_id}.", err=True)

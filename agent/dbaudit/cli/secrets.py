@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from dbaudit.cli.acting import acting
 from dbaudit.cli.command import Command, configuration, need_server
 from dbaudit.cli.output import output_option, print_json
 from dbaudit.cli.state import make_home, opened_state
@@ -48,7 +49,7 @@ def rotate(output: str) -> None:
     """
     with opened_state(configuration().settings, create=False) as state:
         done = total = 0
-        for done, total in state.secrets.rotate():
+        for done, total in state.secrets.rotate(acting()):
             click.echo(f"{done} of {total} secrets are encrypted with the new key", err=True)
     if output == "json":
         print_json({"rotated": done, "total": total})

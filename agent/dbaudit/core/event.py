@@ -9,7 +9,7 @@ import msgspec
 
 
 class EventType(StrEnum):
-    """The kinds of event. The first twelve are those of the product's documentation; the last is ours."""
+    """The kinds of event. The first twelve are those of the product's documentation; the others are ours."""
 
     QUERY = "database.query"
     CONNECTION = "database.connection"
@@ -24,6 +24,8 @@ class EventType(StrEnum):
     LOGIN_FAILED = "user.login_failed"
     LOGIN_SUCCESS = "user.login_success"
     GAP = "collector.gap"
+    API = "dbaudit.api"
+    """Somebody changed something in dbaudit, or read events."""
 
 
 class Severity(StrEnum):

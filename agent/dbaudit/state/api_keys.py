@@ -16,11 +16,12 @@ import msgspec
 from sqlalchemy import Row, func, insert, or_, select, update
 
 from dbaudit.core import typed
-from dbaudit.core.clock import now_us
+from dbaudit.core.clock import format_us, now_us
 from dbaudit.core.errors import ErrorCode, RequestError, not_found
 from dbaudit.core.secret import Secret
 from dbaudit.state.backend import Backend
 from dbaudit.state.identifiers import new_id
+from dbaudit.state.own_events import Act, Action, Deed, changing, differing, record
 from dbaudit.state.schema import api_keys
 
 KEY_PREFIX = "dbaudit_live_"
@@ -80,7 +81,9 @@ class ApiKeyStore:
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
 
-    def create(self, name: str, scopes: tuple[Scope, ...], bounds: Bounds = UNBOUND) -> tuple[ApiKey, Secret]:
+    def create(
+        self, name: str, scopes: tuple[Scope, ...], bounds: Bounds = UNBOUND, *, act: Act | None = None
+    ) -> tuple[ApiKey, Secret]:
         """A new key with the given scopes, and the key itself, which cannot be shown again."""
         text = KEY_PREFIX + "".join(secrets.choice(_ALPHABET) for position in range(_KEY_CHARACTERS))
         key = ApiKey(
@@ -90,7 +93,8 @@ class ApiKeyStore:
             created_at_us=now_us(),
             bounds=bounds,
         )
-        with self._backend.writing() as connection:
+        with changing(self._backend) as connection:
+            record(connection, act, _deed(Action.CREATED, key, {}, _shown(key)))
             connection.execute(
                 insert(api_keys).values(
                     id=key.id, key_hash=_hash(text), created_at_us=key.created_at_us, **_columns(key)
@@ -133,12 +137,12 @@ class ApiKeyStore:
                 .where(api_keys.c.revoked_at_us.is_(None), or_(expiry.is_(None), expiry > now_us()))
             ).scalar_one()
 
-    def update(self, key_id: str, changed: Callable[[ApiKey], ApiKey]) -> ApiKey:
+    def update(self, key_id: str, changed: Callable[[ApiKey], ApiKey], *, act: Act | None = None) -> ApiKey:
         """Make name, scopes and bounds of a key those of what ``changed`` makes of it.
 
         Raises RequestError: `not_found`, `conflict` for one that is revoked, and what ``changed`` raises.
         """
-        with self._backend.writing() as connection:
+        with changing(self._backend) as connection:
             row = connection.execute(
                 select(api_keys).where(api_keys.c.id == key_id).with_for_update()
             ).one_or_none()
@@ -146,20 +150,40 @@ class ApiKeyStore:
                 raise not_found("API key", key_id)
             if row.revoked_at_us is not None:
                 raise RequestError(ErrorCode.CONFLICT, f"The API key {key_id} is revoked; make a new one.")
-            key = changed(_key(row))
+            before = _key(row)
+            key = changed(before)
             connection.execute(update(api_keys).where(api_keys.c.id == key_id).values(**_columns(key)))
+            if key != before:
+                record(connection, act, _deed(Action.CHANGED, key, _shown(before), _shown(key)))
         return key
 
-    def revoke(self, key_id: str) -> None:
+    def revoke(self, key_id: str, *, act: Act | None = None) -> None:
         """Revoke a key permanently. Raises RequestError (`not_found`) for an unknown id."""
-        with self._backend.writing() as connection:
-            done = connection.execute(
-                update(api_keys)
-                .where(api_keys.c.id == key_id)
-                .values(revoked_at_us=func.coalesce(api_keys.c.revoked_at_us, now_us()))
-            )
-        if done.rowcount == 0:
-            raise not_found("API key", key_id)
+        with changing(self._backend) as connection:
+            row = connection.execute(
+                select(api_keys).where(api_keys.c.id == key_id).with_for_update()
+            ).one_or_none()
+            if row is None:
+                raise not_found("API key", key_id)
+            if row.revoked_at_us is not None:
+                return
+            connection.execute(update(api_keys).where(api_keys.c.id == key_id).values(revoked_at_us=now_us()))
+            record(connection, act, _deed(Action.REMOVED, _key(row), _shown(_key(row)), {}))
+
+
+def _shown(key: ApiKey) -> dict[str, Any]:
+    expiry = key.bounds.expires_at_us
+    return {
+        "name": key.name,
+        "scopes": key.scopes,
+        "expires_at": None if expiry is None else format_us(expiry),
+        "networks": key.bounds.networks,
+        "tags": key.bounds.tags,
+    }
+
+
+def _deed(action: Action, key: ApiKey, before: dict[str, Any], after: dict[str, Any]) -> Deed:
+    return Deed(action=action, objects=(key.id, key.name), rows=1, detail=differing(before, after))
 
 
 def _hash(text: str) -> str:

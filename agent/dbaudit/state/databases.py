@@ -22,7 +22,6 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import IntegrityError
 
-from dbaudit.core import typed
 from dbaudit.core.clock import now_us
 from dbaudit.core.database import (
     CONNECTION_FIELDS,
@@ -38,11 +37,14 @@ from dbaudit.core.errors import ErrorCode, FieldError, RequestError, not_found
 from dbaudit.core.secret import Secret
 from dbaudit.state.backend import Backend
 from dbaudit.state.creations import Creation, find_earlier, remember
+from dbaudit.state.database_rows import database_of, decode_options
 from dbaudit.state.db_conns import DbConnsStore
 from dbaudit.state.deliveries import DeliveryStore
 from dbaudit.state.events import EventStore
 from dbaudit.state.identifiers import new_id
 from dbaudit.state.nodes import Lease
+from dbaudit.state.own_deeds import change_of_database, creation_of_database, removal_of_database
+from dbaudit.state.own_events import OWN_DATABASE_NO, Act, changing, record
 from dbaudit.state.schema import collectors, database_tags, databases, leases
 from dbaudit.state.secrets import SecretStore
 from dbaudit.state.servers import remember_server
@@ -135,25 +137,26 @@ class DatabaseStore:
                 .limit(per_page)
                 .offset((page - 1) * per_page)
             ).all()
-        return [_database(row) for row in rows], total
+        return [database_of(row) for row in rows], total
 
     def all(self) -> list[Database]:
         """Every database, in the order of creation."""
         with self._backend.reading() as connection:
             return [
-                _database(row) for row in connection.execute(_rows().where(_LIVE).order_by(databases.c.no))
+                database_of(row) for row in connection.execute(_rows().where(_LIVE).order_by(databases.c.no))
             ]
 
     def retentions(self) -> list[tuple[int, int]]:
-        """The number and the retention in days of every database, the deleted ones too."""
+        """The number and the retention in days of every declared database, the deleted ones too."""
+        declared = select(databases.c.no, databases.c.audit_options).where(databases.c.no != OWN_DATABASE_NO)
         with self._backend.reading() as connection:
-            rows = connection.execute(select(databases.c.no, databases.c.audit_options)).all()
-        return [(row.no, _decode_options(row.audit_options).retention_days) for row in rows]
+            rows = connection.execute(declared).all()
+        return [(row.no, decode_options(row.audit_options).retention_days) for row in rows]
 
     def get(self, database_id: str) -> Database:
         """One database. Raises RequestError (`not_found`)."""
         with self._backend.reading() as connection:
-            return _database(_row(connection, database_id))
+            return database_of(_row(connection, database_id))
 
     def find(self, host: str, port: int, database: str) -> Database | None:
         """The database with this address, or None."""
@@ -166,7 +169,7 @@ class DatabaseStore:
                     databases.c.database == database,
                 )
             ).one_or_none()
-        return None if row is None else _database(row)
+        return None if row is None else database_of(row)
 
     def on_server(self, engine_type: str, host: str, port: int) -> list[Database]:
         """The declarations of a server, in the order of their creation."""
@@ -181,7 +184,7 @@ class DatabaseStore:
                 )
                 .order_by(databases.c.no)
             ).all()
-        return [_database(row) for row in rows]
+        return [database_of(row) for row in rows]
 
     def create(
         self,
@@ -190,6 +193,7 @@ class DatabaseStore:
         *,
         audit_status: AuditStatus = AuditStatus.INITIALIZING,
         creation: Creation | None = None,
+        act: Act | None = None,
     ) -> Database:
         """Declare a database; it is `pending` until an agent has tested it.
 
@@ -198,8 +202,9 @@ class DatabaseStore:
         """
         last_event = self._events.last_number()
         try:
-            with self._backend.writing() as connection:
+            with changing(self._backend) as connection:
                 created = self._create(connection, declaration, secrets, audit_status, last_event)
+                record(connection, act, creation_of_database(created, secrets))
                 if creation is not None:
                     remember(connection, creation, created.id)
         except IntegrityError:
@@ -228,7 +233,7 @@ class DatabaseStore:
                     "The database that this request has added was removed since.",
                     remedy="Send a new Idempotency-Key to add it again.",
                 )
-            return _database(_row(connection, earlier.database_id))
+            return database_of(_row(connection, earlier.database_id))
 
     def _create(
         self,
@@ -262,7 +267,7 @@ class DatabaseStore:
         for field, secret in secrets.items():
             if secret is not None:
                 self._secrets.put(connection, _record_id(database_id, field), secret)
-        return _database(_row(connection, database_id))
+        return database_of(_row(connection, database_id))
 
     def update(
         self,
@@ -272,6 +277,7 @@ class DatabaseStore:
         *,
         audit_status: AuditStatus | None = None,
         unless_changed_since_us: int | None = None,
+        act: Act | None = None,
     ) -> Database:
         """Change a database to ``declaration``; of ``secrets`` only those given, None removes one.
 
@@ -282,7 +288,7 @@ class DatabaseStore:
         """
         last_event = self._events.last_number() if declaration.db_conns_auditing else 0
         try:
-            with self._backend.writing() as connection:
+            with changing(self._backend) as connection:
                 change = Change(
                     database_id=database_id,
                     declaration=declaration,
@@ -291,7 +297,7 @@ class DatabaseStore:
                     unless_changed_since_us=unless_changed_since_us,
                 )
                 before = _row(connection, database_id, lock=True)
-                after = self._update(connection, before, declaration, change, last_event)
+                after = self._update(connection, before, declaration, change, last_event, act, before)
         except IntegrityError:
             raise exists_already(declaration) from None
         if after.updated_at_us != before.updated_at_us:
@@ -305,8 +311,11 @@ class DatabaseStore:
         declaration: Declaration,
         change: Change,
         last_event: int,
+        act: Act | None,
+        seen: Row[Any],
     ) -> Database:
-        before = _database(row)
+        """``seen`` is ``row`` as others see it, where its address was moved aside in this transaction."""
+        before = database_of(row)
         _require_unchanged(row, change.unless_changed_since_us)
         changed_secrets = {
             field: secret
@@ -345,24 +354,29 @@ class DatabaseStore:
                 self._secrets.remove(connection, _record_id(before.id, field))
             else:
                 self._secrets.put(connection, _record_id(before.id, field), secret)
-        return _database(_row(connection, before.id))
+        after = database_of(_row(connection, before.id))
+        record(connection, act, change_of_database(database_of(seen), after, changed_secrets))
+        return after
 
-    def delete(self, database_id: str, *, unless_changed_since_us: int | None = None) -> None:
+    def delete(
+        self, database_id: str, *, unless_changed_since_us: int | None = None, act: Act | None = None
+    ) -> None:
         """Stop monitoring a database and forget its secrets; its events stay until their retention ends.
         Raises RequestError (`conflict`) where it was changed after ``unless_changed_since_us``.
         """
-        with self._backend.writing() as connection:
+        with changing(self._backend) as connection:
             row = _row(connection, database_id, lock=True)
             _require_unchanged(row, unless_changed_since_us)
-            self._delete(connection, row)
+            self._delete(connection, row, act)
         self._wakeup.notify(Topic.DATABASES)
 
-    def _delete(self, connection: Connection, row: Row[Any]) -> None:
+    def _delete(self, connection: Connection, row: Row[Any], act: Act | None) -> None:
+        record(connection, act, removal_of_database(database_of(row)))
         connection.execute(update(databases).where(databases.c.no == row.no).values(deleted_at_us=now_us()))
         connection.execute(delete(database_tags).where(database_tags.c.database_no == row.no))
         self._secrets.remove(connection, *(_record_id(row.id, field) for field in SECRET_FIELDS))
 
-    def apply(self, changes: Sequence[Change]) -> list[Database | None]:
+    def apply(self, changes: Sequence[Change], act: Act | None = None) -> list[Database | None]:
         """Make all of ``changes`` or none; returns each database as it is then, None for one that ended.
 
         Databases may take over the addresses of others that end or move in the same call. Raises
@@ -371,26 +385,31 @@ class DatabaseStore:
         last_event = self._events.last_number()
         after: dict[int, Database | None] = {}
         try:
-            with self._backend.writing() as connection:
+            with changing(self._backend) as connection:
                 rows = _locked_rows(connection, [c.database_id for c in changes if c.database_id is not None])
                 for place, change in enumerate(changes):
                     if change.declaration is None and change.database_id is not None:
                         row = rows[change.database_id]
                         _require_unchanged(row, change.unless_changed_since_us)
-                        self._delete(connection, row)
+                        self._delete(connection, row, act)
                         after[place] = None
+                seen = dict(rows)
                 _make_way(connection, rows, changes)
                 for place, change in enumerate(changes):
                     if change.declaration is None:
                         continue
                     if change.database_id is None:
                         status = change.audit_status or AuditStatus.INITIALIZING
-                        after[place] = self._create(
+                        created = self._create(
                             connection, change.declaration, change.secrets, status, last_event
                         )
+                        record(connection, act, creation_of_database(created, change.secrets))
+                        after[place] = created
                     else:
                         row = rows[change.database_id]
-                        after[place] = self._update(connection, row, change.declaration, change, last_event)
+                        after[place] = self._update(
+                            connection, row, change.declaration, change, last_event, act, seen[row.id]
+                        )
         except IntegrityError:
             raise RequestError(
                 ErrorCode.CONFLICT, "One of the addresses was declared by somebody else meanwhile."
@@ -418,7 +437,7 @@ class DatabaseStore:
     def with_secrets(self, database_id: str) -> tuple[Database, Mapping[str, Secret | None]]:
         """One database and its secrets by field, as of one moment. Raises RequestError (`not_found`)."""
         with self._backend.reading() as connection:
-            database = _database(_row(connection, database_id))
+            database = database_of(_row(connection, database_id))
             return database, {
                 f: self._secrets.get(connection, _record_id(database_id, f)) for f in SECRET_FIELDS
             }
@@ -536,36 +555,6 @@ def _columns(declaration: Declaration) -> dict[str, Any]:
     if declaration.db_conns_auditing is not None:
         columns["db_conns_auditing"] = declaration.db_conns_auditing
     return columns
-
-
-_decode_tags = typed.decoder(tuple[str, ...])
-_decode_options = typed.decoder(AuditOptions)
-
-
-def _database(row: Row[Any]) -> Database:
-    return Database(
-        id=row.id,
-        name=row.name,
-        type=row.type,
-        host=row.host,
-        port=row.port,
-        database=row.database,
-        username=row.username,
-        ssl_mode=SslMode(row.ssl_mode),
-        ssl_ca=row.ssl_ca,
-        ssl_cert=row.ssl_cert,
-        tags=_decode_tags(row.tags),
-        audit_options=_decode_options(row.audit_options),
-        status=ConnectionStatus(row.status),
-        status_code=row.status_code,
-        status_reason=row.status_reason,
-        audit_status=AuditStatus(row.audit_status),
-        db_conns_auditing=row.db_conns_auditing,
-        connection_version=row.connection_version,
-        created_at_us=row.created_at_us,
-        updated_at_us=row.updated_at_us,
-        last_event_at_us=row.last_event_time_us,
-    )
 
 
 def _write_tags(connection: Connection, number: int, tags: Sequence[str]) -> None:

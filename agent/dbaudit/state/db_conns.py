@@ -19,6 +19,7 @@ from dbaudit.core.db_conns import CAPABILITY, DbConnsSettings, merged
 from dbaudit.core.errors import ErrorCode, RequestError
 from dbaudit.state.backend import Backend
 from dbaudit.state.nodes import NodeStore
+from dbaudit.state.own_events import Act, Action, Deed, changing, differing, record
 from dbaudit.state.schema import databases, settings
 from dbaudit.state.wakeup import Topic, Wakeup
 
@@ -61,24 +62,25 @@ class DbConnsStore:
             self._require_capability(connection)
             return _read(connection)
 
-    def put(self, given: Mapping[str, Any]) -> DbConns:
+    def put(self, given: Mapping[str, Any], *, act: Act | None = None) -> DbConns:
         """Change the settings: ``given`` is merged into what is stored (see ``merged``)."""
-        with self._backend.writing() as connection:
+        with changing(self._backend) as connection:
             self._require_capability(connection)
             before = _read(connection, lock=True)
             after = _changed(before, merged(before.settings, given))
             _write(connection, after)
+            record(connection, act, _deed(Action.CHANGED, before, after))
         self._wakeup.notify(Topic.DB_CONNS)
         return after
 
-    def delete(self) -> DbConns:
+    def delete(self, *, act: Act | None = None) -> DbConns:
         """Forget the settings.
 
         Raises `db_conns_audit_config_not_found` when nothing is set,
         `cannot_delete_audit_config_when_policy_enabled` and `cannot_delete_audit_config_when_bdb_enabled`
         while the policy or a database is on.
         """
-        with self._backend.writing() as connection:
+        with changing(self._backend) as connection:
             before = _read(connection, lock=True)
             if before.settings is None:
                 raise RequestError(ErrorCode.DB_CONNS_NOT_FOUND, "There is no auditing configuration.")
@@ -102,15 +104,16 @@ class DbConnsStore:
                 )
             after = _changed(before, None)
             _write(connection, after)
+            record(connection, act, _deed(Action.REMOVED, before, after))
         self._wakeup.notify(Topic.DB_CONNS)
         return after
 
-    def set_policy(self, enabled: bool) -> DbConns:
+    def set_policy(self, enabled: bool, *, act: Act | None = None) -> DbConns:
         """Set what new databases get; those that exist stay as they are.
 
         Raises `db_conns_auditing_config_missing` when nothing is set yet: no database could be added.
         """
-        with self._backend.writing() as connection:
+        with changing(self._backend) as connection:
             before = _read(connection, lock=True)
             if enabled == before.policy:
                 return before
@@ -118,6 +121,7 @@ class DbConnsStore:
                 self._require_ready(connection, before)
             after = msgspec.structs.replace(before, policy=enabled)
             _write(connection, after)
+            record(connection, act, _deed(Action.CHANGED, before, after))
         return after
 
     def admit(self, connection: Connection, asked: bool | None) -> bool:
@@ -159,6 +163,15 @@ class DbConnsStore:
                 f"Not all nodes support DB Connections Auditing capability: {', '.join(lacking)}.",
                 remedy="Upgrade or stop these agents; GET /v1/nodes lists all of them.",
             )
+
+
+def _deed(action: Action, before: DbConns, after: DbConns) -> Deed:
+    return Deed(action=action, rows=1, detail=differing(_shown(before), _shown(after)))
+
+
+def _shown(present: DbConns) -> dict[str, Any]:
+    fields = {} if present.settings is None else msgspec.structs.asdict(present.settings)
+    return {"db_conns_auditing": present.policy, **fields}
 
 
 def _changed(before: DbConns, wanted: DbConnsSettings | None) -> DbConns:

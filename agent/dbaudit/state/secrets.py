@@ -11,6 +11,7 @@ from dbaudit.core.errors import ConfigurationError, ErrorCode, RequestError
 from dbaudit.core.secret import Secret
 from dbaudit.state.backend import Backend
 from dbaudit.state.encryption import Encrypted, Keyring, add_key, retire_keys
+from dbaudit.state.own_events import Act, Action, Deed, changing, differing, record
 from dbaudit.state.schema import secrets, settings
 
 _ACTIVE_KEY = "encryption.active_key"
@@ -64,7 +65,7 @@ class SecretStore:
         """Forget the secrets of these records."""
         connection.execute(delete(secrets).where(secrets.c.record_id.in_(record_ids)))
 
-    def rotate(self) -> Generator[tuple[int, int], None, None]:
+    def rotate(self, act: Act | None = None) -> Generator[tuple[int, int], None, None]:
         """Re-encrypt every secret with a new key, and then retire the old ones; other processes keep working.
 
         Yields (done, total) after each batch. With a key file the new key is made here; otherwise it is the
@@ -73,7 +74,7 @@ class SecretStore:
         does the work, and the earlier one raises RequestError (`conflict`). One that was interrupted is
         completed by the next one.
         """
-        key_id, total = self._begin_rotation()
+        key_id, total = self._begin_rotation(act)
         done = 0
         yield done, total
         while moved := self._rotate_some(key_id):
@@ -81,8 +82,8 @@ class SecretStore:
             yield done, max(total, done)
         self._end_rotation(key_id)
 
-    def _begin_rotation(self) -> tuple[str, int]:
-        with self._backend.writing() as connection:
+    def _begin_rotation(self, act: Act | None) -> tuple[str, int]:
+        with changing(self._backend) as connection:
             self._backend.serialize(connection, "rotation")
             before = _active_key(connection, self._keyring)
             if self._keyring.file is not None:
@@ -104,6 +105,8 @@ class SecretStore:
             total = connection.execute(
                 select(func.count()).select_from(secrets).where(secrets.c.key_id != key_id)
             ).scalar_one()
+            keys = differing({"key_id": before}, {"key_id": key_id})
+            record(connection, act, Deed(action=Action.CHANGED, rows=total, detail=keys))
         return key_id, total
 
     def _rotate_some(self, key_id: str) -> int:

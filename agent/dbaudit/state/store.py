@@ -52,6 +52,7 @@ class State:
             deliveries=self.deliveries,
         )
         self.tasks = TaskStore(backend, self.secrets, self.wakeup, nodes=self.nodes, databases=self.databases)
+        self.own_events = OwnEvents(backend)
         self.settings = SettingStore(backend)
         self.api_keys = ApiKeyStore(backend)
 

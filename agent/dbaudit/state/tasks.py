@@ -18,6 +18,8 @@ from dbaudit.state.backend import Backend
 from dbaudit.state.databases import DatabaseStore, Declaration, changed_meanwhile
 from dbaudit.state.identifiers import new_id
 from dbaudit.state.nodes import NodeStore, engine_capability
+from dbaudit.state.own_deeds import test_of_connection
+from dbaudit.state.own_events import Act, Deed, changing, record
 from dbaudit.state.schema import tasks
 from dbaudit.state.secrets import SecretStore
 from dbaudit.state.targets import target_of
@@ -92,12 +94,14 @@ class TaskStore:
         self._secrets = secrets
         self._wakeup = wakeup
 
-    def request_stored_test(self, database: Database, *, timeout_seconds: float = 30.0) -> str:
+    def request_stored_test(
+        self, database: Database, *, timeout_seconds: float = 30.0, act: Act | None = None
+    ) -> str:
         """Ask for a test of a stored database; returns the task's id. The task only names it: the agent
         that takes it reads the declaration and the secrets itself.
         """
         asked = _OfStored(type=database.type, database_id=database.id)
-        return self._request(asked, {}, timeout_seconds)
+        return self._request(asked, {}, timeout_seconds, act, test_of_connection(database, database))
 
     def request_test(
         self,
@@ -106,6 +110,7 @@ class TaskStore:
         *,
         change_of: Database | None = None,
         timeout_seconds: float = 30.0,
+        act: Act | None = None,
     ) -> str:
         """Ask for a test of ``declaration``, which is not stored; returns the task's id.
 
@@ -123,12 +128,20 @@ class TaskStore:
                 seen_us=change_of.updated_at_us,
                 stored_secrets=tuple(field for field in SECRET_FIELDS if field not in secrets),
             )
-        return self._request(asked, secrets, timeout_seconds)
+        return self._request(asked, secrets, timeout_seconds, act, test_of_connection(declaration, change_of))
 
-    def _request(self, asked: _Asked, secrets: Mapping[str, Secret | None], timeout_seconds: float) -> str:
+    def _request(
+        self,
+        asked: _Asked,
+        secrets: Mapping[str, Secret | None],
+        timeout_seconds: float,
+        act: Act | None,
+        deed: Deed,
+    ) -> str:
         now = now_us()
         task_id = new_id("task")
-        with self._backend.writing() as connection:
+        with changing(self._backend) as connection:
+            record(connection, act, deed)
             old = (
                 connection.execute(select(tasks.c.id).where(tasks.c.created_at_us < now - _KEEP_FINISHED_US))
                 .scalars()
