@@ -111,6 +111,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             le=3600,
         ),
     ] = 10.0
+    api_event_retention_days: Annotated[
+        int,
+        _setting(
+            "How many days the events on changes and readings through the API are kept.",
+            "a whole number from 1 to 3650",
+            ge=1,
+            le=3650,
+        ),
+    ] = 365
     local_paths: Annotated[
         tuple[Annotated[str, Meta(pattern="^/")], ...],
         _setting(

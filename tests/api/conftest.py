@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 from dbaudit.api import ApiSettings, EngineDescription, create_app
+from dbaudit.core.event import EventType
 from dbaudit.core.report import TestReport
 from dbaudit.state import State, open_state
 from dbaudit.state.api_keys import Scope
 from dbaudit.state.encryption import keyring_from_file
-from dbaudit.state.schema import metadata
+from dbaudit.state.schema import events, metadata
 from dbaudit.state.tasks import Task
 from dbaudit.state.wakeup import Topic
 from flask import Flask
@@ -150,10 +151,17 @@ class Api:
         return found
 
     def dump(self) -> dict[str, list[tuple[Any, ...]]]:
-        """Everything in the state but the API keys, to see that nothing was changed."""
+        """Everything in the state but the API keys and who has asked, to see that nothing was changed."""
         with self.state.backend.reading() as connection:
             return {
-                table.name: sorted(map(tuple, connection.execute(select(table))), key=repr)
+                table.name: sorted(
+                    (
+                        tuple(row)
+                        for row in connection.execute(select(table))
+                        if not (table is events and row.type == EventType.API)
+                    ),
+                    key=repr,
+                )
                 for table in metadata.sorted_tables
                 if table.name != "api_keys"
             }

@@ -79,7 +79,9 @@ class Agent:
             return
         _log.info("agent %s (%s) is running", node.id, node.name)
         tests = ConnectionTests(self._state, self._registry, node.id, self._marks, self._settings.host_limits)
-        retention = Retention(self._state, self._settings.retention_interval_seconds)
+        retention = Retention(
+            self._state, self._settings.retention_interval_seconds, self._settings.api_event_retention_days
+        )
         sender = Sender(self._state, node.id, lambda: self._leases, self._settings.host_limits)
         tests.start()
         retention.start()

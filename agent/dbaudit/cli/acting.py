@@ -21,4 +21,10 @@ def acting() -> Act:
         user = pwd.getpwuid(user_id).pw_name
     except KeyError:  # in a container an account may have no name
         user = str(user_id)
-    return Act(operation=click.get_current_context().command_path, by=By.COMMAND_LINE, user=user)
+    return Act(operation=_command(click.get_current_context()), by=By.COMMAND_LINE, user=user)
+
+
+def _command(context: click.Context) -> str:
+    # The command above all others has the name of the file that was started.
+    above = "dbaudit" if context.parent is None else _command(context.parent)
+    return above if context.parent is None else f"{above} {context.info_name}"

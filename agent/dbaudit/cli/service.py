@@ -145,6 +145,7 @@ def run_agent(settings: Settings, stop: threading.Event, marks_fd: int | None, d
             node_name=settings.node_name,
             poll_interval_seconds=settings.poll_interval_seconds,
             shutdown_seconds=SHUTDOWN_SECONDS,
+            api_event_retention_days=settings.api_event_retention_days,
             host_limits=settings.host_limits,
         )
         Agent(state, load_engines(), agent_settings, marks, died).run(stop)
