@@ -17,8 +17,8 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):
     again every ``misconfigured_retry_seconds``, and at once when it is changed. A call into an engine that
     has not returned after ``call_seconds`` is abandoned, and another thread tries again. A source that
     returned nothing for ``quiet_seconds`` is tested again, as if its database had just been declared.
-    Events on dbaudit itself are kept for ``api_event_retention_days``. ``host_limits`` are what declarations may
-    use of this host.
+    Events on dbaudit itself are kept for ``api_event_retention_days``. ``host_limits`` are what declarations
+    may use of this host.
     """
 
     node_name: str

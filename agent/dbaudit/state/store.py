@@ -22,6 +22,7 @@ from dbaudit.state.event_rows import RowEventStore
 from dbaudit.state.events import EventStore
 from dbaudit.state.migrations import migrate
 from dbaudit.state.nodes import NodeStore
+from dbaudit.state.own_events import OwnEvents
 from dbaudit.state.secrets import SecretStore
 from dbaudit.state.settings import SettingStore
 from dbaudit.state.tasks import TaskStore
