@@ -11,6 +11,9 @@ from typing import Any
 
 import pytest
 from dbaudit.api import ApiSettings, EngineDescription, create_app
+from dbaudit.api.application import WAITING_ROOM
+from dbaudit.api.visit import Parked, visit_in
+from dbaudit.api.waiting import WaitingRoom
 from dbaudit.core.event import EventType
 from dbaudit.core.report import TestReport
 from dbaudit.state import State, open_state
@@ -20,6 +23,7 @@ from dbaudit.state.schema import events, metadata
 from dbaudit.state.tasks import Task
 from dbaudit.state.wakeup import Topic
 from flask import Flask
+from flask.testing import FlaskClient
 from psycopg import sql
 from sqlalchemy import select
 from werkzeug.exceptions import HTTPException
@@ -90,6 +94,22 @@ def declaration(**fields: Any) -> dict[str, Any]:
     }
 
 
+class Waiting(FlaskClient):
+    """Runs a request again that its view has handed back, as the server does."""
+
+    def run_wsgi_app(self, environ: dict[str, Any], buffered: bool = False) -> Any:
+        visit_in(environ)
+        room: WaitingRoom = self.application.extensions[WAITING_ROOM]
+        while True:
+            try:
+                return super().run_wsgi_app(environ, buffered)
+            except Parked as parked:
+                environ["wsgi.input"].seek(0)
+                again = threading.Event()
+                room.park(parked, again.set)
+                assert again.wait(60)
+
+
 class Api:
     """Asks ``app`` with the key ``key`` (that of an administrator), and checks every answer."""
 
@@ -97,6 +117,7 @@ class Api:
         self.app = app
         self.state = state
         self.key = self.key_with(Scope.ADMIN)
+        app.test_client_class = Waiting
         self._client = app.test_client()
 
     def key_with(self, *scopes: Scope) -> str:

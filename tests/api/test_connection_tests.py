@@ -180,7 +180,7 @@ def test_an_agent_that_never_answers_is_given_up(make_api: Callable[..., Api]) -
 
 
 def test_no_more_requests_wait_than_there_are_places(make_api: Callable[..., Api]) -> None:
-    api = make_api(waiting_requests=1)
+    api = make_api(waiting_for_tests=1)
     database = api.declared()
     path = f"/v1/databases/{database['id']}/test"
     reached, go_on = threading.Event(), threading.Event()

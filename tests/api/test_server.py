@@ -354,7 +354,7 @@ def test_tls_and_a_silent_client_that_holds_nobody_up(
             assert http.post("/v1/databases", content=b"x" * 5_000_000).status_code == 413
             assert http.get("/v1/databases").json()["pagination"]["total"] == 1
         assert time.monotonic() - begun < 10
-    assert server.ssl_adapter.context.minimum_version is ssl.TLSVersion.TLSv1_2
+    assert server.tls.minimum_version is ssl.TLSVersion.TLSv1_2
 
 
 def test_tls_with_a_wrong_key_is_one_clear_error(

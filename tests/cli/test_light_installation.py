@@ -11,9 +11,7 @@ import pytest
 from tests.cli.conftest import Installation
 from tests.cli.running import dbaudit, environment
 
-OF_SERVER = (
-    "alembic apsw cheroot cryptography flask flask_swagger_ui prometheus_client psycopg sqlalchemy yaml"
-)
+OF_SERVER = "alembic apsw cryptography flask flask_swagger_ui prometheus_client psycopg sqlalchemy yaml"
 # Python runs a module of this name when it starts.
 OF_THE_COMMAND_LINE = "click jsonschema pluggy rich"
 SITECUSTOMIZE = """

@@ -7,6 +7,7 @@ import logging
 import pickle
 import socket
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from dbaudit.core.report import Diagnosis, DiagnosisStatus, TestReport
 from dbaudit.core.secret import Secret
 from dbaudit.state import State
 from dbaudit.state.api_keys import Scope
+from dbaudit.state.wakeup import Topic
 
 from tests.sdk.conftest import DATABASE, PASSWORD, Api, serving
 
@@ -204,6 +206,10 @@ def test_following_outlives_an_outage_of_the_api_and_gives_each_event_once(state
         following = threading.Thread(target=follow)
         following.start()
         api.store(database.id, "select one")
+        deadline = time.monotonic() + 30
+        while found != ["select one"] or not api.server.room.waiting(Topic.EVENTS):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
     assert away.wait(30)
     with listener, serving(state, key, listener) as api:
         api.store(database.id, "select two", "select three")

@@ -31,8 +31,10 @@ from dbaudit.api.keys import keys_blueprint
 from dbaudit.api.metrics import RequestFigures, StateFigures, metrics_blueprint
 from dbaudit.api.nodes import nodes_blueprint
 from dbaudit.api.rate_limit import RateLimiter
+from dbaudit.api.visit import this_visit
 from dbaudit.api.waiting import WaitingRoom
 from dbaudit.state import State
+from dbaudit.state.wakeup import Topic
 
 _log = logging.getLogger(__name__)
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
@@ -46,8 +48,8 @@ class ApiSettings(msgspec.Struct, frozen=True, kw_only=True):
     ``rate_limit_per_minute`` bounds the requests of each key, ``failed_keys_per_minute`` the invalid keys of
     each address; 0 sets no limit. ``key_cache_seconds`` is how long a revoked key may still be
     accepted. ``test_timeout_seconds`` is how long a request waits for an agent's connection test.
-    ``waiting_requests`` is how many requests may wait (for tests, for new events) at once; keep it below the
-    server's threads. ``open_metrics`` shows `/metrics` without a key.
+    ``waiting_for_events`` and ``waiting_for_tests`` are how many requests may wait at once; they hold no
+    thread. ``open_metrics`` shows `/metrics` without a key.
     """
 
     rate_limit_per_minute: int = 10_000
@@ -55,7 +57,8 @@ class ApiSettings(msgspec.Struct, frozen=True, kw_only=True):
     key_cache_seconds: float = 5.0
     max_body_bytes: int = 1_048_576
     test_timeout_seconds: float = 45.0
-    waiting_requests: int = 16
+    waiting_for_events: int = 2000
+    waiting_for_tests: int = 200
     open_metrics: bool = False
 
 
@@ -88,7 +91,10 @@ def create_app(
     )
     registry = CollectorRegistry()
     registry.register(StateFigures(state))
-    room = WaitingRoom(settings.waiting_requests)
+    room = WaitingRoom(
+        state.wakeup,
+        {Topic.EVENTS: settings.waiting_for_events, Topic.TASK_DONE: settings.waiting_for_tests},
+    )
     app.extensions[WAITING_ROOM] = room
     known = Engines(engines)
     comparisons = Comparisons()
@@ -128,10 +134,13 @@ def _frame(app: Flask, figures: RequestFigures) -> None:
     """
 
     def begin() -> None:
-        given = request.headers.get("X-Request-Id")
-        sane = given is not None and _REQUEST_ID.fullmatch(given)
-        g.request_id = given if sane else uuid.uuid4().hex
-        g.started = time.perf_counter()
+        visit = this_visit()
+        if not visit.request_id:
+            given = request.headers.get("X-Request-Id")
+            sane = given is not None and _REQUEST_ID.fullmatch(given)
+            visit.request_id = given if given and sane else uuid.uuid4().hex
+        g.request_id = visit.request_id
+        g.started = visit.begun_at
 
     def end(response: Response) -> Response:
         headers = response.headers

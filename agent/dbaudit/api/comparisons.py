@@ -12,10 +12,12 @@ from typing import Any
 from flask import g
 
 from dbaudit.api.rate_limit import RateLimiter
+from dbaudit.api.visit import this_visit
 from dbaudit.core.database import SECRET_FIELDS
 from dbaudit.core.errors import ErrorCode, TransientError
 
 PER_MINUTE = 10
+_COUNTED = "compared"
 
 
 class Comparisons:
@@ -27,9 +29,15 @@ class Comparisons:
         self._limiter = RateLimiter(PER_MINUTE)
 
     def admit(self, database_ids: Collection[str]) -> None:
-        """Count one comparison for each database. Raises TransientError (`rate_limit_exceeded`)."""
+        """Count one comparison for each database, at the first run of the request. Raises TransientError
+        (`rate_limit_exceeded`).
+        """
+        counted: set[str] = this_visit().found.setdefault(_COUNTED, set())
         waits = []
         for database_id in database_ids:
+            if database_id in counted:
+                continue
+            counted.add(database_id)
             allowance = self._limiter.take(_name(database_id))
             if allowance is not None and not allowance.allowed:
                 waits.append(allowance.retry_after_seconds)

@@ -15,12 +15,13 @@ from dbaudit.api.answers import json_answer
 from dbaudit.api.gate import Call, Gate
 from dbaudit.api.parameters import Query
 from dbaudit.api.validation import invalid
+from dbaudit.api.visit import this_visit
 from dbaudit.api.waiting import WaitingRoom
 from dbaudit.core import typed
 from dbaudit.core.clock import format_us, to_us
 from dbaudit.core.errors import FieldError
 from dbaudit.state import State
-from dbaudit.state.events import EventOrder, EventPage, EventQuery, StoredEvent
+from dbaudit.state.events import EventOrder, EventQuery, StoredEvent
 from dbaudit.state.own_events import Action, Deed, is_record_of_reading
 from dbaudit.state.wakeup import Topic
 
@@ -43,9 +44,20 @@ class _Events:
 
     def list(self, call: Call) -> Response:
         wanted = self._wanted(call)
+        seen = self._room.seen(Topic.EVENTS)
+        waits = call.query["wait_seconds"]
+        last = self._state.events.last_number() if waits else 0
         page = self._state.events.query(wanted)
-        if not page.events and call.query["wait_seconds"] and wanted.order is EventOrder.STORED:
-            page = self._wait(wanted, call)
+        if waits and not page.events:
+            self._room.wait(
+                this_visit(),
+                Topic.EVENTS,
+                seen,
+                waits,
+                group=msgspec.structs.replace(wanted, after=None),
+                position=last,
+                look=lambda position: self._look(wanted, position),
+            )
         # A follower reads the records of all readings: recorded too, they would never end.
         goes_on_reading = call.query.get("cursor", _END) != _END
         if not goes_on_reading or not all(is_record_of_reading(one.event) for one in page.events):
@@ -71,23 +83,13 @@ class _Events:
         deed = Deed(action=Action.READ, objects=events, rows=rows, detail=asked)
         self._state.own_events.store(acting(), deed)
 
-    def _wait(self, wanted: EventQuery, call: Call) -> EventPage:
-        wakeup = self._state.wakeup
-        seen = wakeup.count(Topic.EVENTS)
-
-        def look(seconds: float) -> EventPage | None:
-            nonlocal seen
-            call.renew()
-            page = self._state.events.query(wanted)
-            if page.events:
-                return page
-            wakeup.wait(Topic.EVENTS, seen, seconds)
-            seen = wakeup.count(Topic.EVENTS)
-            return None
-
-        with self._room.place() as free:
-            found = self._room.wait(look, call.query["wait_seconds"]) if free else None
-        return found or self._state.events.query(wanted)
+    def _look(self, wanted: EventQuery, after: int) -> tuple[bool, int]:
+        """Whether there is an event after the number ``after``, and the last number from before looking."""
+        last = self._state.events.last_number()
+        if last <= after:
+            return False, last
+        page = self._state.events.query(msgspec.structs.replace(wanted, after=(0, after), limit=1))
+        return bool(page.events), last
 
     def _wanted(self, call: Call) -> EventQuery:
         query = call.query
@@ -100,7 +102,9 @@ class _Events:
             details.append(FieldError("wait_seconds", "needs order=stored"))
         after = None
         if query.get("cursor") == _END and order is EventOrder.STORED:
-            after = (0, self._state.events.last_number())
+            # Not the end of the moment when it is run again: what was stored meanwhile is what it waits for.
+            found = this_visit().found
+            after = found.setdefault(_END, (0, self._state.events.last_number()))
         elif "cursor" in query:
             after = _position(query["cursor"], order)
             if after is None:

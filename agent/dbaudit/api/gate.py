@@ -14,6 +14,7 @@ from dbaudit.api.body import Body
 from dbaudit.api.document import Document, Operation
 from dbaudit.api.parameters import Query, query_reader
 from dbaudit.api.rate_limit import RateLimiter
+from dbaudit.api.visit import Parked, this_visit
 from dbaudit.core.errors import ErrorCode, RequestError, TransientError
 from dbaudit.core.event import Outcome
 from dbaudit.state.api_keys import ApiKey
@@ -23,17 +24,12 @@ JSON = "application/json"
 
 
 class Call(msgspec.Struct, frozen=True):
-    """A request that may reach its view: the parts of its path, its query with all defaults, its body.
-
-    ``renew`` gives the key of a request that has waited, as it is by now. It raises what refuses the request
-    in the meantime: its key was revoked, has expired, or has lost the scope.
-    """
+    """A request that may reach its view: the parts of its path, its query with all defaults, its body."""
 
     path: Mapping[str, str]
     query: Query
     body: Body | None
     _key: ApiKey | None
-    renew: Callable[[], ApiKey]
 
     @property
     def key(self) -> ApiKey:
@@ -94,7 +90,12 @@ class Gate:
             body = None if operation.body is None else Body(self._read(operation), operation.body)
             if body is not None:
                 g.secrets = body.secrets  # whatever fails now, its traceback in the log does not have them
-            return view(Call(path, query, body, key, lambda: self._renewed(authorization, address, scopes)))
+            try:
+                return view(Call(path, query, body, key))
+            except Parked as parked:
+                parked.sender = (authorization, address, scopes)
+                parked.readmit = lambda: self._identify(authorization, address, scopes)
+                raise
 
         return guarded
 
@@ -103,7 +104,11 @@ class Gate:
         g.api_key, g.api_key_id = key, key.id
         with self._recorded_refusal():
             self._authenticator.require_usable(key, address)
-        allowance = self._limiter.take(key.id)
+        visit = this_visit()
+        if not visit.is_admitted:
+            visit.is_admitted = True
+            visit.allowance = self._limiter.take(key.id)
+        allowance = visit.allowance
         if allowance is not None:
             g.allowance = allowance
             if not allowance.allowed:
@@ -126,7 +131,8 @@ class Gate:
             self._own_events.store(acting(), deed)
             raise
 
-    def _renewed(self, authorization: str | None, address: str, scopes: Sequence[str]) -> ApiKey:
+    def _identify(self, authorization: str | None, address: str, scopes: Sequence[str]) -> ApiKey:
+        """The key of a request that waits, if it may still wait with it."""
         key = self._authenticator.identify(authorization, address)
         self._authenticator.require_usable(key, address)
         require_scope(key, scopes)
@@ -145,6 +151,7 @@ class Gate:
                 "The body has to be application/json in UTF-8, without a content encoding.",
                 remedy="Send the header Content-Type: application/json.",
             )
+        this_visit().need_body(most + 1)
         body = request.get_data(cache=False)
         if len(body) > most:
             raise too_large

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import threading
 from collections.abc import Sequence
@@ -89,7 +88,6 @@ def serve_api(settings: Settings, listener: socket.socket, stop: threading.Event
             engines=describe(load_engines()),
             settings=ApiSettings(
                 rate_limit_per_minute=settings.rate_limit_per_minute,
-                waiting_requests=settings.threads // 2,
                 open_metrics=settings.open_metrics,
             ),
         )
@@ -103,7 +101,6 @@ def serve_api(settings: Settings, listener: socket.socket, stop: threading.Event
             certificate=settings.tls_cert,
             key=settings.tls_key,
         )
-        os.environ.pop("LISTEN_PID", None)  # cheroot would take descriptor 3 in place of the listener
         bind(server)
 
         def stop_server() -> None:

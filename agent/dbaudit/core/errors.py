@@ -33,6 +33,7 @@ class ErrorCode(StrEnum):
     RATE_LIMIT_EXCEEDED = "rate_limit_exceeded"
     INTERNAL_ERROR = "internal_error"
     NO_AGENT_AVAILABLE = "no_agent_available"
+    TOO_MANY_WAITING = "too_many_waiting"
     SHUTTING_DOWN = "shutting_down"
 
     # sending connection events to a listener (/v1/cluster)
@@ -113,6 +114,7 @@ HTTP_STATUS: Final[Mapping[ErrorCode, int]] = {
     ErrorCode.CONNECTION_TEST_FAILED: 422,
     ErrorCode.RATE_LIMIT_EXCEEDED: 429,
     ErrorCode.NO_AGENT_AVAILABLE: 503,
+    ErrorCode.TOO_MANY_WAITING: 503,
     ErrorCode.SHUTTING_DOWN: 503,
     ErrorCode.STATE_UNAVAILABLE: 503,
 }

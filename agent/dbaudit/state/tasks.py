@@ -275,17 +275,22 @@ class TaskStore:
             self._secrets.remove(connection, *(f"{task_id}/{field}" for field in SECRET_FIELDS))
         self._wakeup.notify(Topic.TASK_DONE)
 
+    def result(self, task_id: str) -> TestReport | None:
+        """The result of a task; None while it has none."""
+        with self._backend.reading() as connection:
+            result = connection.execute(
+                select(tasks.c.result).where(tasks.c.id == task_id)
+            ).scalar_one_or_none()
+        return None if result is None else typed.decode(result, TestReport)
+
     def wait(self, task_id: str, timeout_seconds: float) -> TestReport | None:
         """The result of a task as soon as it is there; None when the time ran out."""
         deadline = time.monotonic() + timeout_seconds
         while True:
             seen = self._wakeup.count(Topic.TASK_DONE)
-            with self._backend.reading() as connection:
-                result = connection.execute(
-                    select(tasks.c.result).where(tasks.c.id == task_id)
-                ).scalar_one_or_none()
-            if result is not None:
-                return typed.decode(result, TestReport)
+            report = self.result(task_id)
+            if report is not None:
+                return report
             left = deadline - time.monotonic()
             if left <= 0:
                 return None

@@ -13,6 +13,7 @@ import selectors
 import socket
 import threading
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,14 @@ class Wakeup(ABC):
             return (
                 self._changed.wait_for(lambda: self._counts[topic] > seen or self._closed, timeout_seconds)
                 and not self._closed
+            )
+
+    def wait_any(self, seen: Mapping[Topic, int], timeout_seconds: float) -> None:
+        """Wait until more notices of a topic came than ``seen`` has of it, or the time ran out."""
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self._closed or any(self._counts[topic] > count for topic, count in seen.items()),
+                timeout_seconds,
             )
 
     def notify(self, topic: Topic) -> None:

@@ -32,6 +32,7 @@ export const ERROR_CODES = [
   'connection_test_failed',
   'rate_limit_exceeded',
   'no_agent_available',
+  'too_many_waiting',
   'shutting_down',
   'state_unavailable',
   'internal_error',
