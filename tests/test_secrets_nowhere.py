@@ -3,13 +3,11 @@
 What is looked for is the core of the secret, letters and digits only: no quoting or escaping can hide it.
 """
 
-import base64
 import json
 import os
 import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -20,6 +18,7 @@ import pytest
 
 from tests.cli.running import Up, dbaudit, get, new_key
 from tests.conftest import DEFAULT_MAJOR, missing_engine_is_told
+from tests.planted import Planted, core
 from tests.servers.certificates import CertificateAuthority
 from tests.servers.postgresql import PostgresServer
 from tests.servers.processes import PROC, wait_for
@@ -27,35 +26,6 @@ from tests.servers.processes import PROC, wait_for
 SECONDS = 60.0
 VISIBLE = "visible" + secrets.token_hex(8)
 """In a statement without a secret: it has to be found, or the search finds nothing at all."""
-
-
-def _core() -> str:
-    return "Pl4nted" + secrets.token_hex(10)
-
-
-@dataclass
-class Planted:
-    """The secrets by what they are, as the part of them that no quoting changes."""
-
-    cores: dict[str, str] = field(default_factory=dict)
-
-    def plant(self, what: str) -> str:
-        """A new secret with the characters that quoting changes."""
-        self.cores[what] = _core()
-        return f"{self.cores[what]} \"'\\@/"
-
-    def found_in(self, content: bytes) -> list[str]:
-        """Which of them ``content`` holds, plainly or in base64."""
-        return [
-            what
-            for what, core in self.cores.items()
-            if any(form in content for form in (core.encode(), *_in_base64(core)))
-        ]
-
-
-def _in_base64(core: str) -> list[bytes]:
-    """The part of it that is the same wherever in a longer text it stands."""
-    return [base64.b64encode(b"\0" * shift + core.encode())[4:-4] for shift in range(3)]
 
 
 PLUGIN = """
@@ -267,9 +237,9 @@ def _run_statements(server: PostgresServer, planted: Planted) -> None:
                 "do $$ begin execute 'alter role planted0 password ''{2}'''; end $$",
             )
         ):
-            core = planted.cores[f"a password in statement {number}"] = _core()
+            word = planted.cores[f"a password in statement {number}"] = core()
             with suppress(psycopg.Error):
-                connection.execute(statement.format(number, f'{core} "@/', core))
+                connection.execute(statement.format(number, f'{word} "@/', word))
 
 
 def _malform_log(server: PostgresServer, planted: Planted) -> None:

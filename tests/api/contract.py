@@ -14,6 +14,7 @@ from jsonschema.protocols import Validator
 
 DOCUMENT = Document()
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+_TELLING = ("ETag", "Location", "Retry-After")
 _formats = FormatChecker(formats=())
 
 
@@ -46,8 +47,14 @@ def check_answer(operation_id: str | None, status: int, headers: Mapping[str, st
         f"{operation_id} answered {status}, which is not documented: {content!r}"
     )
     answer = DOCUMENT.resolved(documented[str(status)])
-    for name in answer.get("headers", {}):
-        assert name in headers, f"{operation_id} {status} lacks the header {name}"
+    described = answer.get("headers", {})
+    for name, header in described.items():
+        required = DOCUMENT.resolved(header).get("required", False)
+        assert name in headers or not required, f"{operation_id} {status} lacks the header {name}"
+    if status < 300 or status == 429:
+        telling = {name for name in dict(headers) if name in _TELLING or name.startswith("X-RateLimit-")}
+        unknown = telling - described.keys()
+        assert not unknown, f"{operation_id} {status} does not describe the headers {unknown}"
     if "content" not in answer:
         assert content == b""
         assert not media_type

@@ -117,9 +117,9 @@ def test_an_unknown_id_is_not_found_everywhere(api_on_both: Api, unknown: str, p
 def test_a_change_takes_only_what_is_given(api_on_both: Api) -> None:
     api = api_on_both
     before = api.declared(tags=["a"], audit_options={"retention_days": 30, "engine": {"mode": "local"}})
-    changed = api.patch(
-        f"/v1/databases/{before['id']}", json={"name": "Primary", "audit_options": {"capture_results": True}}
-    )
+    path = f"/v1/databases/{before['id']}"
+    etag = api.get(path).headers["ETag"]
+    changed = api.patch(path, json={"name": "Primary", "audit_options": {"capture_results": True}})
     assert changed.status_code == 200
     expected = {
         **before,
@@ -128,7 +128,8 @@ def test_a_change_takes_only_what_is_given(api_on_both: Api) -> None:
         "updated_at": changed.json["updated_at"],
     }
     assert changed.json == expected
-    assert changed.json["updated_at"] > before["updated_at"]
+    assert changed.json["updated_at"] >= before["updated_at"]
+    assert changed.headers["ETag"] != etag
     assert api.state.databases.target(before["id"]).password.reveal() == PASSWORD
 
 

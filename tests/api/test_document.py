@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import msgspec
 import pytest
 from dbaudit.core.database import AuditOptions, AuditStatus, ConnectionStatus, Database, SslMode
@@ -12,8 +15,8 @@ from dbaudit.state.api_keys import Scope
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 
-from tests.api.conftest import Api
-from tests.api.contract import DOCUMENT
+from tests.api.conftest import Api, declaration
+from tests.api.contract import DOCUMENT, pointers
 
 SCHEMAS = DOCUMENT.content["components"]["schemas"]
 # The table of the specification: method, path, scope.
@@ -53,6 +56,75 @@ def test_every_operation_has_a_view_and_every_route_an_operation(api: Api) -> No
     expected = {o.id: ({o.method}, o.rule) for o in DOCUMENT.operations.values()}
     del expected["show_documentation"]
     assert routes == expected
+
+
+def test_every_text_of_a_request_says_that_it_takes_no_nul() -> None:
+    asked = [p.schema for operation in DOCUMENT.operations.values() for p in operation.query]
+    operations = [method for item in DOCUMENT.content["paths"].values() for method in item.values()]
+    bodies = [
+        operation["requestBody"]["content"]["application/json"]["schema"]
+        for operation in operations
+        if "requestBody" in operation
+    ]
+    texts = [text for schema in (*asked, *bodies) for text in _texts(schema, set())]
+    assert len(texts) >= 30
+    for text in texts:
+        if "enum" not in text and text.get("format") != "date-time":
+            errors = Draft202012Validator(text).iter_errors("a\0b")
+            assert "pattern" in {error.validator for error in errors}, text
+
+
+def _texts(schema: Any, seen: set[str]) -> Iterator[dict[str, Any]]:
+    """The schemas of texts in a schema of a request."""
+    if reference := schema.get("$ref"):
+        if reference in seen:
+            return
+        seen.add(reference)
+        schema = DOCUMENT.resolved(schema)
+    if "string" in (kind if isinstance(kind := schema.get("type"), list) else [kind]):
+        yield schema
+    below = [*schema.get("properties", {}).values(), *schema.get("anyOf", ()), *schema.get("oneOf", ())]
+    below += [schema[key] for key in ("items", "additionalProperties") if isinstance(schema.get(key), dict)]
+    for each in below:
+        yield from _texts(each, seen)
+
+
+@pytest.mark.parametrize(
+    ("change", "pointer"),
+    [
+        ({"password": "a\0b"}, "/password"),
+        ({"name": "a\0b"}, "/name"),
+        ({"ssl_ca": "\0"}, "/ssl_ca"),
+        ({"audit_options": {"engine": {"a": [{"b": "\0"}]}}}, "/audit_options/engine/a/0/b"),
+        ({"audit_options": {"engine": {"a\0": 1}}}, "/audit_options/engine"),
+    ],
+)
+def test_nul_is_refused_by_the_service_and_by_the_document(
+    api: Api, change: dict[str, Any], pointer: str
+) -> None:
+    answer = api.post("/v1/databases", json={**declaration(), **change})
+    assert answer.status_code == 400
+    assert list(pointers(answer)) == [pointer]
+    schema = DOCUMENT.validator("/components/schemas/DatabaseCreate")
+    assert list(schema.iter_errors({**declaration(), **change}))
+    assert not list(schema.iter_errors(declaration()))
+
+
+@pytest.mark.parametrize("question", ["databases?name=a%00", "events?user=%00", "events?cursor=%00"])
+def test_nul_in_a_question_is_refused(api: Api, question: str) -> None:
+    assert api.get(f"/v1/{question}").status_code == 400
+
+
+def test_answers_have_the_headers_that_the_document_describes(api: Api) -> None:
+    created = api.post("/v1/databases", json=declaration())
+    path = created.headers["Location"]
+    changed = api.patch(path, json={"name": "changed"})
+    assert created.headers["ETag"] != changed.headers["ETag"] == api.get(path).headers["ETag"]
+    assert "ETag" not in api.patch(f"{path}?dry_run=true", json={"name": "again"}).headers
+    for answer in (created, changed, api.get("/v1/events"), api.get("/v1/nodes")):
+        assert {name for name in dict(answer.headers) if name.startswith("X-RateLimit-")} == {
+            f"X-RateLimit-{name}" for name in ("Limit", "Remaining", "Reset")
+        }
 
 
 def test_only_these_operations_need_no_key() -> None:

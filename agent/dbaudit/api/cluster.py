@@ -105,7 +105,7 @@ def _delivery_object(figures: DeliveryFigures) -> dict[str, Any]:
         "database_name": delivery.database_name,
         "node": figures.node,
         "state": figures.state,
-        "since": format_us(delivery.since_us),
+        "since": format_us(delivery.since_us, whole_seconds=True),
         "sent": delivery.sent_total,
         "pending": figures.pending,
         "reconnects": delivery.reconnects_total,

@@ -32,6 +32,7 @@ _DECLARED = (
 
 def database_object(database: Database) -> dict[str, Any]:
     """The object that every operation on databases answers with."""
+    last_event_us = database.last_event_at_us
     return {
         "id": database.id,
         "name": database.name,
@@ -50,15 +51,16 @@ def database_object(database: Database) -> dict[str, Any]:
         "status_reason": database.status_reason,
         "audit_status": database.audit_status,
         "db_conns_auditing": database.db_conns_auditing,
-        "created_at": format_us(database.created_at_us),
-        "updated_at": format_us(database.updated_at_us),
-        "last_event_at": _time(database.last_event_at_us),
+        "created_at": format_us(database.created_at_us, whole_seconds=True),
+        "updated_at": format_us(database.updated_at_us, whole_seconds=True),
+        "last_event_at": None if last_event_us is None else format_us(last_event_us),
     }
 
 
 def details_object(database: Database, collector: Collector, counts: EventCounts) -> dict[str, Any]:
     """The object with its statistics and health."""
     shown = database_object(database)
+    beat_us = collector.heartbeat_at_us
     shown["stats"] = {
         "events_today": counts.today,
         "events_this_week": counts.week,
@@ -67,7 +69,7 @@ def details_object(database: Database, collector: Collector, counts: EventCounts
     }
     shown["health"] = {
         "latency_ms": None if collector.health is None else collector.health.latency_ms,
-        "last_heartbeat": _time(collector.heartbeat_at_us),
+        "last_heartbeat": None if beat_us is None else format_us(beat_us, whole_seconds=True),
     }
     return shown
 
@@ -143,7 +145,3 @@ def plan_object(
                 new[field] = HIDDEN if will_be else None
             diff[f"{field}_changed"] = True
     return {"changed": bool(old or new), "diff": diff}
-
-
-def _time(time_us: int | None) -> str | None:
-    return None if time_us is None else format_us(time_us)

@@ -125,18 +125,19 @@ def _id(call: Call) -> str:
 
 
 def _shown(key: ApiKey) -> dict[str, Any]:
+    expires_us = key.bounds.expires_at_us
     return {
         "id": key.id,
         "name": key.name,
         "scopes": key.scopes,
-        "created_at": format_us(key.created_at_us),
-        "last_used_at": _time(key.last_used_at_us),
-        "revoked_at": _time(key.revoked_at_us),
-        "expires_at": _time(key.bounds.expires_at_us),
+        "created_at": _second(key.created_at_us),
+        "last_used_at": _second(key.last_used_at_us),
+        "revoked_at": _second(key.revoked_at_us),
+        "expires_at": None if expires_us is None else format_us(expires_us),
         "networks": key.bounds.networks,
         "tags": key.bounds.tags,
     }
 
 
-def _time(time_us: int | None) -> str | None:
-    return None if time_us is None else format_us(time_us)
+def _second(time_us: int | None) -> str | None:
+    return None if time_us is None else format_us(time_us, whole_seconds=True)

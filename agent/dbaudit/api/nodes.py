@@ -24,8 +24,8 @@ def nodes_blueprint(gate: Gate, state: State) -> Blueprint:
                 "version": node.version,
                 "alive": node.id in alive,
                 "capabilities": node.capabilities,
-                "started_at": format_us(node.started_at_us),
-                "last_heartbeat": format_us(node.heartbeat_at_us),
+                "started_at": format_us(node.started_at_us, whole_seconds=True),
+                "last_heartbeat": format_us(node.heartbeat_at_us, whole_seconds=True),
                 "databases": holdings.get(node.id, []),
             }
             for node in state.nodes.all()

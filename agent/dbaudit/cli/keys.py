@@ -143,7 +143,7 @@ def list_keys(output: str) -> None:
 
 
 def _time(time_us: int | None) -> str | None:
-    return None if time_us is None else format_us(time_us)
+    return None if time_us is None else format_us(time_us, whole_seconds=True)
 
 
 @keys.command(cls=Command)

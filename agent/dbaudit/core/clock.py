@@ -31,9 +31,12 @@ def from_us(time_us: int) -> datetime:
     return _EPOCH + timedelta(microseconds=time_us)
 
 
-def format_us(time_us: int) -> str:
-    """ISO 8601 with Z: whole seconds as in the specification's examples, else with microseconds."""
-    return format_time(from_us(time_us))
+def format_us(time_us: int, *, whole_seconds: bool = False) -> str:
+    """ISO 8601 with Z: whole seconds as in the specification's examples, else with microseconds.
+
+    ``whole_seconds`` leaves the fraction out, for times of which it says nothing.
+    """
+    return format_time(from_us(time_us - time_us % 1_000_000 if whole_seconds else time_us))
 
 
 def format_time(moment: datetime) -> str:

@@ -7,8 +7,6 @@ commas or line breaks, the active key first.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import contextlib
 import os
 import secrets
@@ -23,8 +21,8 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from dbaudit.core.errors import ConfigurationError, ErrorCode
+from dbaudit.state.key_material import content_of, listed, new_key, parse, wipe
 
-_KEY_BYTES = 32
 _NONCE_BYTES = 12
 _COMMAND_TIMEOUT_SECONDS = 30
 
@@ -40,7 +38,7 @@ class Encrypted(msgspec.Struct, frozen=True):
 class Keyring:
     """The encryption keys by their id; the first one encrypts, all of them decrypt."""
 
-    def __init__(self, load: Callable[[], Mapping[str, bytes]], file: Path | None = None) -> None:
+    def __init__(self, load: Callable[[], Mapping[str, bytearray]], file: Path | None = None) -> None:
         self._load = load
         self._keys = dict(load())
         self.file = file
@@ -58,10 +56,14 @@ class Keyring:
 
         Keys that were known stay known in this process: a transaction may see secrets as they were before.
         """
-        self._keys = {
-            **(loaded := dict(self._load())),
-            **{k: v for k, v in self._keys.items() if k not in loaded},
-        }
+        keys = dict(self._load())
+        for key_id, known in self._keys.items():
+            loaded = keys.get(key_id)
+            if loaded is None or loaded == known:
+                keys[key_id] = known  # other threads may be using it
+            if loaded is not None and loaded == known:
+                wipe(loaded)
+        self._keys = keys
 
     def encrypt(self, value: bytes, record_id: str, key_id: str | None = None) -> Encrypted:
         """Encrypt ``value`` for the record ``record_id``; it cannot be moved to another record."""
@@ -85,7 +87,7 @@ class Keyring:
                 remedy="Bring back the encryption keys that belong to this state, or set the password again.",
             ) from None
 
-    def _key(self, key_id: str) -> bytes:
+    def _key(self, key_id: str) -> bytearray:
         if key_id not in self._keys:
             self.reload()
         try:
@@ -110,25 +112,24 @@ def keyring_from_file(path: Path, *, create: bool) -> Keyring:
     if create and not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(FileExistsError):  # another process of this installation was first
-            _write_keys(path, {_new_key_id(): secrets.token_bytes(_KEY_BYTES)}, exclusive=True)
+            _write_keys(path, {_new_key_id(): new_key()}, exclusive=True)
     return Keyring(lambda: _read_keys(path), file=path)
 
 
 def keyring_from_text(text: str, source: str) -> Keyring:
     """The keys of an environment variable; ``source`` names it in errors."""
-    keys = _parse(text, source)
-    return Keyring(lambda: keys)
+    keys = _parsed(bytearray(text.encode()), source)
+    return Keyring(lambda: {key_id: key[:] for key_id, key in keys.items()})
 
 
 def keyring_from_command(command: str) -> Keyring:
     """The keys that ``command`` (split like a shell would, run without one) prints."""
 
-    def load() -> Mapping[str, bytes]:
+    def load() -> Mapping[str, bytearray]:
         try:
             done = subprocess.run(  # noqa: S603  # the operator's own command
                 shlex.split(command),
                 capture_output=True,
-                text=True,
                 timeout=_COMMAND_TIMEOUT_SECONDS,
                 check=True,
             )
@@ -137,7 +138,7 @@ def keyring_from_command(command: str) -> Keyring:
                 ErrorCode.ENCRYPTION_KEY_MISSING,
                 f"The encryption key command failed: {type(error).__name__}.",
             ) from None
-        return _parse(done.stdout, "the encryption key command")
+        return _parsed(bytearray(done.stdout), "the encryption key command")
 
     return Keyring(load)
 
@@ -146,7 +147,7 @@ def add_key(path: Path) -> str:
     """Put a new key in front of those in the file, and return its id."""
     keys = dict(_read_keys(path))
     key_id = _new_key_id()
-    _write_keys(path, {key_id: secrets.token_bytes(_KEY_BYTES), **keys}, exclusive=False)
+    _write_keys(path, {key_id: new_key(), **keys}, exclusive=False)
     return key_id
 
 
@@ -159,45 +160,57 @@ def _new_key_id() -> str:
     return f"k{secrets.token_hex(4)}"
 
 
-def _read_keys(path: Path) -> Mapping[str, bytes]:
+def _read_keys(path: Path) -> Mapping[str, bytearray]:
     try:
-        mode = stat.S_IMODE(path.stat().st_mode)
-        if mode & 0o077:
-            raise ConfigurationError(
-                ErrorCode.ENCRYPTION_KEY_INVALID,
-                f"The key file {path} can be read by others (mode {mode:04o}).",
-                remedy=f"chmod 600 {shlex.quote(str(path))}",
-            )
-        return _parse(path.read_text(), f"the key file {path}")
+        descriptor = os.open(path, os.O_RDONLY)
     except FileNotFoundError:
         raise ConfigurationError(
             ErrorCode.ENCRYPTION_KEY_MISSING,
             f"The key file {path} is not there.",
             remedy="Bring back the key file that belongs to this state.",
         ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is no text"
-        raise ConfigurationError(
-            ErrorCode.ENCRYPTION_KEY_INVALID,
-            f"The key file {path} cannot be read: {reason}.",
-            remedy="Bring back the key file that belongs to this state, readable for this user alone.",
-        ) from None
+    except OSError as error:
+        raise _unreadable(path, error) from None
+    try:
+        mode = stat.S_IMODE(os.fstat(descriptor).st_mode)
+        if mode & 0o077:
+            raise ConfigurationError(
+                ErrorCode.ENCRYPTION_KEY_INVALID,
+                f"The key file {path} can be read by others (mode {mode:04o}).",
+                remedy=f"chmod 600 {shlex.quote(str(path))}",
+            )
+        with content_of(descriptor) as content:
+            return _parsed(content, f"the key file {path}")
+    except OSError as error:
+        raise _unreadable(path, error) from None
+    finally:
+        os.close(descriptor)
 
 
-def _write_keys(path: Path, keys: Mapping[str, bytes], *, exclusive: bool) -> None:
-    text = "".join(f"{key_id}:{base64.b64encode(key).decode()}\n" for key_id, key in keys.items())
+def _unreadable(path: Path, error: OSError) -> ConfigurationError:
+    return ConfigurationError(
+        ErrorCode.ENCRYPTION_KEY_INVALID,
+        f"The key file {path} cannot be read: {error.strerror}.",
+        remedy="Bring back the key file that belongs to this state, readable for this user alone.",
+    )
+
+
+def _write_keys(path: Path, keys: Mapping[str, bytearray], *, exclusive: bool) -> None:
+    """Write ``keys`` and wipe them."""
+    content = listed(keys)
     draft = path.with_name(f"{path.name}.{os.getpid()}.new")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
-        with os.fdopen(descriptor, "w") as file:
-            file.write(text)
-            file.flush()
+        with os.fdopen(descriptor, "wb", buffering=0) as file:
+            file.write(content)
             os.fsync(file.fileno())
         if exclusive:
             os.link(draft, path)
         else:
             draft.replace(path)
     finally:
+        for material in (content, *keys.values()):
+            wipe(material)
         draft.unlink(missing_ok=True)
     folder = os.open(path.parent, os.O_RDONLY)
     try:
@@ -206,19 +219,9 @@ def _write_keys(path: Path, keys: Mapping[str, bytes], *, exclusive: bool) -> No
         os.close(folder)
 
 
-def _parse(text: str, source: str) -> Mapping[str, bytes]:
-    keys: dict[str, bytes] = {}
-    for entry in text.replace(",", "\n").split():
-        key_id, colon, encoded = entry.partition(":")
-        try:
-            key = base64.b64decode(encoded, validate=True)
-        except binascii.Error:
-            key = b""
-        if not colon or not key_id or len(key) != _KEY_BYTES or key_id in keys:
-            keys.clear()
-            break
-        keys[key_id] = key
-    if not keys:
+def _parsed(content: bytearray, source: str) -> Mapping[str, bytearray]:
+    keys = parse(content)
+    if keys is None:
         raise ConfigurationError(
             ErrorCode.ENCRYPTION_KEY_INVALID,
             f"There is no list of encryption keys in {source}.",
