@@ -41,6 +41,19 @@ def test_wrong_password_is_an_error_with_its_reason_and_the_right_one_connects_a
     assert (shown.status_code, shown.status_reason) == (None, None)
 
 
+def test_a_password_that_is_a_word_of_the_reason_does_not_show_itself(dbaudit: Installation) -> None:
+    dbaudit.start()
+    reasons = set()
+    for password in ("port", "p", "server runs", "127.0.0.1", "4711 is no word of it"):
+        database = dbaudit.declare(
+            "postgresql", host="127.0.0.1", port=1, database=f"of {len(password)}", password=password
+        )
+        shown = dbaudit.wait_for_status(database, ConnectionStatus.DISCONNECTED)
+        reasons.add(shown.status_reason)
+    assert len(reasons) == 1
+    assert "Check host and port, that the server runs" in str(reasons.pop())
+
+
 def test_missing_right_is_an_error_with_the_grant(dbaudit: Installation, postgres: PostgresServer) -> None:
     postgres.create_role("without_rights", PASSWORD)
     dbaudit.start()
