@@ -13,6 +13,7 @@ from dbaudit.core.database import SslMode, Target
 from dbaudit.core.errors import ConfigurationError, DbauditError, ErrorCode, FieldError
 from dbaudit.engine.certificates import client_context
 from dbaudit.engines.oracle.failures import (
+    asks_for_password,
     login_failure,
     silence,
     statement_failure,
@@ -21,6 +22,7 @@ from dbaudit.engines.oracle.failures import (
 )
 from dbaudit.engines.oracle.loop import OwnLoop
 from dbaudit.engines.oracle.network import PROBE_SECONDS, what_answers
+from dbaudit.engines.oracle.session_keys import ShortSessionKeyError, refuse_short_session_keys
 
 _ROWS_A_ROUND_TRIP = 1000
 _PATIENCE_SECONDS = 1.0
@@ -150,6 +152,7 @@ def connect(target: Target) -> ServerConnection:
     Raises ConfigurationError or TransientError; no message holds the password.
     """
     _refuse_what_cannot_be_sent(target)
+    refuse_short_session_keys()
     probe_seconds = min(PROBE_SECONDS, _PROBE_SHARE * target.connect_timeout_seconds)
     parameters = _parameters(target)
     started = time.monotonic()
@@ -160,6 +163,8 @@ def connect(target: Target) -> ServerConnection:
         return ServerConnection(loop.run_within(within, _log_in(target, parameters)), loop, target)
     except TimeoutError:
         failure = silence(target)
+    except ShortSessionKeyError:
+        failure = asks_for_password(target)
     except (oracledb.Error, OSError, UnicodeError) as error:
         failure = login_failure(target, error)
     except BaseException:

@@ -214,6 +214,15 @@ def wrong_protocol(target: Target, speaker: str) -> DbauditError:
     return network.wrong_protocol(endpoint(target), speaker, "an Oracle listener")
 
 
+def asks_for_password(target: Target) -> DbauditError:
+    """The error for a server that gives no session key, so that it could read the password."""
+    return ConfigurationError(
+        ErrorCode.AUTHENTICATION_FAILED,
+        f"{endpoint(target)} asked for the password in a form that it could read, and did not get it.",
+        remedy="Find out which server this is before you trust it: no Oracle Database does that.",
+    )
+
+
 def silence(target: Target) -> DbauditError:
     """The error for a server that does not answer while it is connected to."""
     return TransientError(
