@@ -18,12 +18,12 @@ import pytest
 
 from tests.cli.running import Up, dbaudit, get, new_key
 from tests.conftest import DEFAULT_MAJOR, missing_engine_is_told
+from tests.patience import PATIENCE_SECONDS
 from tests.planted import Planted, core
 from tests.servers.certificates import CertificateAuthority
 from tests.servers.postgresql import PostgresServer
 from tests.servers.processes import PROC, wait_for
 
-SECONDS = 60.0
 VISIBLE = "visible" + secrets.token_hex(8)
 """In a statement without a secret: it has to be found, or the search finds nothing at all."""
 
@@ -117,7 +117,10 @@ def test_no_planted_secret_is_found_anywhere(tmp_path: Path, server: PostgresSer
         wrong_key = planted.plant("an API key that is none")
         assert get(f"{up.url}/v1/databases", key="dbaudit_live_" + wrong_key.split()[0]).status_code == 401
         with httpx.Client(
-            base_url=up.url, headers={"Authorization": f"Bearer {key}"}, trust_env=False, timeout=SECONDS
+            base_url=up.url,
+            headers={"Authorization": f"Bearer {key}"},
+            trust_env=False,
+            timeout=PATIENCE_SECONDS,
         ) as client:
             answers = _Answers(client)
             masked = answers.declare(
@@ -159,12 +162,10 @@ def test_no_planted_secret_is_found_anywhere(tmp_path: Path, server: PostgresSer
             wait_for(
                 lambda: VISIBLE in answers.read(f"/v1/events?database_id={plain}&limit=1000"),
                 "events",
-                SECONDS,
             )
             wait_for(
                 lambda: '"rejected":1' in answers.read(f"/v1/databases/{plain}/status"),
                 "putting aside",
-                SECONDS,
             )
             for database in (masked, plain, refused, *told):
                 for path in ("", "/status"):
@@ -220,7 +221,8 @@ class _Answers:
 
     def wait_for_status(self, database: str, status: str) -> None:
         wait_for(
-            lambda: json.loads(self.read(f"/v1/databases/{database}"))["status"] == status, status, SECONDS
+            lambda: json.loads(self.read(f"/v1/databases/{database}"))["status"] == status,
+            status,
         )
 
 

@@ -126,7 +126,7 @@ class Installation:
         return self.state.databases.get(database.id).status
 
     def wait_until(self, condition: Callable[[], bool], what: str) -> None:
-        wait_for(condition, what, 20.0)
+        wait_for(condition, what)
 
     def wait_for_status(self, database: Database, status: ConnectionStatus) -> Database:
         self.wait_until(lambda: self.status(database) is status, f"the status {status}")

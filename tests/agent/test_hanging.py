@@ -16,6 +16,7 @@ from dbaudit.state.databases import Declaration
 
 from tests.agent.conftest import Installation
 from tests.agent.unruly import Hanging
+from tests.patience import PATIENCE_SECONDS
 from tests.servers.postgresql import HOST, PostgresServer
 from tests.servers.processes import children
 
@@ -33,7 +34,7 @@ def test_call_that_never_returns_is_given_up_and_tried_again(
     stuck, other = dbaudit.declare(), dbaudit.declare("orderly")
     # On a slow machine, too, the engine has to be mended before three threads hang in it.
     end = dbaudit.start(call_seconds=0.5, misconfigured_retry_seconds=2.0, shutdown_seconds=SHUTDOWN_SECONDS)
-    assert hanging.entered.wait(10)
+    assert hanging.entered.wait(PATIENCE_SECONDS)
     dbaudit.wait_for_active(other)
     collector = dbaudit.wait_for_error(stuck, f"has not returned from {call}() for 0.5 seconds")
     assert collector.error_code == "engine_failed"
@@ -67,7 +68,7 @@ def test_agent_ends_in_time_although_an_engine_hangs(dbaudit: Installation, hang
     dbaudit.unruly.instead["read"] = hanging
     stuck = dbaudit.declare()
     end = dbaudit.start(shutdown_seconds=SHUTDOWN_SECONDS)
-    assert hanging.entered.wait(10)
+    assert hanging.entered.wait(PATIENCE_SECONDS)
     started = time.monotonic()
     end()
     assert time.monotonic() - started < SHUTDOWN_SECONDS + 10
@@ -148,7 +149,7 @@ def test_sixteen_hanging_connection_tests_keep_the_next_from_nothing(
     dbaudit.start()
     tasks = dbaudit.state.tasks
     late = [tasks.request_test(_declaration("unruly"), {}, timeout_seconds=4.0) for _test in range(16)]
-    assert hanging.entered.wait(10)
+    assert hanging.entered.wait(PATIENCE_SECONDS)
     # Its report can only come once a place is free.
     good = tasks.request_test(_declaration("orderly"), {"password": Secret("x")}, timeout_seconds=20.0)
     report = tasks.wait(good, 20.0)

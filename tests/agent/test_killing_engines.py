@@ -15,6 +15,7 @@ from dbaudit.sdk import ApiError
 
 from tests.agent.conftest import Installation
 from tests.cli.running import DBAUDIT, Up, environment, new_key
+from tests.patience import PATIENCE_SECONDS
 from tests.servers.processes import children, is_alive, wait_for
 
 REPOSITORY = Path(__file__).parents[2]
@@ -114,7 +115,7 @@ def test_engine_that_ends_the_process_is_told_of_and_the_others_go_on(
         for database in calm:
             dbaudit.wait_until(lambda: len(dbaudit.queries(database)) == 3, "each event once")  # noqa: B023
         process.terminate()
-        assert process.wait(30) == 0
+        assert process.wait(PATIENCE_SECONDS) == 0
 
 
 def test_agent_that_was_asked_to_end_leaves_no_process(
@@ -125,7 +126,7 @@ def test_agent_that_was_asked_to_end_leaves_no_process(
         dbaudit.wait_for_active(database)
         (child,) = children(process.pid)
         process.terminate()
-        assert process.wait(30) == 0
+        assert process.wait(PATIENCE_SECONDS) == 0
         assert not is_alive(child)
     assert dbaudit.state.nodes.all() == []
 
@@ -138,7 +139,7 @@ def test_agent_whose_parent_is_killed_ends_and_gives_its_databases_back(
         dbaudit.wait_for_active(database)
         (child,) = children(process.pid)
         process.kill()
-        wait_for(lambda: not is_alive(child), "the end of the agent", 30)
+        wait_for(lambda: not is_alive(child), "the end of the agent")
     assert dbaudit.state.nodes.all() == []
 
 
@@ -174,6 +175,6 @@ def test_api_shows_which_database_ended_the_process_and_a_test_that_does_is_answ
             assert failure.code == "engine_failed"
             with pytest.raises(ApiError, match="SIGSEGV in open"):
                 client.databases.test(deadly)
-            wait_for(lambda: client.databases.get(calm).audit_status == "active", "the other one", 30)
+            wait_for(lambda: client.databases.get(calm).audit_status == "active", "the other one")
         assert "deadly.py" in up.output, "the log does not say where"
         assert up.end(signal.SIGTERM) == 0

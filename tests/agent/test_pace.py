@@ -5,6 +5,7 @@ from dbaudit.agent.pace import Pace
 
 from tests.agent.conftest import Installation
 from tests.agent.unruly import Hanging
+from tests.patience import PATIENCE_SECONDS
 
 
 @pytest.mark.parametrize(
@@ -28,7 +29,7 @@ def test_many_servers_that_hang_while_they_are_opened_hold_up_no_other(
     dbaudit.unruly.instead["open"] = hanging
     stuck = [dbaudit.declare() for _database in range(20)]
     end = dbaudit.start(shutdown_seconds=1.0)
-    assert hanging.entered.wait(10)
+    assert hanging.entered.wait(PATIENCE_SECONDS)
     good = dbaudit.declare("orderly")
     dbaudit.wait_for_active(good)
     assert {dbaudit.status(database) for database in stuck} == {"pending"}

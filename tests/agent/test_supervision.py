@@ -12,6 +12,7 @@ from dbaudit.state.collectors import CollectorState
 from tests.agent import unruly
 from tests.agent.conftest import Installation
 from tests.agent.unruly import Hanging
+from tests.patience import PATIENCE_SECONDS
 
 UNMASKED = AuditOptions(mask_sensitive_data=False)
 DAY_US = 24 * 3600 * 1_000_000
@@ -89,7 +90,7 @@ def test_collector_stays_the_holder_while_one_chunk_takes_longer_than_a_lease(
     dbaudit.wait_for_active(database)
     dbaudit.unruly.instead["decode"] = hanging
     dbaudit.unruly.source.append("select 2")
-    assert hanging.entered.wait(10)
+    assert hanging.entered.wait(PATIENCE_SECONDS)
     holder = dbaudit.collector(database).node_id
     rival = dbaudit.open(lease_seconds=0.3)
     end_rival = dbaudit.start(rival, node_name="rival")

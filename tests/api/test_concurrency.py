@@ -7,6 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from tests.api.conftest import PASSWORD, Api, declaration
+from tests.patience import PATIENCE_SECONDS
 
 
 def at_once(count: int, work: Callable[[int], int]) -> list[int]:
@@ -14,7 +15,7 @@ def at_once(count: int, work: Callable[[int], int]) -> list[int]:
     start = threading.Barrier(count)
 
     def run(number: int) -> int:
-        start.wait(30)
+        start.wait(PATIENCE_SECONDS)
         return work(number)
 
     with ThreadPoolExecutor(count) as pool:
@@ -91,8 +92,8 @@ def test_pages_have_no_gap_and_no_double_while_databases_are_added(api_on_both: 
 
     with ThreadPoolExecutor(3) as pool:
         walkers = [pool.submit(walk, n) for n in range(2)]
-        pool.submit(add, 0).result(60)
+        pool.submit(add, 0).result(PATIENCE_SECONDS)
         done.set()
         for walker in walkers:
-            assert walker.result(60) >= 3
+            assert walker.result(PATIENCE_SECONDS) >= 3
     assert api.get("/v1/databases").json["pagination"]["total"] == 40

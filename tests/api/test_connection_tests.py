@@ -11,6 +11,7 @@ from dbaudit.state.tasks import Task
 from dbaudit.state.wakeup import Topic
 
 from tests.api.conftest import PASSWORD, REACHED, REFUSED, Api, declaration
+from tests.patience import PATIENCE_SECONDS
 
 LACKING = TestReport(
     reachable=True,
@@ -132,7 +133,7 @@ def test_a_database_that_is_removed_before_the_agent_looks_is_404(api: Api) -> N
     assert api.state.wakeup.wait(Topic.TASK_NEW, seen, 30)
     assert api.delete(path).status_code == 204
     with api.agent():
-        waiting.join(30)
+        waiting.join(PATIENCE_SECONDS)
     assert answers[0].status_code == 404
     assert answers[0].json["error"]["code"] == "not_found"
 
@@ -150,7 +151,7 @@ def test_a_change_that_another_request_overtook_is_verified_again(api: Api) -> N
     assert api.state.wakeup.wait(Topic.TASK_NEW, seen, 30)
     assert api.patch(path, json={"host": "moved.example.com", "password": "moved"}).status_code == 200
     with api.agent() as taken:
-        waiting.join(30)
+        waiting.join(PATIENCE_SECONDS)
     assert answers[0].status_code == 200
     assert [(t.target.host, t.target.password.reveal()) for t in taken] == [("moved.example.com", "moved")]
 
@@ -187,14 +188,14 @@ def test_no_more_requests_wait_than_there_are_places(make_api: Callable[..., Api
 
     def hang(task: Task) -> TestReport:
         reached.set()
-        assert go_on.wait(30)
+        assert go_on.wait(PATIENCE_SECONDS)
         return REACHED
 
     with api.agent(hang):
         first: list[int] = []
         waiting = threading.Thread(target=lambda: first.append(api.post(path).status_code))
         waiting.start()
-        assert reached.wait(30)
+        assert reached.wait(PATIENCE_SECONDS)
         second = api.post(path)
         go_on.set()
         waiting.join()
@@ -215,6 +216,6 @@ def test_stopping_ends_the_wait(api: Api) -> None:
     waiting.start()
     assert api.state.wakeup.wait(Topic.TASK_NEW, seen, 30)
     api.app.extensions[WAITING_ROOM].close()
-    waiting.join(30)
+    waiting.join(PATIENCE_SECONDS)
     assert answers[0].status_code == 503
     assert answers[0].json["error"]["code"] == "shutting_down"

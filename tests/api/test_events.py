@@ -16,6 +16,7 @@ from dbaudit.state.wakeup import Topic
 
 from tests.api.conftest import Api
 from tests.api.contract import pointers
+from tests.patience import PATIENCE_SECONDS
 
 MINUTE_US = 60_000_000
 CRITICAL = Severity.CRITICAL
@@ -218,7 +219,7 @@ def asking(api: Api, path: str) -> Iterator[list[dict[str, object]]]:
     thread = threading.Thread(target=lambda: answers.append(api.get(path).json))
     thread.start()
     yield answers
-    thread.join(30)
+    thread.join(PATIENCE_SECONDS)
 
 
 def test_a_follower_that_waits_is_woken_by_the_next_event(api_on_both: Api) -> None:

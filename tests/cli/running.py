@@ -14,10 +14,10 @@ from typing import Self
 import httpx
 
 from tests.host_limits import ANY_FOLDER_VARIABLE
+from tests.patience import PATIENCE_SECONDS
 from tests.servers.processes import PROC, children, is_alive, title, wait_for
 
 DBAUDIT = Path(sys.executable).with_name("dbaudit")
-END_SECONDS = 30.0
 
 
 def environment(**variables: str) -> dict[str, str]:
@@ -37,7 +37,7 @@ def dbaudit(*arguments: str | Path, **variables: str) -> subprocess.CompletedPro
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_SECONDS,
         check=False,
     )
 
@@ -109,7 +109,7 @@ class Up:
         return found[0]
 
     def until_ready(self) -> Self:
-        wait_for(lambda: "\nready" in self.output or self.has_ended(), "dbaudit up being ready", 60)
+        wait_for(lambda: "\nready" in self.output or self.has_ended(), "dbaudit up being ready")
         assert not self.has_ended(), self.output
         return self
 
@@ -119,13 +119,13 @@ class Up:
     def end(self, number: int = signal.SIGTERM) -> int:
         """Send a signal; the exit code."""
         self.process.send_signal(number)
-        return self.process.wait(END_SECONDS)
+        return self.process.wait(PATIENCE_SECONDS)
 
 
 def get(url: str, key: str | None = None, verify: bool | str = True) -> httpx.Response:
     """GET without any of the SDK's patience."""
     headers: Mapping[str, str] = {} if key is None else {"Authorization": f"Bearer {key}"}
-    return httpx.get(url, headers=headers, timeout=30, verify=verify, trust_env=False)
+    return httpx.get(url, headers=headers, timeout=PATIENCE_SECONDS, verify=verify, trust_env=False)
 
 
 def command_lines() -> str:

@@ -15,12 +15,12 @@ import pytest
 
 from tests.cli.conftest import Installation
 from tests.cli.running import DBAUDIT, Up, dbaudit, environment, new_key
+from tests.patience import PATIENCE_SECONDS
 from tests.servers.postgresql import PostgresServer
 from tests.servers.processes import wait_for
 
 PASSWORD = "Pl4nted-c0llector"
 COLLECTOR = "cli_collector"
-SECONDS = 60.0
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def declare(client: package.Client, server: PostgresServer, name: str, password:
         password=password,
         ssl_mode="disable",
     )
-    wait_for(lambda: client.databases.get(made.id).status != "pending", "the agent's test", SECONDS)
+    wait_for(lambda: client.databases.get(made.id).status != "pending", "the agent's test")
     return made.id
 
 
@@ -90,7 +90,9 @@ def test_records_left_out_are_shown_by_their_class(
     client: package.Client, server: PostgresServer, installation: Installation
 ) -> None:
     database_id = declare(client, server, "Orders")
-    with contextlib.closing(sqlite3.connect(installation.home / "state.db", timeout=SECONDS)) as state:
+    with contextlib.closing(
+        sqlite3.connect(installation.home / "state.db", timeout=PATIENCE_SECONDS)
+    ) as state:
         state.execute("UPDATE collectors SET left_out = ?", ['{"general/Ping":3,"Close_stmt":1}'])
         state.commit()
     collector = client.databases.get_status(database_id).collector
@@ -154,12 +156,12 @@ def test_following_outlives_a_restart_of_the_api_and_shows_each_event_once(
             )
         try:
             server.execute_admin("create temp table cli_follow_1 (a int)")
-            wait_for(lambda: "cli_follow_1" in output.read_text(), "the first event", SECONDS)
+            wait_for(lambda: "cli_follow_1" in output.read_text(), "the first event")
             os.kill(up.child("api"), signal.SIGKILL)
             server.execute_admin("create temp table cli_follow_2 (a int)")
-            wait_for(lambda: "cli_follow_2" in output.read_text(), "the second event", SECONDS)
+            wait_for(lambda: "cli_follow_2" in output.read_text(), "the second event")
             following.send_signal(signal.SIGINT)
-            words = following.communicate(timeout=SECONDS)[1]
+            words = following.communicate(timeout=PATIENCE_SECONDS)[1]
         finally:
             following.kill()
         assert following.returncode == 130

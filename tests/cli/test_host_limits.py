@@ -14,13 +14,13 @@ import pytest
 from tests.cli.running import Up, new_key
 from tests.conftest import missing_engine_is_told
 from tests.engines.mongodb.targets import ROLES
+from tests.patience import PATIENCE_SECONDS
 from tests.servers.mariadb import MariaDBServer
 from tests.servers.mongodb import MongoServer
 from tests.servers.postgresql import PostgresServer
 from tests.servers.processes import wait_for
 
 PASSWORD = "of the collector"
-SECONDS = 60.0
 _numbers = itertools.count()
 
 
@@ -30,7 +30,7 @@ class Client:
     def __init__(self, up: Up) -> None:
         key = new_key(up.home, "read:databases", "write:databases", "read:events")
         headers = {"Authorization": f"Bearer {key}"}
-        self.http = httpx.Client(base_url=up.url, headers=headers, trust_env=False, timeout=SECONDS)
+        self.http = httpx.Client(base_url=up.url, headers=headers, trust_env=False, timeout=PATIENCE_SECONDS)
 
     def declare(self, *, verify: bool = False, **fields: Any) -> httpx.Response:
         plain = {"name": f"database {next(_numbers)}", "host": "127.0.0.1", "port": 1, "database": "d"}
@@ -172,7 +172,8 @@ def test_what_a_server_names_as_its_log_is_not_believed(client: Client) -> None:
         # A database that is collected already stops for the same reason, and says so.
         made = client.declare(**declared, **engine(log_source="local")).json()["id"]
         wait_for(
-            lambda: client.http.get(f"/v1/databases/{made}").json()["status"] == "error", "the error", SECONDS
+            lambda: client.http.get(f"/v1/databases/{made}").json()["status"] == "error",
+            "the error",
         )
         assert "local_paths" in client.http.get(f"/v1/databases/{made}/status").text
         assert client.http.get("/v1/events", params={"database_id": made}).json()["data"] == []
@@ -191,14 +192,12 @@ def test_logs_below_the_allowed_folders_are_collected(tmp_path: Path) -> None:
         wait_for(
             lambda: client.http.get(f"/v1/databases/{made}").json()["audit_status"] == "active",
             "collecting",
-            SECONDS,
         )
         with server.connect_admin() as connection:
             connection.execute("SELECT 'a mark'")
         wait_for(
             lambda: "SELECT " in client.http.get("/v1/events", params={"database_id": made}).text,
             "the statement",
-            SECONDS,
         )
         assert up.end() == 0
 

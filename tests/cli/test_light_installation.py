@@ -10,6 +10,7 @@ import pytest
 
 from tests.cli.conftest import Installation
 from tests.cli.running import dbaudit, environment
+from tests.patience import PATIENCE_SECONDS
 
 OF_SERVER = "alembic apsw cryptography flask flask_swagger_ui prometheus_client psycopg sqlalchemy yaml"
 # Python runs a module of this name when it starts.
@@ -66,7 +67,7 @@ def test_the_sdk_works_on_the_base_install(base: dict[str, str], installation: I
         env=environment(**base, **installation.variables),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_SECONDS,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -79,7 +80,7 @@ def test_the_command_says_what_it_needs_on_the_base_install(base: dict[str, str]
         env=environment(**base),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_SECONDS,
         check=False,
     )
     assert done.returncode == 3

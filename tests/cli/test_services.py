@@ -12,6 +12,7 @@ import dbaudit as package
 import pytest
 
 from tests.cli.running import DBAUDIT, dbaudit, environment, get
+from tests.patience import PATIENCE_SECONDS
 from tests.servers.postgresql import PostgresServer
 from tests.servers.processes import is_alive, wait_for
 
@@ -19,7 +20,6 @@ ROLE = "cli_state"
 PASSWORD = "Pl4nted-st4te"
 COLLECTOR = "services_collector"
 COLLECTOR_PASSWORD = "Pl4nted-services"
-SECONDS = 60.0
 
 
 @contextmanager
@@ -42,7 +42,7 @@ def service(log: Path, *arguments: str, **variables: str) -> Iterator[subprocess
 
 def address(log: Path) -> str:
     """Where the API of ``log`` says that it listens."""
-    wait_for(lambda: "listening on " in log.read_text(), "the API listening", SECONDS)
+    wait_for(lambda: "listening on " in log.read_text(), "the API listening")
     return log.read_text().partition("listening on ")[2].split()[0]
 
 
@@ -77,7 +77,7 @@ def test_two_apis_and_two_agents_share_a_state_and_each_ends_cleanly(
         agents = [running.enter_context(service(log, "agent", **state)) for log in logs[2:]]
         urls = [address(log) for log in logs[:2]]
         for url in urls:
-            wait_for(lambda url=url: get(f"{url}/health/ready").status_code == 200, "ready", SECONDS)  # type: ignore[misc]
+            wait_for(lambda url=url: get(f"{url}/health/ready").status_code == 200, "ready")  # type: ignore[misc]
         made = dbaudit("keys", "create", "--name", "t", "--scope", "admin", **state)
         key = made.stdout.strip()
         first, second = (running.enter_context(package.Client(api_url=url, api_key=key)) for url in urls)
@@ -92,7 +92,7 @@ def test_two_apis_and_two_agents_share_a_state_and_each_ends_cleanly(
             ssl_mode="disable",
         )
         assert second.databases.test(database.id).success
-        wait_for(lambda: second.databases.get(database.id).audit_status == "active", "collecting", SECONDS)
+        wait_for(lambda: second.databases.get(database.id).audit_status == "active", "collecting")
         rotated = dbaudit("secrets", "rotate", "--output", "json", **state)
         assert rotated.returncode == 0, rotated.stderr
         assert json.loads(rotated.stdout)["rotated"] >= 1
@@ -101,7 +101,7 @@ def test_two_apis_and_two_agents_share_a_state_and_each_ends_cleanly(
         assert second.databases.test(database.id).success
         for process in (*apis, *agents):
             process.send_signal(signal.SIGTERM)
-        assert [process.wait(30) for process in (*apis, *agents)] == [0, 0, 0, 0]
+        assert [process.wait(PATIENCE_SECONDS) for process in (*apis, *agents)] == [0, 0, 0, 0]
         for log in logs:
             assert "Traceback" not in log.read_text(), log.read_text()
             assert "Pl4nted" not in log.read_text()
@@ -132,10 +132,10 @@ def test_init_does_not_touch_a_key_file_that_is_there(tmp_path: Path) -> None:
 def test_an_agent_that_is_interrupted_twice_still_ends_cleanly(tmp_path: Path) -> None:
     log = tmp_path / "agent.log"
     with service(log, "agent", "--home", str(tmp_path / "home")) as agent:
-        wait_for(lambda: "is running" in log.read_text(), "the agent", SECONDS)
+        wait_for(lambda: "is running" in log.read_text(), "the agent")
         os.kill(agent.pid, signal.SIGINT)
         os.kill(agent.pid, signal.SIGTERM)
-        assert agent.wait(30) == 0
+        assert agent.wait(PATIENCE_SECONDS) == 0
         assert not is_alive(agent.pid)
     assert "has stopped" in log.read_text()
 
@@ -145,9 +145,9 @@ def test_json_logs_are_one_json_object_a_line(tmp_path: Path) -> None:
     with service(
         log, "agent", "--home", str(tmp_path / "home"), DBAUDIT_LOG_FORMAT="json", DBAUDIT_LOG_LEVEL="debug"
     ) as agent:
-        wait_for(lambda: "is running" in log.read_text(), "the agent", SECONDS)
+        wait_for(lambda: "is running" in log.read_text(), "the agent")
         agent.terminate()
-        assert agent.wait(30) == 0
+        assert agent.wait(PATIENCE_SECONDS) == 0
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     assert {"time", "level", "process", "logger", "message"} <= lines[0].keys()
     assert {line["process"] for line in lines} == {"agent"}

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.running import Up, command_lines, dbaudit, get, new_key
+from tests.patience import PATIENCE_SECONDS
 from tests.servers.certificates import CertificateAuthority
 from tests.servers.processes import is_alive, wait_for
 
@@ -136,7 +137,7 @@ def test_a_child_that_its_configuration_ends_ends_the_tree_with_the_same_code(ho
         up.until_ready()
         (home / "encryption.keys").chmod(0o644)
         os.kill(up.child("agent"), signal.SIGKILL)
-        assert up.process.wait(30) == 3
+        assert up.process.wait(PATIENCE_SECONDS) == 3
         assert "chmod 600" in up.output
 
 
@@ -220,7 +221,7 @@ def test_a_request_that_waits_for_events_does_not_delay_the_end(home: Path) -> N
 
         waiting = threading.Thread(target=wait_for_events)
         waiting.start()
-        wait_for(lambda: _was_used(home), "the API to take the request", 60)
+        wait_for(lambda: _was_used(home), "the API to take the request")
         assert up.end() == 0
         waiting.join()
     assert answers == [503]

@@ -17,6 +17,7 @@ from dbaudit.state.api_keys import Scope
 from dbaudit.state.encryption import keyring_from_file
 
 from tests.host_limits import ANY_FOLDER_VARIABLE
+from tests.patience import PATIENCE_SECONDS
 from tests.servers.certificates import CertificateAuthority, Credential
 from tests.servers.processes import wait_for
 
@@ -122,13 +123,13 @@ def installation(collections_path: Path, tmp_path_factory: pytest.TempPathFactor
             env=os.environ | ANY_FOLDER_VARIABLE,
         )
     try:
-        wait_for(lambda: running.poll() is not None or "\nready" in log.read_text(), "dbaudit up", 60)
+        wait_for(lambda: running.poll() is not None or "\nready" in log.read_text(), "dbaudit up")
         assert running.poll() is None, log.read_text()
         key = _create_key(home, "read:databases", "write:databases")
         yield Installation((home / "api.url").read_text().strip(), key, home)
     finally:
         running.terminate()
-        running.wait(60)
+        running.wait(PATIENCE_SECONDS)
 
 
 def _create_key(home: Path, *scopes: str) -> str:

@@ -12,6 +12,8 @@ from types import MappingProxyType, TracebackType
 from typing import NamedTuple, Self
 from urllib.parse import urlsplit
 
+from tests.patience import PATIENCE_SECONDS
+
 
 class Answer(NamedTuple):
     """The request is not passed on, and this is answered, as a proxy would."""
@@ -101,7 +103,7 @@ class FaultyNetwork:
                 self.wfile.write(answer.body)
 
             def ask(self, body: bytes) -> Answer:
-                connection = http.client.HTTPConnection(target, timeout=30)
+                connection = http.client.HTTPConnection(target, timeout=PATIENCE_SECONDS)
                 headers = {name: value for name, value in self.headers.items() if name.lower() != "host"}
                 connection.request(self.command, self.path, body or None, headers)
                 response = connection.getresponse()

@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from tests.collection.running import run_playbook
+from tests.patience import PATIENCE_SECONDS
 from tests.servers.account import server_account
 from tests.servers.cache import once
 
@@ -140,4 +141,4 @@ class Host:
             assert "Seccomp:\t2" in Path(f"/proc/{service.pid}/status").read_text()
         finally:
             service.terminate()
-            service.wait(60)
+            service.wait(PATIENCE_SECONDS)

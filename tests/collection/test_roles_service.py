@@ -71,7 +71,7 @@ def test_a_server_is_installed_runs_as_its_unit_says_and_stays_as_it_is(new_host
 
     check_unit(host.unit("dbaudit-server"))
     with host.running("dbaudit-server") as log:
-        wait_for(lambda: "\nready" in log.read_text(), "dbaudit up", 60)
+        wait_for(lambda: "\nready" in log.read_text(), "dbaudit up")
         url = (host.home / "api.url").read_text().strip()
         with dbaudit.Client(api_url=url, api_key=key) as client:
             assert list(client.databases.list()) == []
@@ -141,7 +141,7 @@ def test_site_installs_api_and_agent_on_one_state_and_verify_tells_how_the_datab
         "ssl_mode": "disable",
     }
     with host.running("dbaudit-server") as log, host.running("dbaudit-agent"):
-        wait_for(lambda: "listening on" in log.read_text(), "dbaudit api", 60)
+        wait_for(lambda: "listening on" in log.read_text(), "dbaudit api")
         url = log.read_text().partition("listening on ")[2].split()[0]
         declared = host.play(
             "dbaudit.dbaudit.site", dbaudit_api_url=url, dbaudit_databases=[shop], dbaudit_wait=True

@@ -142,7 +142,7 @@ def test_postgresql_is_prepared_in_one_run_where_it_may_be_restarted(
     }
 
     def restart() -> None:
-        wait_for(asked.exists, "the role asking for a restart", 120)
+        wait_for(asked.exists, "the role asking for a restart")
         bare_postgres.restart()
         done.touch()
 

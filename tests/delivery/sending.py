@@ -19,11 +19,11 @@ from dbaudit.state.nodes import Lease
 from dbaudit.state.wakeup import Topic
 
 from tests.host_limits import ANY_FOLDER
+from tests.patience import PATIENCE_SECONDS
 from tests.servers.processes import wait_for
 from tests.state.samples import append, create
 
 TYPES = (EventType.CONNECTION, EventType.LOGIN_SUCCESS, EventType.DISCONNECT)
-DEADLINE_SECONDS = 60.0
 BEGINNING = int(time.time()) - 200_000  # no retention ends what is that young
 _numbers = itertools.count(1)
 
@@ -67,7 +67,7 @@ class Sending:
         """Stop in an orderly way."""
         if self._sender is not None:
             self._sender.stop()
-            self._sender.join(DEADLINE_SECONDS)
+            self._sender.join(PATIENCE_SECONDS)
             assert not self._sender.is_alive(), "the sender does not stop"
         self._sender = None
 
@@ -193,7 +193,7 @@ class Listener:
         ]
 
     def wait_for_lines(self, number: int) -> list[bytes]:
-        wait_for(lambda: self._count() >= number, f"{number} lines", DEADLINE_SECONDS)
+        wait_for(lambda: self._count() >= number, f"{number} lines")
         return self.lines()
 
     def _count(self) -> int:

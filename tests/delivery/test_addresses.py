@@ -13,7 +13,7 @@ from dbaudit.core.errors import TransientError
 from dbaudit.core.host_limits import HostLimits
 from dbaudit.state.deliveries import DeliveryState
 
-from tests.delivery.sending import DEADLINE_SECONDS, Listener, Sending
+from tests.delivery.sending import Listener, Sending
 from tests.host_limits import ANY_FOLDER
 from tests.servers.processes import wait_for
 
@@ -193,7 +193,8 @@ def test_an_address_that_does_not_answer_is_shown(sending: Sending, address: str
         database = sending.declare()
         sending.start()
         wait_for(
-            lambda: sending.delivery(database).state is DeliveryState.RETRYING, "showing", DEADLINE_SECONDS
+            lambda: sending.delivery(database).state is DeliveryState.RETRYING,
+            "showing",
         )
         assert f"The listener {address}:{port} cannot be reached: {reason}" in (
             sending.delivery(database).error or ""

@@ -20,7 +20,7 @@ from dbaudit.state.wakeup import Topic
 from sqlalchemy import select
 
 from tests.agent.conftest import Installation
-from tests.delivery.sending import DEADLINE_SECONDS, Listener, Sending, numbered, numbers_in
+from tests.delivery.sending import Listener, Sending, numbered, numbers_in
 from tests.faults.agents import AgentProcess
 from tests.servers.postgresql import PostgresServer
 from tests.servers.processes import wait_for
@@ -60,16 +60,16 @@ def test_real_connections_reach_the_listener(
         ]
 
     with psycopg.connect(postgres.conninfo("person", PASSWORD)) as connection:
-        wait_for(lambda: len(of_person(0)) == 2, "connection and log-in", DEADLINE_SECONDS)
+        wait_for(lambda: len(of_person(0)) == 2, "connection and log-in")
         port = connection.execute("select inet_client_port()").fetchone()
-    wait_for(lambda: len(of_person(0)) == 3, "disconnection", DEADLINE_SECONDS)
+    wait_for(lambda: len(of_person(0)) == 3, "disconnection")
     opened, log_in, closed = of_person(0)
     assert port is not None
     assert opened["new_conn"]["srcp"] == log_in["srcp"] == closed["close_conn"]["srcp"] == str(port[0])
     assert (log_in["status"], log_in["bdb_uid"], log_in["trgp"]) == (8, database.id, str(postgres.port))
     with pytest.raises(psycopg.OperationalError):
         psycopg.connect(postgres.conninfo("person", PASSWORD + "-mistyped"))
-    wait_for(lambda: any(line.get("status") == 0 for line in of_person(1)), "the failure", DEADLINE_SECONDS)
+    wait_for(lambda: any(line.get("status") == 0 for line in of_person(1)), "the failure")
     assert PASSWORD.encode() not in b"".join(listener.lines())
 
 
@@ -157,11 +157,10 @@ def test_an_agent_that_is_killed_while_it_sends_loses_nothing(agents: Agents, li
                     max(listener.numbers(database), default=0) >= min(39_999, sent + 4000)  # type: ignore[misc]
                 ),
                 "some events",
-                DEADLINE_SECONDS,
             )
             agent.kill()
     with agents.agent("last") as agent:
-        wait_for(lambda: 39_999 in listener.numbers(database), "the last event", DEADLINE_SECONDS)
+        wait_for(lambda: 39_999 in listener.numbers(database), "the last event")
         assert agent.terminate() == 0
     for received in listener.connections:
         numbers = numbers_in(bytes(received.data)).get(database.id, [])
@@ -178,7 +177,7 @@ def test_with_two_agents_exactly_one_sends_a_database(on_postgresql: tuple[Agent
         databases = agents.declare(listener, 6)
         for database in databases:
             agents.write(database, 1000)
-        wait_for(agents.all_sent, "sending by one agent", DEADLINE_SECONDS)
+        wait_for(agents.all_sent, "sending by one agent")
         with agents.agent("second"):
             wait_for(
                 lambda: sorted(map(len, agents.state.nodes.holdings().values())) == [3, 3], "sharing the work"
@@ -204,7 +203,6 @@ def test_with_two_agents_exactly_one_sends_a_database(on_postgresql: tuple[Agent
             wait_for(
                 lambda: all(2009 in listener.numbers(database) for database in databases),
                 "the other one sending everything",
-                DEADLINE_SECONDS,
             )
         for database in databases:
             assert list(dict.fromkeys(listener.numbers(database))) == list(range(2010))

@@ -11,7 +11,7 @@ from collections import Counter
 from pathlib import Path
 
 from tests.delivery import listener_process
-from tests.delivery.sending import DEADLINE_SECONDS, Listener, Sending, in_folder, numbers_in
+from tests.delivery.sending import Listener, Sending, in_folder, numbers_in
 from tests.servers.processes import wait_for
 
 _DATABASES = 4
@@ -52,7 +52,7 @@ def test_nothing_is_lost_and_order_is_kept_through_two_hundred_disconnects(
         (tmp_path / "peace").touch()
         for database in databases:
             sending.write(database, _EVENTS // _DATABASES - sending.written[database.id])
-        wait_for(lambda: _all_sent(sending), "sending everything", 120.0)
+        wait_for(lambda: _all_sent(sending), "sending everything")
         sending.stop()
         wait_for(lambda: not any(folder.glob("*.open")), "the listener reading the rest")
     finally:
@@ -146,7 +146,7 @@ def test_connections_that_are_cut_within_a_line_lose_nothing(sending: Sending) -
                     part += connection.recv(cut - len(part))
                 parts.append(part)
     with Listener(("127.0.0.1", port)) as listener:
-        wait_for(lambda: 99 in listener.numbers(database), "the last event", DEADLINE_SECONDS)
+        wait_for(lambda: 99 in listener.numbers(database), "the last event")
         sending.stop()
         seen = [number for part in parts for number in numbers_in(part).get(database.id, [])]
         assert set(seen + listener.numbers(database)) == set(range(100))

@@ -4,7 +4,7 @@ import pytest
 from dbaudit.agent.delivery import sender
 from dbaudit.state.deliveries import DeliveryState
 
-from tests.delivery.sending import DEADLINE_SECONDS, Listener, Sending
+from tests.delivery.sending import Listener, Sending
 from tests.servers.processes import wait_for
 
 
@@ -33,7 +33,7 @@ def test_a_database_with_much_to_send_does_not_keep_another_one_waiting(
     sending.write(loud, 60_000)
     sending.write(quiet, 1)
     sending.start()
-    wait_for(lambda: bool(listener.numbers(quiet)), "the event of the other one", DEADLINE_SECONDS)
+    wait_for(lambda: bool(listener.numbers(quiet)), "the event of the other one")
     assert len(listener.numbers(loud)) < 60_000
 
 
@@ -68,7 +68,7 @@ def test_stopping_does_not_wait_for_a_listener_that_never_reads(sending: Sending
         assert sending.delivery(database).confirmed_seq == 0
         sending.start()
         listener.reading.set()
-        wait_for(lambda: len(set(listener.numbers(database))) == 60_000, "everything", DEADLINE_SECONDS)
+        wait_for(lambda: len(set(listener.numbers(database))) == 60_000, "everything")
     firsts = list(dict.fromkeys(listener.numbers(database)))
     assert firsts == sorted(firsts)
 

@@ -17,6 +17,7 @@ from dbaudit.testing import Monitored
 
 from tests.cli.running import Up, dbaudit, new_key
 from tests.conftest import missing_engine_is_told
+from tests.patience import PATIENCE_SECONDS
 from tests.servers import redis
 from tests.servers.processes import wait_for
 
@@ -73,7 +74,7 @@ def test_installed_plugin_passes_its_own_tests(site: Path, example: Path) -> Non
         env={**os.environ, "PYTHONPATH": str(site), "REDIS_SERVER": str(server)},
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=PATIENCE_SECONDS,
         check=False,
     )
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]

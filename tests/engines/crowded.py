@@ -11,6 +11,8 @@ from dbaudit.core.database import SslMode, Target
 from dbaudit.core.secret import Secret
 from dbaudit.engines.mysql_protocol.connection import connect
 
+from tests.patience import PATIENCE_SECONDS
+
 SOCKETS = 2000
 
 
@@ -22,7 +24,7 @@ def version_asked_among_many_sockets(to: Target) -> str:
         cwd=Path(__file__).parents[2],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_SECONDS,
         check=False,
     )
     assert asked.returncode == 0, asked.stderr

@@ -17,9 +17,8 @@ from dbaudit.state.encryption import keyring_from_file
 
 from tests.faults.steps import Step, stop_at
 from tests.forking import fork_server
+from tests.patience import PATIENCE_SECONDS
 from tests.servers.processes import PROC, wait_for
-
-END_SECONDS = 20.0
 
 
 class AgentProcess:
@@ -57,7 +56,7 @@ class AgentProcess:
         self._process.kill()
         self._process.join()
 
-    def terminate(self, timeout_seconds: float = END_SECONDS) -> int:
+    def terminate(self, timeout_seconds: float = PATIENCE_SECONDS) -> int:
         """SIGTERM; returns the exit code."""
         self._process.terminate()
         self._process.join(timeout_seconds)

@@ -22,7 +22,6 @@ from tests.host_limits import ANY_FOLDER
 from tests.servers.processes import wait_for
 
 LEASE_SECONDS = 0.5
-CATCH_UP_SECONDS = 30.0
 
 
 class Lane:
@@ -114,7 +113,7 @@ class Lane:
         number = len(workload.answered) + more
         wait_for(lambda: len(workload.answered) >= number, "more statements")
         answered = set(workload.answered)
-        wait_for(lambda: answered <= self.stored().keys(), "storing them", CATCH_UP_SECONDS)
+        wait_for(lambda: answered <= self.stored().keys(), "storing them")
 
     def state_answers(self) -> bool:
         """Whether the state can be read."""
@@ -129,7 +128,7 @@ class Lane:
         logged = workload.logged()
         assert workload.answered <= logged.keys(), "the harness lost records of the server's log"
         with contextlib.suppress(TimeoutError):
-            wait_for(lambda: self.stored() >= logged, "storing it all", CATCH_UP_SECONDS)
+            wait_for(lambda: self.stored() >= logged, "storing it all")
         missing, twice = logged - self.stored(), self.stored() - logged
         assert not missing, self._told(missing)
         assert not twice, self._told(twice)
@@ -147,7 +146,7 @@ class Lane:
             return self._benched
 
         with contextlib.suppress(TimeoutError):
-            wait_for(lambda: benched() >= logged, "storing it all", CATCH_UP_SECONDS)
+            wait_for(lambda: benched() >= logged, "storing it all")
         assert len(logged) > 100
         assert not logged - benched(), self._told(logged - benched())
         assert not benched() - logged, self._told(benched() - logged)

@@ -23,6 +23,7 @@ from tests.faults.plan import STEPS_OF_AGENT_ON_MONGODB
 from tests.faults.steps import Step
 from tests.faults.workload import Workload
 from tests.host_limits import ANY_FOLDER_VARIABLE
+from tests.patience import PATIENCE_SECONDS
 from tests.servers.mongodb import MongoServer
 from tests.servers.processes import children, wait_for
 
@@ -84,7 +85,7 @@ def test_database_is_not_held_back_for_kills_from_outside(tmp_path: Path, mongod
             lane.wait_until_stored(workload, more=5)
         lane.check_exactly_once(workload)
         parent.terminate()
-        assert parent.wait(30) == 0
+        assert parent.wait(PATIENCE_SECONDS) == 0
     told = lane.log.read_text()
     assert told.count("was ended by SIGKILL") >= KILLS
     assert "in a row" not in told

@@ -16,6 +16,7 @@ from tests.faults.lane import Lane
 from tests.faults.plan import CHILDREN_OF_UP
 from tests.faults.workload import Workload
 from tests.host_limits import ANY_FOLDER_VARIABLE
+from tests.patience import PATIENCE_SECONDS
 from tests.servers.postgresql import PostgresServer
 from tests.servers.processes import children, title, wait_for
 
@@ -41,7 +42,7 @@ def test_children_of_up_come_back_from_kill_9_with_nothing_lost_and_nothing_twic
         url = (lane.home / "api.url").read_text().strip()
         wait_for(lambda: _answers(url), "answers of the API")
         up.terminate()
-        assert up.wait(30) == 0
+        assert up.wait(PATIENCE_SECONDS) == 0
 
 
 def test_up_killed_as_a_whole_goes_on_when_it_is_started_again(
@@ -59,7 +60,7 @@ def test_up_killed_as_a_whole_goes_on_when_it_is_started_again(
     with _up(lane, tmp_path) as up:
         lane.check_exactly_once(workload)
         up.terminate()
-        assert up.wait(30) == 0
+        assert up.wait(PATIENCE_SECONDS) == 0
 
 
 @contextmanager

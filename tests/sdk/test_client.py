@@ -7,7 +7,6 @@ import logging
 import pickle
 import socket
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,7 +20,9 @@ from dbaudit.state import State
 from dbaudit.state.api_keys import Scope
 from dbaudit.state.wakeup import Topic
 
+from tests.patience import PATIENCE_SECONDS
 from tests.sdk.conftest import DATABASE, PASSWORD, Api, serving
+from tests.servers.processes import wait_for
 
 Create = Callable[..., sdk.Database]
 
@@ -206,14 +207,13 @@ def test_following_outlives_an_outage_of_the_api_and_gives_each_event_once(state
         following = threading.Thread(target=follow)
         following.start()
         api.store(database.id, "select one")
-        deadline = time.monotonic() + 30
-        while found != ["select one"] or not api.server.room.waiting(Topic.EVENTS):
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-    assert away.wait(30)
+        wait_for(
+            lambda: found == ["select one"] and api.server.room.waiting(Topic.EVENTS) > 0, "following again"
+        )
+    assert away.wait(PATIENCE_SECONDS)
     with listener, serving(state, key, listener) as api:
         api.store(database.id, "select two", "select three")
-        following.join(30)
+        following.join(PATIENCE_SECONDS)
     client.close()
     assert found == ["select one", "select two", "select three"]
 

@@ -16,6 +16,7 @@ import dbaudit
 import pytest
 
 from tests.cli.running import Up, environment, new_key
+from tests.patience import PATIENCE_SECONDS
 from tests.sdk.test_documentation import examples
 
 REPOSITORY = Path(__file__).parents[2]
@@ -45,7 +46,7 @@ def run(*command: str | Path, folder: Path, **variables: str) -> str:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=PATIENCE_SECONDS,
         check=False,
     )
     assert done.returncode == 0, f"{done.stdout}{done.stderr}"

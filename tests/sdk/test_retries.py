@@ -19,6 +19,8 @@ from dbaudit.sdk.request import Repeat
 from dbaudit.sdk.retry import back_off_seconds, retry_delay_seconds
 from dbaudit.sdk.transport import AsyncTransport, Transport
 
+from tests.patience import PATIENCE_SECONDS
+
 EMPTY_PAGE = {"data": [], "pagination": {"total": 0, "page": 1, "per_page": 100}}
 Answer = tuple[int, dict[str, str], bytes] | None
 
@@ -258,7 +260,7 @@ def test_an_answer_that_never_comes_is_given_up_in_time(way: str, slept: list[fl
 
     class Silent(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            released.wait(60)
+            released.wait(PATIENCE_SECONDS)
 
         def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002
             pass

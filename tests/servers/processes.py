@@ -10,23 +10,28 @@ from collections.abc import Callable, Collection, Iterable
 from functools import cache
 from pathlib import Path
 
+from tests.patience import PATIENCE_SECONDS
+
 PROC = Path("/proc")
 RUN_PREFIX = "dbaudit-server-"
 STARTER = "starter"
 POLL_SECONDS = 0.005
+LONGEST_POLL_SECONDS = 0.1
 
 
-def wait_for(condition: Callable[[], bool], what: str, timeout_seconds: float = 30.0) -> None:
+def wait_for(condition: Callable[[], bool], what: str) -> None:
     """Returns as soon as the condition holds.
 
     Raises:
-        TimeoutError: it does not hold within the time-out.
+        TimeoutError: it does not hold within the time-out of all tests.
     """
-    deadline = time.monotonic() + timeout_seconds
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    pause = POLL_SECONDS
     while not condition():
         if time.monotonic() > deadline:
-            raise TimeoutError(f"{what} did not happen within {timeout_seconds} s")
-        time.sleep(POLL_SECONDS)
+            raise TimeoutError(f"{what} did not happen within {PATIENCE_SECONDS} s")
+        time.sleep(pause)
+        pause = min(pause * 1.2, LONGEST_POLL_SECONDS)  # looking must not slow down what it waits for
 
 
 def children(process_id: int) -> list[int]:

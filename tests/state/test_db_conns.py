@@ -12,6 +12,7 @@ from dbaudit.core.event import EventType
 from dbaudit.state import State
 from dbaudit.state.wakeup import Topic
 
+from tests.patience import PATIENCE_SECONDS
 from tests.state.conftest import Open
 from tests.state.samples import append, create, declaration, event, let_pass
 
@@ -41,7 +42,7 @@ def at_once(*actions: Callable[[], object]) -> list[ErrorCode | None]:
     results: list[Any] = [NotImplemented] * len(actions)
 
     def run(place: int, action: Callable[[], object]) -> None:
-        gate.wait(10)
+        gate.wait(PATIENCE_SECONDS)
         results[place] = code_of(action)
 
     threads = [threading.Thread(target=run, args=pair) for pair in enumerate(actions)]

@@ -13,6 +13,7 @@ from dbaudit.state import State, open_state
 from dbaudit.state.encryption import Encrypted, Keyring, keyring_from_file, keyring_from_text
 from sqlalchemy import text
 
+from tests.patience import PATIENCE_SECONDS
 from tests.servers.postgresql import PostgresServer
 from tests.state.conftest import Open
 from tests.state.samples import PASSWORD, create, declaration, leased
@@ -162,7 +163,7 @@ def test_a_password_written_while_the_old_one_is_re_encrypted_stays(
     next(rotation)
     monkeypatch.setattr(Keyring, "decrypt", decrypt_while_another_writes)
     list(rotation)
-    writing[0].join(60)
+    writing[0].join(PATIENCE_SECONDS)
     assert store.databases.target(database.id).password == Secret("new")
     assert len(_keys_in_use(store)) == 1
 
@@ -176,7 +177,7 @@ def test_no_secret_is_written_under_a_key_that_is_being_retired(open_store: Open
         rotating.start()
         rotating.join(0.3)  # it has to wait for this transaction
         other.secrets.put(connection, "second", Secret("b"))
-    rotating.join(60)
+    rotating.join(PATIENCE_SECONDS)
     assert _keys_in_use(store) == {key_file.read_text().partition(":")[0]}
     with store.backend.reading() as connection:
         assert store.secrets.get(connection, "second") == Secret("b")

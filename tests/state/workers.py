@@ -22,8 +22,7 @@ from dbaudit.state.nodes import Lease, Node
 from dbaudit.state.wakeup import Topic
 
 from tests.forking import fork_server
-
-DEADLINE_SECONDS = 60.0
+from tests.patience import PATIENCE_SECONDS
 
 Work = Callable[..., None]
 
@@ -41,7 +40,7 @@ class Worker:
 
     def receive(self) -> Any:
         """What the process tells next; its error is raised here."""
-        if not self._pipe.poll(DEADLINE_SECONDS):
+        if not self._pipe.poll(PATIENCE_SECONDS):
             raise TimeoutError("the process says nothing")
         message = self._pipe.recv()
         if isinstance(message, Exception):
@@ -60,12 +59,12 @@ class Worker:
         word = self.receive()
         while word is None:
             word = self.receive()
-        self.process.join(DEADLINE_SECONDS)
+        self.process.join(PATIENCE_SECONDS)
         return word
 
     def kill(self) -> None:
         self.process.kill()
-        self.process.join(DEADLINE_SECONDS)
+        self.process.join(PATIENCE_SECONDS)
 
 
 def _run(work: Work, pipe: Connection, arguments: tuple[Any, ...]) -> None:
@@ -143,7 +142,7 @@ def answer_tasks(pipe: Connection, url: str, key_file: Path, name: str) -> None:
             seen = state.wakeup.count(Topic.TASK_NEW)
             task = state.tasks.claim(name)
             if task is None:
-                state.wakeup.wait(Topic.TASK_NEW, seen, DEADLINE_SECONDS)
+                state.wakeup.wait(Topic.TASK_NEW, seen, PATIENCE_SECONDS)
                 continue
             taken.append(task.id)
             version = f"{name} saw {task.target.password.reveal()}"

@@ -63,7 +63,7 @@ class Monitored(ABC):
         "x" * 3000,
     )
     """What statements hold in the test of texts: all that the server takes and records faithfully."""
-    deadline_seconds: float = 20.0
+    deadline_seconds: float = 60.0
     """How long the suite waits at most for something to arrive in the source."""
     mutations: int = 2000
     """How many mutated records the decoder is given, unless the environment's DBAUDIT_MUTATIONS says so."""

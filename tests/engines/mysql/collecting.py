@@ -12,9 +12,9 @@ from dbaudit.engine.base import Chunk, Session
 from dbaudit.engines.mysql import MySQLEngine
 
 from tests.engines.mysql.targets import target
+from tests.patience import PATIENCE_SECONDS
 from tests.servers.mysql import MySQLServer
 
-DEADLINE_SECONDS = 20.0
 CHUNK_BYTES = 1 << 20
 
 
@@ -74,7 +74,7 @@ class Collecting:
 
     def until(self, condition: Callable[[], Any], what: str, limit_bytes: int = CHUNK_BYTES) -> None:
         """Read as an agent does until the condition holds."""
-        deadline = time.monotonic() + DEADLINE_SECONDS
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while not condition():
             if time.monotonic() > deadline:
                 raise AssertionError(

@@ -13,9 +13,9 @@ from dbaudit.engines.postgresql import PostgreSQLEngine
 from psycopg import sql
 
 from tests.engines.postgresql.targets import COLLECTOR, PASSWORD, target
+from tests.patience import PATIENCE_SECONDS
 from tests.servers.postgresql import PostgresServer
 
-DEADLINE_SECONDS = 15.0
 CHUNK_BYTES = 1 << 20
 
 
@@ -65,7 +65,7 @@ class Collecting:
 
     def until(self, condition: Callable[[], Any], what: str, limit_bytes: int = CHUNK_BYTES) -> None:
         """Read as an agent does until the condition holds."""
-        deadline = time.monotonic() + DEADLINE_SECONDS
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while not condition():
             if time.monotonic() > deadline:
                 raise AssertionError(

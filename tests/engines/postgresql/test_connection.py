@@ -20,6 +20,7 @@ from dbaudit.engines.postgresql.connection import ServerConnection, connect
 from tests.engines.postgresql import listeners
 from tests.engines.postgresql.listeners import Behaviour, listening
 from tests.engines.postgresql.targets import COLLECTOR, PASSWORD, nobody, target
+from tests.patience import PATIENCE_SECONDS
 from tests.servers.installations import Installation
 from tests.servers.postgresql import PostgresServer
 from tests.servers.processes import wait_for
@@ -194,7 +195,7 @@ def test_name_server_that_never_answers_does_not_hold_longer_than_the_time(
     asked = threading.Event()
 
     def hang(*arguments: object, **options: object) -> list[object]:
-        asked.wait(30)
+        asked.wait(PATIENCE_SECONDS)
         return []
 
     monkeypatch.setattr(socket, "getaddrinfo", hang)

@@ -13,8 +13,9 @@ from dbaudit.core.secret import Secret
 from dbaudit.engine import Chunk, Cursor, Session
 from dbaudit.engines.redis_enterprise import RedisEnterpriseEngine
 
+from tests.patience import PATIENCE_SECONDS
+
 LIMIT_BYTES = 1 << 20
-WAIT_SECONDS = 20.0
 ENGINE = RedisEnterpriseEngine()
 _numbers = itertools.count(1)
 
@@ -47,11 +48,11 @@ def connected(place: Target, source: str = "127.0.0.1") -> socket.socket:
     """A connection of a node, from the address ``source``."""
     if "socket_path" in place.options:
         link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        link.settimeout(WAIT_SECONDS)
+        link.settimeout(PATIENCE_SECONDS)
         link.connect(place.options["socket_path"])
         return link
     return socket.create_connection(
-        (place.host, place.port), timeout=WAIT_SECONDS, source_address=(source, 0)
+        (place.host, place.port), timeout=PATIENCE_SECONDS, source_address=(source, 0)
     )
 
 
@@ -93,7 +94,7 @@ class Collecting:
 
     def until(self, condition: Callable[[], bool], what: str = "what was sent") -> None:
         """Collect until the condition holds."""
-        deadline = time.monotonic() + WAIT_SECONDS
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while not condition():
             assert time.monotonic() < deadline, f"{what} did not arrive"
             self.step()
@@ -101,7 +102,7 @@ class Collecting:
 
     def until_read(self) -> Chunk:
         """Read until there is a chunk with records; it is not stored yet."""
-        deadline = time.monotonic() + WAIT_SECONDS
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while not (chunk := self.read()).records:
             assert time.monotonic() < deadline, "what was sent did not arrive"
             time.sleep(0.002)

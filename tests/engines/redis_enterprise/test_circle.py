@@ -130,7 +130,7 @@ def test_agents_that_stop_and_start_lose_nothing(
         stop()
     collecting.start()
     wanted = {what_is_sent(source, number) for number in range(15_000)}
-    wait_for(lambda: wanted <= set(stored(collecting, database)), "every event", 60.0)
+    wait_for(lambda: wanted <= set(stored(collecting, database)), "every event")
     sending.stop()
     found = stored(collecting, database)
     print(f"{len(found) - len(wanted)} of {len(wanted)} were collected twice")
@@ -165,7 +165,7 @@ def test_agents_that_are_killed_at_any_instant_lose_nothing(
         writing.join()
     collecting.start()
     wanted = {what_is_sent(source, number) for number in range(sending.written[source.id])}
-    wait_for(lambda: wanted <= set(stored(collecting, database)), "every event", 60.0)
+    wait_for(lambda: wanted <= set(stored(collecting, database)), "every event")
     sending.stop()
     found = Counter(stored(collecting, database))
     assert found.keys() == wanted

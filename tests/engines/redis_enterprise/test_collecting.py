@@ -14,6 +14,7 @@ from dbaudit.engines.redis_enterprise import registry
 from tests.agent.conftest import Installation
 from tests.engines.redis_enterprise.clusters import free_port
 from tests.engines.redis_enterprise.records import AUTH, EVERY_RECORD, NEW_CONN, marked
+from tests.patience import PATIENCE_SECONDS
 from tests.servers.processes import wait_for
 
 
@@ -41,7 +42,7 @@ def stored(installation: Installation, database: Database) -> list[AuditEvent]:
 
 
 def connected(port: int) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", port), timeout=20)
+    return socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_SECONDS)
 
 
 def test_every_documented_notification_is_stored_within_a_second(installation: Installation) -> None:

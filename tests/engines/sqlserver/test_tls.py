@@ -19,6 +19,7 @@ from dbaudit.core.errors import ConfigurationError, DbauditError, ErrorCode
 from dbaudit.engines.sqlserver import SQLServerEngine
 
 from tests.engines.sqlserver.double import SqlServerDouble, encrypting, server_2022
+from tests.patience import PATIENCE_SECONDS
 from tests.servers.certificates import CertificateAuthority
 
 ENGINE = SQLServerEngine()
@@ -127,7 +128,7 @@ def test_each_driver_checks_name_and_authority_against_those_of_the_host(
         env={**os.environ, "SSL_CERT_FILE": str(bundle)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_SECONDS,
         check=False,
     )
     assert done.stdout.strip() == told, done.stderr
@@ -154,7 +155,7 @@ def test_connections_made_at_once_keep_their_own_authorities(
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(PATIENCE_SECONDS)
     assert len(outcomes) == 90
     assert all(trusted is connected for trusted, connected in outcomes)
 
