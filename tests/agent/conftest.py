@@ -42,7 +42,7 @@ class Installation:
         self.registry = EngineRegistry(engines, ())
         self._agents: list[tuple[threading.Event, threading.Thread]] = []
 
-    def open(self, *, lease_seconds: float = 1.0) -> State:
+    def open(self, *, lease_seconds: float = 10.0) -> State:
         """The state, as another process would open it."""
         return open_state(self.url, keyring_from_file(self._keys, create=True), lease_seconds=lease_seconds)
 

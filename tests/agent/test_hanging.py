@@ -33,7 +33,7 @@ def test_call_that_never_returns_is_given_up_and_tried_again(
         dbaudit.unruly.instead["read"] = lambda: "nonsense"
     stuck, other = dbaudit.declare(), dbaudit.declare("orderly")
     # On a slow machine, too, the engine has to be mended before three threads hang in it.
-    end = dbaudit.start(call_seconds=0.5, misconfigured_retry_seconds=2.0, shutdown_seconds=SHUTDOWN_SECONDS)
+    end = dbaudit.start(call_seconds=0.5, misconfigured_retry_seconds=6.0, shutdown_seconds=SHUTDOWN_SECONDS)
     assert hanging.entered.wait(PATIENCE_SECONDS)
     dbaudit.wait_for_active(other)
     collector = dbaudit.wait_for_error(stuck, f"has not returned from {call}() for 0.5 seconds")

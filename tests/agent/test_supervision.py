@@ -85,17 +85,19 @@ def test_collector_stays_the_holder_while_one_chunk_takes_longer_than_a_lease(
 ) -> None:
     dbaudit.unruly.source = ["select 1"]
     database = dbaudit.declare()
-    first = dbaudit.open(lease_seconds=0.3)
+    first = dbaudit.open(lease_seconds=2.0)
     end_first = dbaudit.start(first, node_name="first")
     dbaudit.wait_for_active(database)
     dbaudit.unruly.instead["decode"] = hanging
     dbaudit.unruly.source.append("select 2")
     assert hanging.entered.wait(PATIENCE_SECONDS)
     holder = dbaudit.collector(database).node_id
-    rival = dbaudit.open(lease_seconds=0.3)
+    rival = dbaudit.open(lease_seconds=2.0)
     end_rival = dbaudit.start(rival, node_name="rival")
     beat = dbaudit.state.nodes.all()[0].heartbeat_at_us
-    dbaudit.wait_until(lambda: dbaudit.state.nodes.all()[0].heartbeat_at_us > beat + 900_000, "three leases")
+    dbaudit.wait_until(
+        lambda: dbaudit.state.nodes.all()[0].heartbeat_at_us > beat + 6_000_000, "three leases"
+    )
     dbaudit.unruly.instead.clear()
     hanging.end()
     dbaudit.wait_until(lambda: len(dbaudit.queries(database)) == 2, "storing the slow chunk")
