@@ -19,12 +19,12 @@ import httpx
 import pytest
 
 from tests.cli.running import Up, new_key
+from tests.patience import PATIENCE_SECONDS
 from tests.planted import Planted, core
 from tests.servers.certificates import CertificateAuthority
 from tests.servers.processes import PROC, wait_for
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="core dumps and /proc are those of Linux")
-SECONDS = 60.0
 _CRASHES = """
 import os, sys
 held = sys.argv[1][::-1]
@@ -58,7 +58,10 @@ def test_no_planted_secret_is_left_by_failures_and_crashes(
         up.until_ready()
         key = planted.cores["an API key"] = new_key(home)
         client = httpx.Client(
-            base_url=up.url, headers={"Authorization": f"Bearer {key}"}, trust_env=False, timeout=SECONDS
+            base_url=up.url,
+            headers={"Authorization": f"Bearer {key}"},
+            trust_env=False,
+            timeout=PATIENCE_SECONDS,
         )
 
         def send(method: str, path: str, body: Mapping[str, Any] | None = None) -> httpx.Response:
@@ -94,14 +97,13 @@ def test_no_planted_secret_is_left_by_failures_and_crashes(
             wait_for(
                 lambda path=f"/v1/databases/{each}": send("GET", path).json()["status"] != "pending",  # type: ignore[misc]  # mypy does not infer lambdas with defaults
                 "the failure",
-                SECONDS,
             )
         places |= _processes(up)
         places |= {f"{file} while running": file.read_bytes() for file in _files(tmp_path)}
         for command, number in (("agent", signal.SIGABRT), ("api", signal.SIGQUIT)):
             child = up.child(command)
             os.kill(child, number)
-            wait_for(lambda gone=child: gone not in up.children(), f"the end of {command}", SECONDS)  # type: ignore[misc]  # as above
+            wait_for(lambda gone=child: gone not in up.children(), f"the end of {command}")  # type: ignore[misc]  # as above
             assert up.child(command) != child
         up.end(signal.SIGABRT)
         client.close()

@@ -166,9 +166,7 @@ def test_api_shows_which_database_ended_the_process_and_a_test_that_does_is_answ
 
             calm = create("calm", options(tmp_path))
             deadly = create("deadly", options(tmp_path, "open", "fault"))
-            wait_for(
-                lambda: "SIGSEGV in open()" in (client.databases.get(deadly).status_reason or ""), "it", 30
-            )
+            wait_for(lambda: "SIGSEGV in open()" in (client.databases.get(deadly).status_reason or ""), "it")
             assert client.databases.get(deadly).status == "error"
             failure = client.databases.get_status(deadly).collector.last_error
             assert failure is not None

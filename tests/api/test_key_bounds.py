@@ -18,6 +18,7 @@ from werkzeug.test import TestResponse
 
 from tests.api.conftest import Api, declaration
 from tests.api.contract import pointers
+from tests.patience import PATIENCE_SECONDS
 
 HERE, ELSEWHERE = "10.1.2.3", "192.0.2.9"
 
@@ -143,7 +144,7 @@ def test_a_waiting_request_ends_when_its_key_may_do_so_no_more(
             api.patch(f"/v1/keys/{key.id}", json={"networks": [ELSEWHERE]})
         case _:
             api.patch(f"/v1/keys/{key.id}", json={"scopes": ["read:databases"]})
-    asking.join(30)
+    asking.join(PATIENCE_SECONDS)
     assert answers[0].status_code == (401 if end in ("expiry", "revocation") else 403)
     assert time.monotonic() - started < 20
 

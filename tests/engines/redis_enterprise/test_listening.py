@@ -24,12 +24,12 @@ from dbaudit.core.report import CheckStatus, DiagnosisStatus
 from tests.engines.redis_enterprise.clusters import (
     ENGINE,
     LIMIT_BYTES,
-    WAIT_SECONDS,
     Collecting,
     connected,
     target,
 )
 from tests.engines.redis_enterprise.records import AUTH, CLOSE_CONN, FIRST_GENERATION, NEW_CONN, marked
+from tests.patience import PATIENCE_SECONDS
 from tests.servers.processes import wait_for
 
 
@@ -57,7 +57,7 @@ def open_files() -> int:
 
 def end_of(link: socket.socket) -> str:
     """How the agent ended a connection."""
-    link.settimeout(WAIT_SECONDS)
+    link.settimeout(PATIENCE_SECONDS)
     try:
         return "in order" if link.recv(1) == b"" else "with words"
     except ConnectionResetError:
@@ -130,7 +130,7 @@ def test_a_sender_waits_while_the_state_is_away_and_nothing_is_lost(place: Targe
             sent += node.send(stream[sent : sent + 65_536])
             assert collecting.session.read(collecting.cursor, LIMIT_BYTES).cursor == kept.cursor
         assert sent < len(stream), "the kernel took everything: the test needs a longer stream"
-        node.settimeout(WAIT_SECONDS)
+        node.settimeout(PATIENCE_SECONDS)
         sending = threading.Thread(target=node.sendall, args=(stream[sent:],))
         sending.start()
         collecting.store(kept)
