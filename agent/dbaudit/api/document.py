@@ -43,9 +43,27 @@ def _unless_too_long(keyword: str) -> Callable[..., Iterator[ValidationError]]:
     return checked
 
 
+def _unless_checked_before(keyword: str) -> Callable[..., Iterator[ValidationError]]:
+    """The check of a keyword of objects, skipped where `x-checked-before` says that it would find nothing: it
+    is slow for many small values.
+    """
+    check = Draft202012Validator.VALIDATORS[keyword]
+
+    def checked(
+        validator: Any, wanted: Any, instance: Any, schema: Mapping[str, Any]
+    ) -> Iterator[ValidationError]:
+        if not schema.get("x-checked-before"):
+            yield from check(validator, wanted, instance, schema) or ()
+
+    return checked
+
+
 StrictValidator: Any = extend(  # type: ignore[no-untyped-call]  # jsonschema has no types
     Draft202012Validator,
-    validators={keyword: _unless_too_long(keyword) for keyword in ("items", "uniqueItems", "prefixItems")},
+    validators={
+        **{keyword: _unless_too_long(keyword) for keyword in ("items", "uniqueItems", "prefixItems")},
+        **{keyword: _unless_checked_before(keyword) for keyword in ("additionalProperties", "propertyNames")},
+    },
     type_checker=Draft202012Validator.TYPE_CHECKER.redefine("integer", _is_integer),
 )
 
