@@ -344,3 +344,34 @@ def test_delays_grow_up_to_a_bound() -> None:
     for attempt, longest in enumerate([0.5, 1, 2, 4, 8, 8, 8], start=1):
         assert 0.75 * longest <= back_off_seconds(attempt) <= longest
     assert back_off_seconds(10_000) <= 8
+
+
+@WAYS
+def test_a_follower_that_is_answered_at_once_in_vain_pauses_longer_each_time(
+    way: str, slept: list[float]
+) -> None:
+    nothing = good({"data": [], "pagination": {"next_cursor": "c", "has_more": False}})
+    full = error(503, "too_many_waiting", Retry_After="5")
+    end = error(403, "forbidden")
+    with (
+        answering(nothing, nothing, nothing, full, nothing, end) as (url, asked),
+        pytest.raises(sdk.ForbiddenError),
+    ):
+        follow(way, url)
+    assert len(asked) == 6
+    assert 0.3 < slept[0] <= 0.5 < slept[1] <= 1.0 < slept[2] <= 2.0
+    assert slept[3] == 5.0
+    assert 2.0 < slept[4] <= 4.0
+
+
+def follow(way: str, url: str) -> None:
+    if way == "threads":
+        with dbaudit.Client(api_url=url, api_key="x") as client:
+            next(iter(client.events.follow(cursor="c")))
+        return
+
+    async def first() -> None:
+        async with dbaudit.AsyncClient(api_url=url, api_key="x") as client:
+            await anext(aiter(await client.events.follow(cursor="c")))
+
+    asyncio.run(first())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Concatenate, Generic, ParamSpec
@@ -15,6 +16,8 @@ from dbaudit.sdk.transport import AsyncTransport, Transport
 
 P = ParamSpec("P")
 _OUTAGES = (UnreachableError, UnavailableError, RateLimitedError)
+_EARLY_SECONDS = 1.0
+"""An empty answer that comes sooner has not waited for events, although it was asked to."""
 
 
 @dataclass(frozen=True)
@@ -46,15 +49,24 @@ class _Position(Generic[Item]):
         self._next_cursor = cursor
         self._fetched: Iterator[Item] = iter(())
         self._failures = 0
+        self._early = 0
+        self._asked_at = 0.0
 
     def _request(self) -> Request[Batch[Item]]:
         self.cursor = self._next_cursor
+        self._asked_at = time.monotonic()
         return self._plan.after(self.cursor)
 
-    def _take(self, batch: Batch[Item]) -> None:
+    def _take(self, batch: Batch[Item]) -> float:
+        """How many seconds to wait before the next request: it must not be asked again and again in vain."""
         self._failures = 0
         self._fetched = iter(batch.items)
         self._next_cursor = batch.next_cursor
+        if batch.items or time.monotonic() - self._asked_at >= _EARLY_SECONDS:
+            self._early = 0
+            return 0.0
+        self._early += 1
+        return back_off_seconds(self._early)
 
     def _pause_after(self, error: ApiError) -> float:
         self._failures += 1
@@ -78,9 +90,11 @@ class EventStream(_Position[Item]):
         while True:
             yield from self._fetched
             try:
-                self._take(self._transport.send(self._request()))
+                pause = self._take(self._transport.send(self._request()))
             except _OUTAGES as error:
-                self._transport.sleep(self._pause_after(error))
+                pause = self._pause_after(error)
+            if pause:
+                self._transport.sleep(pause)
 
 
 class AsyncEventStream(_Position[Item]):
@@ -99,9 +113,11 @@ class AsyncEventStream(_Position[Item]):
             for item in self._fetched:
                 yield item
             try:
-                self._take(await self._transport.send(self._request()))
+                pause = self._take(await self._transport.send(self._request()))
             except _OUTAGES as error:
-                await self._transport.sleep(self._pause_after(error))
+                pause = self._pause_after(error)
+            if pause:
+                await self._transport.sleep(pause)
 
 
 def following(

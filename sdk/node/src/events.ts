@@ -9,6 +9,7 @@ import type { Event, Severity } from './types.js';
 const PATH = '/v1/events';
 const PAGE_SIZE = 1000;
 const WAIT_SECONDS = 25;
+const EARLY_MS = 1000;
 
 export interface EventFilters {
   readonly databaseId?: string;
@@ -107,20 +108,26 @@ export class EventStream implements AsyncIterable<Event> {
   }
 
   async *[Symbol.asyncIterator](): AsyncIterator<Event> {
-    for (let failures = 0; ; ) {
+    for (let failures = 0, early = 0; ; ) {
       for (let event = this.#fetched.shift(); event !== undefined; event = this.#fetched.shift()) yield event;
       this.#cursor = this.#nextCursor;
+      const askedAt = Date.now();
+      let pause = 0;
       try {
         const found = await this.#transport.send<Answer>(this.#after(this.#cursor), this.#options);
         failures = 0;
         this.#fetched = [...found.data];
         this.#nextCursor = found.pagination.nextCursor;
+        // An empty answer that comes at once has not waited: it must not be asked for again and again.
+        early = found.data.length === 0 && Date.now() - askedAt < EARLY_MS ? early + 1 : 0;
+        if (early > 0) pause = backOffSeconds(early);
       } catch (error) {
         if (!(error instanceof UnreachableError || error instanceof UnavailableError || error instanceof RateLimitedError)) throw error;
         failures += 1;
         if (failures === 1) this.#options.onOutage?.(error);
-        await this.#transport.sleep(error.retryAfterSeconds || backOffSeconds(failures), this.#options.signal);
+        pause = error.retryAfterSeconds || backOffSeconds(failures);
       }
+      if (pause > 0) await this.#transport.sleep(pause, this.#options.signal);
     }
   }
 }

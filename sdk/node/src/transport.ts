@@ -154,7 +154,7 @@ export function backOffSeconds(attempt: number): number {
 }
 
 function retryDelaySeconds(repeat: Repeat, attempt: number, error: DBauditError, sent: boolean): number | undefined {
-  const refused = error instanceof RateLimitedError || !sent;
+  const refused = error instanceof RateLimitedError || error.code === 'too_many_waiting' || !sent;
   const away = error instanceof UnavailableError || error instanceof UnreachableError;
   if (error.code === 'no_agent_available' || !(refused || (away && repeat !== 'never'))) return undefined;
   if (error.retryAfterSeconds === undefined) return backOffSeconds(attempt);

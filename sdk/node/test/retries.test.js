@@ -158,3 +158,13 @@ test('nobody at the address is an error that names it', async () => {
     return true;
   });
 });
+
+test('a follower that is answered at once in vain pauses before it asks again', async () => {
+  const nothing = good({ data: [], pagination: { next_cursor: 'c', has_more: false } });
+  await within([nothing, error(503, 'too_many_waiting', AT_ONCE), error(403, 'forbidden')], async (client) => {
+    const begun = Date.now();
+    const stream = await client.events.follow({ cursor: 'c' });
+    await assert.rejects(stream[Symbol.asyncIterator]().next(), { code: 'forbidden' });
+    assert(Date.now() - begun > 700);
+  });
+});
