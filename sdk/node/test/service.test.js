@@ -100,7 +100,7 @@ test('everything that can be done', options, async (t) => {
     assert.deepEqual(await client.events.list({ startDate: new Date(0), order: 'oldest', type: ['database.query'] }).toArray(10), []);
     await assert.rejects(client.events.get('ev_none'), NotFoundError);
     const stop = new AbortController();
-    const stream = await client.events.follow({ signal: stop.signal });
+    const stream = await client.events.follow({ type: 'database.query', signal: stop.signal });
     assert.equal(typeof stream.cursor, 'string');
     setTimeout(() => stop.abort(new Error('enough')), 50);
     await assert.rejects(stream[Symbol.asyncIterator]().next(), /enough/);
