@@ -19,9 +19,7 @@ def retry_delay_seconds(repeat: Repeat, attempt: int, error: ApiError, *, was_se
     ``attempt`` counts from 1. ``was_sent`` is False where the request cannot have reached the API, so that
     trying again can never do a thing twice.
     """
-    refused = (
-        isinstance(error, RateLimitedError) or error.code is ErrorCode.TOO_MANY_WAITING or not was_sent
-    )
+    refused = isinstance(error, RateLimitedError) or error.code is ErrorCode.TOO_MANY_WAITING or not was_sent
     away = isinstance(error, UnavailableError | UnreachableError)
     repeatable = refused or (away and repeat is not Repeat.NEVER)
     if error.code is ErrorCode.NO_AGENT_AVAILABLE or not repeatable:
