@@ -158,7 +158,7 @@ def test_events_are_listed_over_all_pages_and_read_one_by_one(
     api.store(database.id, *(f"select {number} from t" for number in range(25)))
     listed = list(client.events.list(database_id=database.id, order="oldest", page_size=10))
     assert [event.query for event in listed] == [f"select {number} from t" for number in range(25)]
-    newest = list(itertools.islice(client.events.list(page_size=10), 3))
+    newest = list(itertools.islice(client.events.list(database_id=database.id, page_size=10), 3))
     assert newest == listed[:-4:-1]
     assert client.events.get(listed[3].id) == listed[3]
     narrow = client.events.list(query_contains="SELECT 7 ", type=["database.query"], user="app")
