@@ -6,6 +6,7 @@ import json
 import resource
 import socket
 import ssl
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -27,6 +28,7 @@ from dbaudit.state.wakeup import Topic
 
 from tests.api.conftest import REACHED, Api, declaration
 from tests.api.test_events import Collected, query_event
+from tests.patience import PATIENCE_SECONDS
 from tests.servers.certificates import CertificateAuthority
 
 CROWD = 1000
@@ -62,7 +64,7 @@ class Place:
 
     def connect(self, *, greets: bool = True) -> socket.socket:
         """A connection, with its TLS handshake done unless it does not greet."""
-        plain = socket.create_connection(("127.0.0.1", self.server.port), timeout=30)
+        plain = socket.create_connection(("127.0.0.1", self.server.port), timeout=PATIENCE_SECONDS)
         return (
             self.context.wrap_socket(plain, server_hostname="127.0.0.1") if self.context and greets else plain
         )
@@ -172,6 +174,16 @@ def test_answers_that_nobody_takes_hold_no_worker(place: Place) -> None:
         assert http.get("/health/live").status_code == 200
 
 
+def test_clients_that_reset_their_connections_end_nothing_else(place: Place) -> None:
+    at_once = struct.pack("ii", 1, 0)
+    for part in (b"", b"\x16\x03\x01", b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", follow(place.api)) * 50:
+        with place.connect(greets=False) as client:
+            client.sendall(part)
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, at_once)
+    with place.client() as http:
+        assert http.get("/health/live").status_code == 200
+
+
 def test_several_requests_at_once_on_one_connection_are_answered_in_their_order(place: Place) -> None:
     expected = {b"/health/live": 200, b"/v1/openapi.json": 200, b"/nothing": 404}
     with place.connect() as one:
@@ -202,7 +214,7 @@ def follow(api: Api, query: str = "", key: str = "") -> bytes:
 
 def until_waiting(api: Api, number: int, topic: Topic = Topic.EVENTS) -> None:
     """Returns when so many requests wait."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE_SECONDS
     room: WaitingRoom = api.app.extensions[WAITING_ROOM]
     while room.waiting(topic) != number:
         assert time.monotonic() < deadline, f"{room.waiting(topic)} wait"
@@ -314,7 +326,7 @@ def test_tests_of_connections_hold_no_worker_and_are_asked_for_once(place: Place
     go_on = threading.Event()
 
     def hang(task: Task) -> TestReport:
-        assert go_on.wait(60)
+        assert go_on.wait(PATIENCE_SECONDS)
         return REACHED
 
     asked = with_key(api, b"POST /v1/databases/%b/test HTTP/1.1\r\n" % database["id"].encode())
@@ -334,7 +346,7 @@ def test_a_change_that_comes_while_another_one_is_tested_is_tested_too(place: Pl
     go_on = threading.Event()
 
     def hang(task: Task) -> TestReport:
-        assert go_on.wait(60)
+        assert go_on.wait(PATIENCE_SECONDS)
         return REACHED
 
     body = b'{"username": "other"}'

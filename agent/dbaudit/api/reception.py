@@ -144,7 +144,8 @@ class Reception:
             return False
         if self._accepts:
             self._accepts = False
-            self._selector.unregister(self._listener)
+            if self._accepts_again_at is None:
+                self._selector.unregister(self._listener)
             self._listener.close()
             for stage in (Stage.HELLO, Stage.IDLE, Stage.HEAD, Stage.BODY, Stage.DRAIN):
                 for connection in list(self._in[stage]):
@@ -186,10 +187,16 @@ class Reception:
                     self._pause_accepting(error)
                     return
                 continue  # that client is gone already
-            client.setblocking(False)
-            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if self._context is not None:
-                client = self._context.wrap_socket(client, server_side=True, do_handshake_on_connect=False)
+            try:
+                client.setblocking(False)
+                client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                if self._context is not None:
+                    client = self._context.wrap_socket(
+                        client, server_side=True, do_handshake_on_connect=False
+                    )
+            except OSError:  # it was reset meanwhile
+                client.close()
+                continue
             self._go_on(Connection(client, address[:2], is_secure=self._context is not None))
             if self._number() > _room_for_connections():
                 self._make_room()
