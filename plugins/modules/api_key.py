@@ -50,6 +50,12 @@ options:
       - What counts is the address of the TCP connection; behind a proxy it is that of the proxy.
     type: list
     elements: str
+  tags:
+    description:
+      - The key reaches only databases that have all of these tags, and their events. An empty list is all databases.
+      - Not together with the scopes V(view_cluster_info), V(update_cluster) and V(admin).
+    type: list
+    elements: str
   replace:
     description:
       - Whether to make a new key in any case and revoke the present one, to change keys from time to time.
@@ -74,6 +80,8 @@ EXAMPLES = r"""
       - read:events
     networks:
       - 10.1.0.0/16
+    tags:
+      - shop
   register: reports
   no_log: true
 
@@ -103,7 +111,7 @@ info:
     revoked_at: null
     expires_at: null
     networks: [10.1.0.0/16]
-    tags: []
+    tags: [shop]
 diff:
   description: What changed.
   returned: success
@@ -141,7 +149,7 @@ from ansible_collections.dbaudit.dbaudit.plugins.module_utils._errors import Cli
 
 PATH = "/v1/keys"
 SCOPES = ["read:databases", "write:databases", "test:databases", "read:events", "view_cluster_info", "update_cluster", "admin"]
-BOUNDS = ("expires_at", "networks")
+BOUNDS = ("expires_at", "networks", "tags")
 NEVER = "never"
 TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
 
@@ -186,6 +194,8 @@ def _wanted(params: Mapping[str, Any]) -> Dict[str, Any]:
         wanted["expires_at"] = None if params["expires_at"] == NEVER else params["expires_at"]
     if params["networks"] is not None:
         wanted["networks"] = list(dict.fromkeys(_normal(network) for network in params["networks"]))
+    if params["tags"] is not None:
+        wanted["tags"] = params["tags"]
     return wanted
 
 
@@ -221,13 +231,14 @@ def main() -> None:
             scopes={"type": "list", "elements": "str", "choices": SCOPES},
             expires_at={"type": "str"},
             networks={"type": "list", "elements": "str"},
+            tags={"type": "list", "elements": "str"},
             replace={"type": "bool", "default": False},
         ),
         required_if=[("state", "present", ["scopes"])],
         supports_check_mode=True,
     )
     refuse_empty(module, ("name",))
-    refuse_null(module, ("expires_at", "networks"))
+    refuse_null(module, ("expires_at", "networks", "tags"))
     try:
         module.exit_json(**ensure(Client.of(module.params), module.params, module.check_mode))
     except ClientError as error:

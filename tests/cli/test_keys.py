@@ -65,11 +65,15 @@ def test_revoking_an_unknown_key_names_it(installation: Installation) -> None:
 def test_a_key_is_made_with_its_bounds_and_listed_with_them(installation: Installation) -> None:
     home = installation.home
     bounds = ("--network", "192.0.2.0/24", "--network", "2001:DB8::1", "--expires-at", "2126-01-31T12:00:00Z")
-    made = dbaudit("keys", "create", "--home", home, "--name", "bound", "--scope", "admin", *bounds)
+    tags = ("--tag", "shop", "--tag", "prod")
+    made = dbaudit(
+        "keys", "create", "--home", home, "--name", "bound", "--scope", "read:events", *bounds, *tags
+    )
     listed = dbaudit("keys", "list", "--home", home, "--output", "json")
     (key,) = [key for key in json.loads(listed.stdout) if key["name"] == "bound"]
     assert key["networks"] == ["192.0.2.0/24", "2001:db8::1/128"]
     assert key["expires_at"] == "2126-01-31T12:00:00Z"
+    assert key["tags"] == ["shop", "prod"]
     assert "192.0.2.0/24" in dbaudit("keys", "list", "--home", home).stdout
     refused = dbaudit(
         "databases", "list", DBAUDIT_API_URL=installation.url, DBAUDIT_API_KEY=made.stdout.strip()
@@ -82,6 +86,8 @@ def test_a_key_is_made_with_its_bounds_and_listed_with_them(installation: Instal
     ("arguments", "named"),
     [
         (["--name", "x", "--scope", "admin", "--network", "10.0.0.1/8"], "10.0.0.0/8"),
+        (["--name", "x", "--scope", "admin", "--tag", "shop"], "--tag"),
+        (["--name", "x", "--scope", "read:events", "--tag", "a,b"], "without comma"),
         (["--name", "x", "--scope", "admin", "--expires-at", "2020-01-01T00:00:00Z"], "later than now"),
         (["--scope", "admin"], "--name"),
         (["--name", "x"], "--scope"),

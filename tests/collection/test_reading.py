@@ -120,7 +120,11 @@ def test_keys_are_made_changed_replaced_and_revoked(service: Service) -> None:
 
 def test_a_key_is_bound_and_stays_so_where_the_task_does_not_say_otherwise(service: Service) -> None:
     connection = {"api_url": service.url, "api_key": service.new_key(Scope.ADMIN)}
-    bounds = {"expires_at": "2126-01-31T12:00:00Z", "networks": ["10.1.2.3", "127.0.0.0/8"]}
+    bounds = {
+        "expires_at": "2126-01-31T12:00:00Z",
+        "networks": ["10.1.2.3", "127.0.0.0/8"],
+        "tags": ["shop", "prod"],
+    }
     shown = {**bounds, "networks": ["10.1.2.3/32", "127.0.0.0/8"]}
 
     def key(**options: Any) -> dict[str, Any]:
@@ -135,9 +139,10 @@ def test_a_key_is_bound_and_stays_so_where_the_task_does_not_say_otherwise(servi
     replaced = key(scopes=["test:databases"], replace=True)
     assert replaced["info"]["id"] != made["info"]["id"]
     assert shown.items() <= replaced["info"].items()
-    freed = key(scopes=["test:databases"], expires_at="never", networks=[])
+    freed = key(scopes=["test:databases"], expires_at="never", networks=[], tags=[])
     assert freed["diff"]["before"][replaced["info"]["id"]]["networks"] == shown["networks"]
-    assert (freed["info"]["expires_at"], freed["info"]["networks"]) == (None, [])
+    assert (freed["info"]["expires_at"], freed["info"]["networks"], freed["info"]["tags"]) == (None, [], [])
+    assert "tags is empty" in key(scopes=["test:databases"], tags=None)["msg"]
     assert "networks" in key(scopes=["test:databases"], networks=["10.1.2.3/8"])["details"][0]["pointer"]
     assert "2027-01-31T12:00:00Z" in key(scopes=["test:databases"], expires_at="2027-01-31")["msg"]
     for nothing in (None, ""):

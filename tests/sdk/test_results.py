@@ -112,8 +112,9 @@ def test_a_key_is_made_used_narrowed_and_revoked_and_shown_nowhere(api: Api, cli
     end = datetime(2126, 1, 31, 12, tzinfo=UTC)
     bound = client.keys.update(made.id, expires_at=end, networks=["127.0.0.1"])
     assert (bound.expires_at, bound.networks, bound.tags) == (end, ("127.0.0.1/32",), ())
-    freed = client.keys.update(made.id, expires_at=None, networks=[])
-    assert (freed.expires_at, freed.networks) == (None, ())
+    assert client.keys.update(made.id, tags=["shop"]).tags == ("shop",)
+    freed = client.keys.update(made.id, expires_at=None, networks=[], tags=[])
+    assert (freed.expires_at, freed.networks, freed.tags) == (None, (), ())
     elsewhere = client.keys.create(name="x", scopes=["read:events"], networks=["192.0.2.0/24"])
     with (
         dbaudit.Client(api_url=api.url, api_key=elsewhere.key) as stranger,

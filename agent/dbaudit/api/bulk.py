@@ -17,6 +17,7 @@ from dbaudit.api.database_objects import plan_object
 from dbaudit.api.declarations import Wanted, fields_after, wanted_change, wanted_new
 from dbaudit.api.engines import Engines
 from dbaudit.api.gate import Call, Gate
+from dbaudit.api.reach import reaches
 from dbaudit.api.validation import MOST_DETAILS, invalid
 from dbaudit.core.database import SECRET_FIELDS, AuditStatus, Database
 from dbaudit.core.errors import ErrorCode, FieldError, RequestError
@@ -73,27 +74,29 @@ class _Bulk:
         attempt = 1
         while True:
             try:
-                return self._apply(wanted, call.query["dry_run"], first=attempt == 1)
+                return self._apply(call, wanted, first=attempt == 1)
             except RequestError as error:
                 # Not found: another request removed one in between.
                 if error.code not in (ErrorCode.CONFLICT, ErrorCode.NOT_FOUND) or attempt == _ATTEMPTS:
                     raise
             attempt += 1
 
-    def _apply(self, wanted: Mapping[str, Any], dry_run: bool, *, first: bool) -> Response:
+    def _apply(self, call: Call, wanted: Mapping[str, Any], *, first: bool) -> Response:
         entries: Sequence[Mapping[str, Any]] = wanted["databases"]
-        present = self._state.databases.all()
+        everything = self._state.databases.all()
+        present = [database for database in everything if reaches(call.bound_to, database)]
         found = _found(entries, present)
         compared = _compared(entries, found)
         if first:
             self._comparisons.admit(compared)
         secrets = self._state.databases.secrets([one.id for one in found if one is not None])
-        steps = self._steps(entries, found, secrets)
+        steps = self._steps(entries, found, secrets, call.bound_to)
         pruned = _pruned(wanted.get("prune"), present, found)
-        _check_addresses(steps, pruned, present)
+        _check_addresses(steps, pruned, everything, call.bound_to)
         changes = [step.change for step in (*steps, *pruned) if step.change is not None]
         if any(c.declaration is not None and c.declaration.db_conns_auditing for c in changes):
             self._state.db_conns.check(True)
+        dry_run = call.query["dry_run"]
         if dry_run and any(map(holds_secret, entries)):
             touched = tuple(one.id for one in found if one is not None)
             fields = {field for entry in entries for field in SECRET_FIELDS if entry.get(field) is not None}
@@ -108,14 +111,18 @@ class _Bulk:
         )
 
     def _steps(
-        self, entries: Sequence[Mapping[str, Any]], found: Sequence[Database | None], secrets: _Secrets
+        self,
+        entries: Sequence[Mapping[str, Any]],
+        found: Sequence[Database | None],
+        secrets: _Secrets,
+        bound_to: Sequence[str],
     ) -> list[_Step]:
         by_policy = self._state.db_conns.current().policy
         steps = []
         details: list[FieldError] = []
         for place, (entry, current) in enumerate(zip(entries, found, strict=True)):
             try:
-                steps.append(self._step(entry, current, secrets, by_policy))
+                steps.append(self._step(entry, current, secrets, by_policy, bound_to))
             except RequestError as error:
                 if error.code is not ErrorCode.VALIDATION_FAILED:
                     raise
@@ -127,7 +134,12 @@ class _Bulk:
         return steps
 
     def _step(
-        self, entry: Mapping[str, Any], current: Database | None, secrets: _Secrets, by_policy: bool
+        self,
+        entry: Mapping[str, Any],
+        current: Database | None,
+        secrets: _Secrets,
+        by_policy: bool,
+        bound_to: Sequence[str],
     ) -> _Step:
         if entry.get("state") == "absent":
             if current is None:
@@ -135,20 +147,20 @@ class _Bulk:
             return _removal(current)
         if current is None:
             fields = {name: value for name, value in entry.items() if name not in _NO_FIELDS}
-            return self._creation(fields, by_policy)
+            return self._creation(fields, by_policy, bound_to)
         fields = _given(entry)
         if sorted(fields.get("tags", ())) == sorted(current.tags):
             fields.pop("tags", None)  # only the order differs, which means nothing
-        return self._update(fields, current, secrets)
+        return self._update(fields, current, secrets, bound_to)
 
-    def _creation(self, fields: Mapping[str, Any], by_policy: bool) -> _Step:
+    def _creation(self, fields: Mapping[str, Any], by_policy: bool, bound_to: Sequence[str]) -> _Step:
         port = self._engines.default_port(fields.get("type", ""))
         fields = {**({} if port is None else {"port": port}), **fields}
         missing = [field for field in _REQUIRED_FOR_NEW if field not in fields]
         if missing:
             text = "is missing; it is required, because the database is not there yet"
             raise invalid([FieldError(f"/{field}", text) for field in missing])
-        wanted = wanted_new(Body.of_entry(fields), self._engines)
+        wanted = wanted_new(Body.of_entry(fields), self._engines, bound_to)
         asked = wanted.declaration.db_conns_auditing
         after = fields_after(wanted, AuditStatus.INITIALIZING, by_policy if asked is None else asked)
         return _Step(
@@ -160,9 +172,11 @@ class _Bulk:
             address=_address(wanted),
         )
 
-    def _update(self, fields: Mapping[str, Any], current: Database, secrets: _Secrets) -> _Step:
+    def _update(
+        self, fields: Mapping[str, Any], current: Database, secrets: _Secrets, bound_to: Sequence[str]
+    ) -> _Step:
         stored = {field: secrets.get((current.id, field)) for field in SECRET_FIELDS}
-        wanted = wanted_change(Body.of_entry(fields), current, stored, self._engines)
+        wanted = wanted_change(Body.of_entry(fields), current, stored, self._engines, bound_to)
         asked = wanted.declaration.db_conns_auditing
         after = fields_after(
             wanted, current.audit_status, current.db_conns_auditing if asked is None else asked
@@ -279,11 +293,17 @@ def _pruned(
     return steps
 
 
-def _check_addresses(steps: Sequence[_Step], pruned: Sequence[_Step], present: Sequence[Database]) -> None:
-    """No two databases may have one address once everything is done."""
+def _check_addresses(
+    steps: Sequence[_Step], pruned: Sequence[_Step], present: Sequence[Database], bound_to: Sequence[str]
+) -> None:
+    """No two databases may have one address once everything is done. One that the key of the request does not
+    reach is not named.
+    """
     touched = {step.id for step in (*steps, *pruned) if step.id is not None}
     taken: dict[tuple[str, int, str], str] = {
-        (one.host, one.port, one.database): f"the database {one.name!r}"
+        (one.host, one.port, one.database): (
+            f"the database {one.name!r}" if reaches(bound_to, one) else "another declaration"
+        )
         for one in present
         if one.id not in touched
     }

@@ -17,10 +17,11 @@ from dbaudit.api.declarations import Wanted, fields_after, wanted_change, wanted
 from dbaudit.api.engines import Engines
 from dbaudit.api.gate import Call, Gate
 from dbaudit.api.parameters import Query
+from dbaudit.api.reach import reaches
 from dbaudit.api.validation import invalid
 from dbaudit.core.clock import now_us
 from dbaudit.core.database import AuditStatus, ConnectionStatus, Database
-from dbaudit.core.errors import ErrorCode, FieldError, RequestError
+from dbaudit.core.errors import ErrorCode, FieldError, RequestError, not_found
 from dbaudit.core.hosts import normal_host
 from dbaudit.state import State
 from dbaudit.state.creations import Creation, creation_of
@@ -65,14 +66,15 @@ class _Databases:
         self._cache = AnswerCache(state.changes)
 
     def list(self, call: Call) -> Response:
-        return kept_answer(self._cache.get(("list", *call.query.items()), lambda: self._page(call.query)))
+        asked = ("list", call.bound_to, *call.query.items())
+        return kept_answer(self._cache.get(asked, lambda: self._page(call.query, call.bound_to)))
 
-    def _page(self, query: Query) -> Kept:
+    def _page(self, query: Query, bound_to: tuple[str, ...]) -> Kept:
         status = query.get("status")
         wanted = DatabaseFilter(
             status=None if status is None else ConnectionStatus(status),
             type=query.get("type"),
-            tags=query.get("tags", ()),
+            tags=(*query.get("tags", ()), *bound_to),
             name=query.get("name"),
             host=None if "host" not in query else normal_host(query["host"]),
         )
@@ -86,18 +88,18 @@ class _Databases:
 
     def create(self, call: Call) -> Response:
         assert call.body is not None
-        wanted = wanted_new(call.body, self._engines)
+        wanted = wanted_new(call.body, self._engines, call.bound_to)
         creation = None if call.query["dry_run"] else _creation(call.body)
         if creation is None:
             return self._create(call, wanted, None)
-        earlier = self._state.databases.created_by(creation)
+        earlier = self._state.databases.created_by(creation, call.bound_to)
         try:
             return self._create(call, wanted, creation) if earlier is None else _created(earlier)
         except RequestError as error:
             # The same request may have been quicker on another connection.
             if error.code is not ErrorCode.DATABASE_EXISTS:
                 raise
-            earlier = self._state.databases.created_by(creation)
+            earlier = self._state.databases.created_by(creation, call.bound_to)
             if earlier is None:
                 raise
             return _created(earlier)
@@ -126,10 +128,12 @@ class _Databases:
     def get(self, call: Call) -> Response:
         database_id = _id(call)
         today = now_us() // _DAY_US
-        return kept_answer(self._cache.get(("get", database_id, today), lambda: self._details(database_id)))
+        asked = ("get", call.bound_to, database_id, today)
+        return kept_answer(self._cache.get(asked, lambda: self._details(call)))
 
-    def _details(self, database_id: str) -> Kept:
-        database = self._state.databases.get(database_id)
+    def _details(self, call: Call) -> Kept:
+        database = self._database(call)
+        database_id = database.id
         collector = self._state.collectors.get(database_id)
         counts = self._state.events.counts(database_id)
         return Kept(json_bytes(details_object(database, collector, counts)), _etag(database))
@@ -140,7 +144,7 @@ class _Databases:
         """
         assert call.body is not None
         if holds_secret(call.body.sound):
-            self._comparisons.admit([_id(call)])
+            self._comparisons.admit([self._database(call).id])
         attempt = 1
         while True:
             try:
@@ -156,7 +160,7 @@ class _Databases:
         _require_match(current)
         target = self._state.databases.target(current.id)
         stored = {"password": target.password, "ssl_key": target.ssl_key}
-        wanted = wanted_change(call.body, current, stored, self._engines)
+        wanted = wanted_change(call.body, current, stored, self._engines, call.bound_to)
         declaration = wanted.declaration
         same_place = self._state.databases.find(declaration.host, declaration.port, declaration.database)
         if same_place is not None and same_place.id != current.id:
@@ -200,9 +204,10 @@ class _Databases:
         _require_match(database)
         if call.query["dry_run"]:
             return json_answer(plan_object(database, None, {}))
+        as_seen = _is_conditional() or call.bound_to  # without its tags it would be out of reach
         self._state.databases.delete(
             database.id,
-            unless_changed_since_us=database.updated_at_us if _is_conditional() else None,
+            unless_changed_since_us=database.updated_at_us if as_seen else None,
             act=acting(),
         )
         answer = Response(status=204)
@@ -219,7 +224,10 @@ class _Databases:
         return json_answer(report_object(self._tests.run_stored(self._database(call))))
 
     def _database(self, call: Call) -> Database:
-        return self._state.databases.get(_id(call))
+        database = self._state.databases.get(_id(call))
+        if not reaches(call.bound_to, database):
+            raise not_found("database", database.id)
+        return database
 
 
 def _id(call: Call) -> str:

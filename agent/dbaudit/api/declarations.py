@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -11,6 +11,7 @@ from dbaudit.api.body import Body
 from dbaudit.api.certificates import certificate_problem, key_problem, pair_problem
 from dbaudit.api.destinations import destination_errors
 from dbaudit.api.engines import Engines
+from dbaudit.api.reach import tag_errors
 from dbaudit.core import typed
 from dbaudit.core.database import (
     SECRET_FIELDS,
@@ -38,14 +39,17 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     audit_status: AuditStatus | None
 
 
-def wanted_new(body: Body, engines: Engines) -> Wanted:
-    """The declaration of a new database. Raises RequestError with all errors of the request."""
+def wanted_new(body: Body, engines: Engines, bound_to: Sequence[str]) -> Wanted:
+    """The declaration of a new database by a key that is bound to these tags. Raises RequestError with all
+    errors of the request.
+    """
     given = body.sound
     details = engines.host_errors(given.get("type"), given["host"]) if "host" in given else []
     if "type" in given:
         details += engines.type_errors(given["type"])
         details += engines.option_errors(given["type"], given.get("audit_options", {}).get("engine", {}))
     details += _pem_errors(given, stored_certificate=None, stored_key=None)
+    details += tag_errors(bound_to, given.get("tags", ()))
     given = body.checked(details)
     fields: dict[str, Any] = {field: given.get(field) for field in _PLAIN_FIELDS}
     secrets = {f: Secret(given[f]) for f in SECRET_FIELDS if given.get(f) is not None}
@@ -65,7 +69,11 @@ def wanted_new(body: Body, engines: Engines) -> Wanted:
 
 
 def wanted_change(
-    body: Body, current: Database, stored: Mapping[str, Secret | None], engines: Engines
+    body: Body,
+    current: Database,
+    stored: Mapping[str, Secret | None],
+    engines: Engines,
+    bound_to: Sequence[str],
 ) -> Wanted:
     """The change of ``current``; ``stored`` has its secrets by field. Raises as ``wanted_new``."""
     given = body.sound
@@ -78,6 +86,7 @@ def wanted_change(
         details += engines.option_errors(current.type, options["engine"])
     details += _pem_errors(given, current.ssl_cert, stored.get("ssl_key"))
     details += _destination_errors(given, current, stored, engines)
+    details += tag_errors(bound_to, given.get("tags", current.tags))
     given = body.checked(details)
     fields: dict[str, Any] = {field: given.get(field, getattr(current, field)) for field in _PLAIN_FIELDS}
     return Wanted(

@@ -74,7 +74,7 @@ class _Events:
         )
 
     def get(self, call: Call) -> Response:
-        found = self._state.events.get(call.path["event_id"])
+        found = self._state.events.get(call.path["event_id"], call.bound_to)
         self._record(1, {}, (found.id,))
         return json_answer(event_object(found))
 
@@ -113,6 +113,7 @@ class _Events:
         if details:
             raise invalid(details)
         return EventQuery(
+            bound_to=call.bound_to,
             database_id=query.get("database_id"),
             types=query.get("type", ()),
             user=query.get("user"),

@@ -37,6 +37,11 @@ class Call(msgspec.Struct, frozen=True):
         assert self._key is not None
         return self._key
 
+    @property
+    def bound_to(self) -> tuple[str, ...]:
+        """The tags that the key is bound to: it reaches only databases that have all of them."""
+        return self.key.bounds.tags
+
 
 View = Callable[[Call], Response]
 

@@ -9,7 +9,14 @@ from dbaudit.cli.command import Command, configuration
 from dbaudit.cli.output import output_option, print_json, print_table
 from dbaudit.cli.state import opened_state
 from dbaudit.core.clock import format_us
-from dbaudit.core.key_bounds import MOST_NETWORKS, expiry_us, normal_networks
+from dbaudit.core.key_bounds import (
+    MOST_NETWORKS,
+    MOST_TAGS,
+    expiry_us,
+    normal_networks,
+    tag_problem,
+    tags_problem,
+)
 
 # As in dbaudit.state.api_keys.Scope, which only a server installation can import; a test compares them.
 SCOPES = (
@@ -55,6 +62,16 @@ def _checked_networks(
         raise click.BadParameter(str(error)) from None
 
 
+def _checked_tags(ctx: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
+    if len(value) > MOST_TAGS:
+        raise click.BadParameter(f"may be given {MOST_TAGS} times at most")
+    for tag in value:
+        problem = tag_problem(tag)
+        if problem is not None:
+            raise click.BadParameter(problem)
+    return tuple(dict.fromkeys(value))
+
+
 @keys.command(cls=Command)
 @click.option("--name", required=True, callback=_checked_name, help="What the key is for.")
 @click.option(
@@ -79,7 +96,23 @@ def _checked_networks(
     metavar="CIDR",
     help="Where it may be used, such as 10.1.0.0/16; may be given several times. Without this: everywhere.",
 )
-def create(name: str, scopes: tuple[str, ...], expires_at: int | None, networks: tuple[str, ...]) -> None:
+@click.option(
+    "--tag",
+    "tags",
+    multiple=True,
+    callback=_checked_tags,
+    metavar="TAG",
+    help="It reaches only databases with this tag; may be given several times: those with all of them.",
+)
+@click.pass_context
+def create(
+    ctx: click.Context,
+    name: str,
+    scopes: tuple[str, ...],
+    expires_at: int | None,
+    networks: tuple[str, ...],
+    tags: tuple[str, ...],
+) -> None:
     """Make an API key and print it, alone, on standard output. It cannot be shown again.
 
     \b
@@ -87,11 +120,14 @@ def create(name: str, scopes: tuple[str, ...], expires_at: int | None, networks:
       dbaudit keys create --name admin --scope admin
       export DBAUDIT_API_KEY="$(dbaudit keys create --name ci --scope read:databases --scope read:events)"
     """
+    problem = tags_problem(scopes, tags)
+    if problem is not None:
+        raise click.BadParameter(problem, ctx, param_hint="--tag")
     found = configuration()
     with opened_state(found.settings, create=True) as state:
         from dbaudit.state.api_keys import Bounds, Scope
 
-        bounds = Bounds(expires_at_us=expires_at, networks=networks)
+        bounds = Bounds(expires_at_us=expires_at, networks=networks, tags=tags)
         key, secret = state.api_keys.create(
             name, tuple(Scope(scope) for scope in dict.fromkeys(scopes)), bounds, act=acting()
         )

@@ -12,6 +12,9 @@ from dbaudit.core.clock import now_us, parse_time, to_us
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 MOST_NETWORKS = 50
+MOST_TAGS = 50
+_TAG_CHARACTERS = 64
+_TAG = re.compile(r"(?! )[^,\x00-\x1f\x7f]+(?<! )")
 _DATE = re.compile(r"[0-9]{4}-?[0-9]{2}-?[0-9]{2}|[0-9]{4}-?W[0-9]{2}-?[0-9]")
 _PREFIX = re.compile(r"[0-9]{1,3}")
 _MAPPED = ipaddress.IPv6Network("::ffff:0:0/96")
@@ -93,6 +96,15 @@ def _contains(outer: Network, inner: Network) -> bool:
     if isinstance(outer, ipaddress.IPv6Network) and isinstance(inner, ipaddress.IPv6Network):
         return inner.subnet_of(outer)
     return False
+
+
+def tag_problem(tag: str) -> str | None:
+    """What is wrong with a tag of databases, as the document of the API has it; None where nothing is."""
+    if 1 <= len(tag) <= _TAG_CHARACTERS and _TAG.fullmatch(tag):
+        return None
+    return (
+        f"must be 1 to {_TAG_CHARACTERS} characters without comma, control characters, and spaces at its ends"
+    )
 
 
 def tags_problem(scopes: Iterable[str], tags: Sequence[str]) -> str | None:

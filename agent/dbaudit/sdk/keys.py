@@ -52,12 +52,20 @@ def create_key(
     scopes: Sequence[str],
     expires_at: datetime | UnsetType | None = UNSET,
     networks: Sequence[str] | UnsetType = UNSET,
+    tags: Sequence[str] | UnsetType = UNSET,
 ) -> Request[NewKey]:
     """Make a key. The request is not repeated if the answer is lost: that key would stay unknown.
 
-    ``expires_at``: from then on it is refused. ``networks`` (CIDR): from elsewhere it is refused.
+    ``expires_at``: from then on it is refused. ``networks`` (CIDR): from elsewhere it is refused. ``tags``:
+    it reaches only databases that have all of them.
     """
-    body = {"name": name, "scopes": scopes, "expires_at": _time(expires_at), "networks": networks}
+    body = {
+        "name": name,
+        "scopes": scopes,
+        "expires_at": _time(expires_at),
+        "networks": networks,
+        "tags": tags,
+    }
     return Request(method="POST", path=_PATH, body=body, understand=_new_key, repeat=Repeat.NEVER)
 
 
@@ -68,11 +76,18 @@ def update_key(
     scopes: Sequence[str] | UnsetType = UNSET,
     expires_at: datetime | UnsetType | None = UNSET,
     networks: Sequence[str] | UnsetType = UNSET,
+    tags: Sequence[str] | UnsetType = UNSET,
 ) -> Request[Key]:
     """Change the fields that are given, and return the key as it is then. None and an empty list take the
     bound away.
     """
-    body = {"name": name, "scopes": scopes, "expires_at": _time(expires_at), "networks": networks}
+    body = {
+        "name": name,
+        "scopes": scopes,
+        "expires_at": _time(expires_at),
+        "networks": networks,
+        "tags": tags,
+    }
     return Request(method="PATCH", path=_path(key_id), body=body, understand=understood_as(Key))
 
 

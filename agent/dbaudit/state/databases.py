@@ -48,6 +48,7 @@ from dbaudit.state.own_events import OWN_DATABASE_NO, Act, changing, record
 from dbaudit.state.schema import collectors, database_tags, databases, leases
 from dbaudit.state.secrets import SecretStore
 from dbaudit.state.servers import remember_server
+from dbaudit.state.tags import having_tags
 from dbaudit.state.targets import target_of
 from dbaudit.state.wakeup import Topic, Wakeup
 
@@ -212,10 +213,11 @@ class DatabaseStore:
         self._wakeup.notify(Topic.DATABASES)
         return created
 
-    def created_by(self, creation: Creation) -> Database | None:
+    def created_by(self, creation: Creation, bound_to: Sequence[str] = ()) -> Database | None:
         """The database that this request has added before; None where it has not.
 
-        Raises RequestError (`conflict`) when its key belongs to another request, or the database is removed.
+        Raises RequestError (`conflict`) when its key belongs to another request, or the database is removed
+        or has not all the tags ``bound_to`` any more.
         """
         with self._backend.reading() as connection:
             earlier = find_earlier(connection, creation)
@@ -227,13 +229,15 @@ class DatabaseStore:
                     "This Idempotency-Key was used for another request.",
                     remedy="Send a new key with every new request.",
                 )
-            if earlier.database_id is None:
+            made = earlier.database_id
+            database = None if made is None else database_of(_row(connection, made))
+            if database is None or not set(bound_to) <= set(database.tags):
                 raise RequestError(
                     ErrorCode.CONFLICT,
                     "The database that this request has added was removed since.",
                     remedy="Send a new Idempotency-Key to add it again.",
                 )
-            return database_of(_row(connection, earlier.database_id))
+            return database
 
     def _create(
         self,
@@ -373,7 +377,6 @@ class DatabaseStore:
     def _delete(self, connection: Connection, row: Row[Any], act: Act | None) -> None:
         record(connection, act, removal_of_database(database_of(row)))
         connection.execute(update(databases).where(databases.c.no == row.no).values(deleted_at_us=now_us()))
-        connection.execute(delete(database_tags).where(database_tags.c.database_no == row.no))
         self._secrets.remove(connection, *(_record_id(row.id, field) for field in SECRET_FIELDS))
 
     def apply(self, changes: Sequence[Change], act: Act | None = None) -> list[Database | None]:
@@ -531,10 +534,7 @@ def _condition(wanted: DatabaseFilter) -> Any:
     ):
         if value is not None:
             conditions.append(column == value)
-    conditions.extend(
-        exists().where(database_tags.c.database_no == databases.c.no, database_tags.c.tag == tag)
-        for tag in wanted.tags
-    )
+    conditions.extend(having_tags(databases.c.no, wanted.tags))
     return and_(*conditions)
 
 

@@ -59,6 +59,7 @@ from dbaudit.state.schema import (
 from dbaudit.state.secrets import SecretStore
 from dbaudit.state.servers import server_of
 from dbaudit.state.sqlite import CONTAINS
+from dbaudit.state.tags import having_tags
 
 _HOUR_US = 3600 * 1_000_000
 _ID_PREFIX = "evt_"
@@ -218,11 +219,15 @@ class RowEventStore:
             query = query.join(databases, databases.c.no == events.c.database_no)
             if wanted.database_id is not None:
                 number = connection.execute(
-                    select(databases.c.no).where(databases.c.id == wanted.database_id)
+                    select(databases.c.no).where(
+                        databases.c.id == wanted.database_id, *having_tags(databases.c.no, wanted.bound_to)
+                    )
                 ).scalar_one_or_none()
                 if number is None:
                     raise not_found("database", wanted.database_id)
                 query = query.where(events.c.database_no == number)
+            else:
+                query = query.where(*having_tags(events.c.database_no, wanted.bound_to))
             query = (
                 query.where(*_conditions(wanted, self._backend.is_sqlite))
                 .order_by(*_order(wanted.order))
@@ -234,7 +239,7 @@ class RowEventStore:
         end = (rows[-1].time_us, rows[-1].seq) if rows else wanted.after
         return EventPage([_stored(row) for row in rows], end, more)
 
-    def get(self, event_id: str) -> StoredEvent:
+    def get(self, event_id: str, bound_to: tuple[str, ...] = ()) -> StoredEvent:
         number = event_id.removeprefix(_ID_PREFIX)
         if not _EVENT_ID.fullmatch(event_id):
             raise not_found("event", event_id)
@@ -242,7 +247,7 @@ class RowEventStore:
             row = connection.execute(
                 select(events, databases.c.id.label("database_id"), databases.c.name.label("database_name"))
                 .join(databases, databases.c.no == events.c.database_no)
-                .where(events.c.seq == int(number))
+                .where(events.c.seq == int(number), *having_tags(events.c.database_no, bound_to))
             ).one_or_none()
         if row is None:
             raise not_found("event", event_id)

@@ -26,9 +26,11 @@ class EventQuery(msgspec.Struct, frozen=True, kw_only=True):
     """Which events; None does not narrow.
 
     Times are microseconds since the epoch, both inclusive. ``query_contains`` ignores case. ``after`` is
-    where the page before ended, from ``EventPage.end``.
+    where the page before ended, from ``EventPage.end``. ``bound_to`` are tags: only events of databases that
+    have all of them, or had them when they were removed, are there.
     """
 
+    bound_to: tuple[str, ...] = ()
     database_id: str | None = None
     types: tuple[str, ...] = ()
     user: str | None = None
@@ -143,8 +145,8 @@ class EventStore(Protocol):
     def query(self, wanted: EventQuery) -> EventPage:
         """The events that fit, in the order asked for. An unknown database raises RequestError."""
 
-    def get(self, event_id: str) -> StoredEvent:
-        """One event. Raises RequestError (`not_found`)."""
+    def get(self, event_id: str, bound_to: tuple[str, ...] = ()) -> StoredEvent:
+        """One event, where its database has all the tags ``bound_to``. Raises RequestError (`not_found`)."""
 
     def last_number(self) -> int:
         """The number of the event that was stored last, where following begins; 0 when there is none."""

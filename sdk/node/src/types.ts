@@ -278,6 +278,8 @@ export interface KeyCreate {
   readonly expiresAt?: string | null;
   /** From elsewhere it is refused (CIDR). An empty list: it may be used everywhere. */
   readonly networks?: readonly string[];
+  /** It reaches only databases that have all of these. An empty list: all databases. */
+  readonly tags?: readonly string[];
 }
 
 export interface Readiness {

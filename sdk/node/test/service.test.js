@@ -75,9 +75,9 @@ test('everything that can be done', options, async (t) => {
     assert.deepEqual(await reader.databases.list(), []);
     await assert.rejects(reader.keys.list(), ForbiddenError);
     assert.deepEqual((await client.keys.update(made.id, { name: 'renamed' })).scopes, ['read:databases']);
-    const bounds = { expiresAt: '2126-01-31T12:00:00Z', networks: ['127.0.0.0/8'] };
+    const bounds = { expiresAt: '2126-01-31T12:00:00Z', networks: ['127.0.0.0/8'], tags: ['shop'] };
     const bound = await client.keys.update(made.id, bounds);
-    assert.deepEqual({ expiresAt: bound.expiresAt, networks: bound.networks }, bounds);
+    assert.deepEqual({ expiresAt: bound.expiresAt, networks: bound.networks, tags: bound.tags }, bounds);
     await client.keys.revoke(made.id);
     const found = (await client.keys.list()).find((key) => key.id === made.id);
     assert.equal(found.name, 'renamed');
