@@ -14,10 +14,11 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from dbaudit.core.database import AuditOptions, Scope
-from dbaudit.core.errors import ConfigurationError, ErrorCode
+from dbaudit.core.errors import ConfigurationError, ErrorCode, RequestError
 from dbaudit.state import migrations, open_state
 from dbaudit.state.backend import Backend
 from dbaudit.state.encryption import Keyring
+from dbaudit.state.events import EventQuery
 from dbaudit.state.migrations import migrate
 from dbaudit.state.schema import metadata
 from psycopg import sql
@@ -81,31 +82,64 @@ def test_every_earlier_schema_is_brought_to_the_present_one(empty_url: str, revi
             assert compare_metadata(context, metadata) == []
 
 
-@pytest.mark.parametrize("revision", ["0001", "0002", "0003"])
-def test_databases_that_were_declared_before_there_was_a_scope_keep_the_whole_server(
-    empty_url: str, revision: str, keyring: Keyring
-) -> None:
-    options = {"capture_queries": False, "retention_days": 7, "engine": {"mode": "ü"}}
+def declare(opened: Backend, database_id: str, **fields: object) -> None:
+    """A row as the first schema had it."""
     row = {
-        **dict.fromkeys(("id", "name", "database", "username"), "shop"),
+        **dict.fromkeys(("id", "name", "database", "username"), database_id),
         "type": "postgresql",
         "host": "db.example.com",
         "port": 5432,
         "ssl_mode": "require",
         "tags": "[]",
-        "audit_options": json.dumps(options),
+        "audit_options": "{}",
         "status": "pending",
         "audit_status": "active",
         "connection_version": 1,
         "created_at_us": 1,
         "updated_at_us": 1,
+        **fields,
     }
     columns = ", ".join(f'"{name}"' for name in row)
     values = ", ".join(f":{name}" for name in row)
+    with opened.writing() as connection:
+        connection.execute(text(f"INSERT INTO databases ({columns}) VALUES ({values})"), row)
+
+
+def test_databases_that_were_removed_earlier_are_in_reach_of_keys_by_their_last_tags(
+    empty_url: str, keyring: Keyring
+) -> None:
+    with backend(empty_url) as opened:
+        migrate(opened, "0005")
+        declare(opened, "gone", tags='["shop", "ü \'"]', deleted_at_us=2)
+        declare(opened, "bare", deleted_at_us=2)
+        declare(opened, "there", tags='["shop"]', port=5433)
+        with opened.writing() as connection:
+            connection.execute(text("INSERT INTO database_tags (tag, database_no) VALUES ('shop', 3)"))
+    state = open_state(empty_url, keyring)
+    try:
+        with state.backend.reading() as connection:
+            tags = connection.execute(text("SELECT database_no, tag FROM database_tags ORDER BY 1, 2"))
+            assert [tuple(found) for found in tags] == [(1, "shop"), (1, "ü '"), (3, "shop")]
+        for tag, ids in (("shop", {"gone", "there"}), ("ü '", {"gone"}), ("other", set())):
+            for database_id in ("gone", "bare", "there"):
+                wanted = EventQuery(database_id=database_id, bound_to=(tag,))
+                if database_id in ids:
+                    assert state.events.query(wanted).events == []
+                else:
+                    with pytest.raises(RequestError, match="no database"):
+                        state.events.query(wanted)
+    finally:
+        state.close()
+
+
+@pytest.mark.parametrize("revision", ["0001", "0002", "0003"])
+def test_databases_that_were_declared_before_there_was_a_scope_keep_the_whole_server(
+    empty_url: str, revision: str, keyring: Keyring
+) -> None:
+    options = {"capture_queries": False, "retention_days": 7, "engine": {"mode": "ü"}}
     with backend(empty_url) as opened:
         migrate(opened, revision)
-        with opened.writing() as connection:
-            connection.execute(text(f"INSERT INTO databases ({columns}) VALUES ({values})"), row)
+        declare(opened, "shop", audit_options=json.dumps(options))
     state = open_state(empty_url, keyring)
     try:
         kept = state.databases.get("shop").audit_options
