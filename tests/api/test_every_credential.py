@@ -51,7 +51,7 @@ class Service:
             "a scheme alone": ({"Authorization": "Bearer"}, {}),
             "another scheme": ({"Authorization": f"Token {one}"}, {}),
             "the key without a scheme": ({"Authorization": one}, {}),
-            "malformed": bearer("dbaudit_live_\x7f%00' or 1=1 --"),
+            "malformed": bearer("dbaudit_live_%00' or 1=1 --"),
             "wrong": bearer(wrong),
             "a part of a key": bearer(one[:-1]),
             "more than a key": bearer(f"{one}x"),
