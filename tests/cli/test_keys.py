@@ -1,6 +1,8 @@
 """`dbaudit keys`: made, shown once, listed without themselves, revoked."""
 
 import json
+import os
+import pwd
 from pathlib import Path
 
 import pytest
@@ -54,6 +56,25 @@ def test_a_revoked_key_opens_nothing(installation: Installation) -> None:
     )
     assert refused.returncode == 5
     assert made.stdout.strip() not in refused.stderr
+
+
+def test_who_made_and_revoked_a_key_on_the_host_is_an_event(installation: Installation) -> None:
+    home = installation.home
+    made = dbaudit("keys", "create", "--home", home, "--name", "on the host", "--scope", "read:events")
+    keys = json.loads(dbaudit("keys", "list", "--home", home, "--output", "json").stdout)
+    (key_id,) = [key["id"] for key in keys if key["name"] == "on the host"]
+    assert dbaudit("keys", "revoke", key_id, "--home", home).returncode == 0
+    found = dbaudit(
+        *("events", "--type", "dbaudit.api", "--limit", "1000", "--output", "json"),
+        DBAUDIT_API_URL=installation.url,
+        DBAUDIT_API_KEY=installation.key,
+    )
+    did = [one for one in json.loads(found.stdout) if one["objects"] == [key_id, "on the host"]]
+    assert [one["operation"] for one in did] == ["dbaudit keys create", "dbaudit keys revoke"]
+    for one in did:
+        assert one["user"] == pwd.getpwuid(os.getuid()).pw_name
+        assert (one["detail"]["by"], one["detail"]["key_id"]) == ("command line", None)
+    assert made.stdout.strip() not in found.stdout
 
 
 def test_revoking_an_unknown_key_names_it(installation: Installation) -> None:

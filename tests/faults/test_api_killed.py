@@ -12,11 +12,13 @@ from pathlib import Path
 
 import httpx
 from dbaudit.api import ApiServer, EngineDescription, create_app
+from dbaudit.core.event import EventType
 from dbaudit.core.secret import Secret
 from dbaudit.state import open_state
 from dbaudit.state.api_keys import Scope
 from dbaudit.state.databases import DatabaseFilter
 from dbaudit.state.encryption import keyring_from_file
+from dbaudit.state.events import EventOrder, EventQuery
 
 from tests.faults.agents import end_with_the_tests
 from tests.faults.lane import Lane
@@ -114,13 +116,33 @@ def _check_declarations(lane: Lane, clients: _Clients) -> None:
     found = {d.name: d for d in lane.state.databases.all() if d.id != lane.database.id}
     assert clients.declared <= found.keys(), "an answered declaration is lost"
     assert found.keys() <= clients.tried
+    did = _own_events(lane)
     for name, database in found.items():
+        changed = ["changed"] if database.tags else []
+        assert did.pop(database.id) == ["created", *changed], "a change without its event, or the other way"
         password = Secret(PASSWORD.format(name))
         assert lane.state.databases.secret_equals(database.id, "password", password), "half a declaration"
         if name in clients.changed:
             assert database.tags == (name, "changed"), "an answered change is lost"
         _tagged, number = lane.state.databases.page(DatabaseFilter(tags=(name,)))
         assert number == len(database.tags) / 2, "half a change"
+    assert did == {}, "an event without its change"
+
+
+def _own_events(lane: Lane) -> dict[str, list[str]]:
+    """What was done to each declaration, by the events on it."""
+    did: dict[str, list[str]] = {}
+    after: tuple[int, int] | None = (0, 0)
+    more = True
+    while more:
+        wanted = EventQuery(types=(EventType.API,), order=EventOrder.STORED, after=after, limit=1000)
+        page = lane.state.events.query(wanted)
+        for event in (stored.event for stored in page.events):
+            assert event.objects is not None
+            assert event.detail is not None
+            did.setdefault(event.objects[0], []).append(event.detail["action"])
+        after, more = page.end, page.more
+    return did
 
 
 def _start_api(lane: Lane, listener: socket.socket) -> ForkServerProcess:

@@ -139,8 +139,9 @@ class Gate:
     def _identify(self, authorization: str | None, address: str, scopes: Sequence[str]) -> ApiKey:
         """The key of a request that waits, if it may still wait with it."""
         key = self._authenticator.identify(authorization, address)
-        self._authenticator.require_usable(key, address)
-        require_scope(key, scopes)
+        with self._recorded_refusal():
+            self._authenticator.require_usable(key, address)
+            require_scope(key, scopes)
         return key
 
     def _read(self, operation: Operation) -> bytes:
