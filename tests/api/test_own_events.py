@@ -238,6 +238,14 @@ def test_followers_of_everything_do_not_feed_each_other(api_on_both: Api) -> Non
         assert rounds < 5
 
 
+def test_a_follower_does_not_begin_with_the_record_of_its_beginning(api_on_both: Api) -> None:
+    api = api_on_both
+    cursor = api.get("/v1/events?order=stored&cursor=end&severity=info").json["pagination"]["next_cursor"]
+    assert api.get(f"/v1/events?order=stored&severity=info&cursor={cursor}").json["data"] == []
+    (began,) = own_events(api)
+    assert began["detail"]["filter"] == {"severity": "info"}
+
+
 def test_reading_page_by_page_ends_however_small_the_pages(api: Api) -> None:
     for _step in range(3):
         api.declared()

@@ -50,7 +50,7 @@ def wait_until_caught_up(service: Service, server: PostgresServer) -> None:
 
 
 def _found(client: httpx.Client, mark: str) -> bool:
-    answer = client.get("/v1/events", params={"order": "newest", "limit": 100})
+    answer = client.get("/v1/events", params={"type": "database.query", "limit": 100})
     answer.raise_for_status()
     return any(mark in (event["query"] or "") for event in answer.json()["data"])
 

@@ -164,7 +164,7 @@ def test_events_are_listed_over_all_pages_and_read_one_by_one(
     narrow = client.events.list(query_contains="SELECT 7 ", type=["database.query"], user="app")
     assert [event.query for event in narrow] == ["select 7 from t"]
     fourth = listed[4].timestamp
-    within = client.events.list(order="oldest", start_date=fourth, end_date=fourth)
+    within = client.events.list(database_id=database.id, start_date=fourth, end_date=fourth)
     assert [event.query for event in within] == ["select 4 from t"]
     assert list(client.events.list(type="user.login_failed")) == []
 
@@ -199,7 +199,7 @@ def test_following_outlives_an_outage_of_the_api_and_gives_each_event_once(state
     with serving(state, key, listener) as api:
         client = dbaudit.Client(api_url=api.url, api_key=key)
         database = client.databases.create(**DATABASE)
-        stream = client.events.follow(on_outage=lambda error: away.set())
+        stream = client.events.follow(database_id=database.id, on_outage=lambda error: away.set())
 
         def follow() -> None:
             found.extend(event.query for event in itertools.islice(stream, 3))

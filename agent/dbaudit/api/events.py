@@ -44,6 +44,8 @@ class _Events:
 
     def list(self, call: Call) -> Response:
         wanted = self._wanted(call)
+        if call.query.get("cursor") == _END:
+            wanted = msgspec.structs.replace(wanted, after=self._end(call))
         seen = self._room.seen(Topic.EVENTS)
         waits = call.query["wait_seconds"]
         last = self._state.events.last_number() if waits else 0
@@ -59,8 +61,7 @@ class _Events:
                 look=lambda position: self._look(wanted, position),
             )
         # A follower reads the records of all readings: recorded too, they would never end.
-        goes_on_reading = call.query.get("cursor", _END) != _END
-        if not goes_on_reading or not all(is_record_of_reading(one.event) for one in page.events):
+        if "cursor" not in call.query or not all(is_record_of_reading(one.event) for one in page.events):
             self._record(len(page.events), _asked(call.query))
         goes_on = page.more or wanted.order is EventOrder.STORED
         return json_answer(
@@ -72,6 +73,16 @@ class _Events:
                 },
             }
         )
+
+    def _end(self, call: Call) -> tuple[int, int]:
+        """The end as it was when the request came: what was stored meanwhile is what it waits for."""
+        found: dict[str, Any] = this_visit().found
+        if _END not in found:
+            # First: a follower does not begin with the record of its beginning.
+            self._record(0, _asked(call.query))
+            found[_END] = (0, self._state.events.last_number())
+        end: tuple[int, int] = found[_END]
+        return end
 
     def get(self, call: Call) -> Response:
         found = self._state.events.get(call.path["event_id"], call.bound_to)
@@ -101,11 +112,7 @@ class _Events:
         if query["wait_seconds"] and order is not EventOrder.STORED:
             details.append(FieldError("wait_seconds", "needs order=stored"))
         after = None
-        if query.get("cursor") == _END and order is EventOrder.STORED:
-            # Not the end of the moment when it is run again: what was stored meanwhile is what it waits for.
-            found = this_visit().found
-            after = found.setdefault(_END, (0, self._state.events.last_number()))
-        elif "cursor" in query:
+        if "cursor" in query and not (query["cursor"] == _END and order is EventOrder.STORED):
             after = _position(query["cursor"], order)
             if after is None:
                 remedy = "give the next_cursor of an answer with the same order, or none to start over"
