@@ -27,7 +27,7 @@ from tests.servers.processes import wait_for
 from tests.state.samples import append, create
 
 PASSWORD = "planted-password-of-the-user"
-LEASE_SECONDS = 1.0
+LEASE_SECONDS = 3.0
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from tests.servers.postgresql import PostgresServer
 from tests.servers.processes import wait_for
 
 PASSWORD = "password-of-the-state"
+LEASE_SECONDS = 2.0  # an agent that is alive keeps them, on a slow machine too
 
 
 @pytest.fixture
@@ -22,7 +23,7 @@ def lane(tmp_path: Path, monitored: PostgresServer) -> Iterator[Lane]:
     """An installation with its state on a PostgreSQL server of its own."""
     with ExitStack() as running:
         server = running.enter_context(PostgresServer(DEFAULT_MAJOR))
-        lane = Lane(tmp_path, monitored, url=state_url(server))
+        lane = Lane(tmp_path, monitored, url=state_url(server), lease_seconds=LEASE_SECONDS)
         running.callback(lane.close)
         yield lane
 

@@ -124,7 +124,7 @@ def _matched(
 ) -> list[tuple[Fact | None, AuditEvent | None]]:
     """Each fact beside the event that is most like it, whatever their order; None beside what has no pair."""
     left, pairs = list(events), []
-    for wanted in (_is_it, _same_text):
+    for wanted in (_is_all_of_it, _is_it, _same_text):
         for sure in (True, False):
             for fact in [fact for fact in facts if fact.sure is sure]:
                 event = next((event for event in left if wanted(fact, event)), None)
@@ -133,6 +133,10 @@ def _matched(
                     pairs.append((fact, event))
             facts = [fact for fact in facts if all(fact is not paired for paired, _event in pairs)]
     return [*pairs, *((fact, None) for fact in facts), *((None, event) for event in left)]
+
+
+def _is_all_of_it(fact: Fact, event: AuditEvent) -> bool:
+    return _same_text(fact, event) and not any(_wrong(fact, event))
 
 
 def _is_it(fact: Fact, event: AuditEvent) -> bool:

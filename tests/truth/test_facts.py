@@ -39,6 +39,12 @@ def test_events_that_are_what_happened_differ_in_nothing() -> None:
     assert wrong(facts, events) == []
 
 
+def test_refused_log_ins_that_are_recorded_in_another_order_differ_in_nothing() -> None:
+    facts = [did(None, "1044", kind=REFUSED, database=name) for name in ("shop", "hr", "shop")]
+    events = [told(None, "1044", kind=REFUSED, database=name) for name in ("hr", "shop", "shop")]
+    assert wrong(facts, events) == []
+
+
 def test_missing_statement_is_named() -> None:
     assert wrong([did("a"), did("b"), did("c")], [told("a"), told("c")]) == [(Wrong.MISSING, "b")]
 
