@@ -234,3 +234,26 @@ def test_the_agent_opens_sessions_in_one_place_only() -> None:
         if isinstance(node, ast.Attribute) and ast.unparse(node) == "engine.open"
     ]
     assert wrong == []
+
+
+CHANGING = {
+    "databases": {"create", "update", "delete", "apply"},
+    "api_keys": {"create", "update", "revoke"},
+    "db_conns": {"put", "delete", "set_policy"},
+    "tasks": {"request_test", "request_stored_test"},
+    "secrets": {"rotate"},
+}
+"""The methods of the state's parts that change something for somebody."""
+
+
+def test_every_change_for_a_user_says_who_asks_for_it() -> None:
+    calls = [
+        (f"{file.relative_to(REPOSITORY)}:{node.lineno}", ast.unparse(node))
+        for file in SOURCES
+        if room(file) in ("api", "cli")
+        for node in ast.walk(ast.parse(file.read_text(), str(file)))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
+        if node.func.attr in CHANGING.get(ast.unparse(node.func.value).rpartition("state.")[2], ())
+    ]
+    assert len(calls) >= sum(map(len, CHANGING.values()))
+    assert [place for place, call in calls if "acting()" not in call] == []

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from dbaudit.state.api_keys import Scope
+from dbaudit.state.api_keys import Bounds, Scope
 
 from tests.api.conftest import PASSWORD, REFUSED, Api, declaration
 
@@ -271,6 +271,26 @@ def test_what_a_known_key_may_not_do_is_recorded_and_a_stranger_is_not(api_on_bo
         ("list_events", "failure", "forbidden", "refused"),
         ("delete_database", "failure", "forbidden", "refused"),
     ]
+
+
+def test_a_key_bound_to_tags_reads_no_own_events(api_on_both: Api) -> None:
+    api = api_on_both
+    api.declared(tags=["a"])
+    bound = api.state.api_keys.create("bound", (Scope.READ_EVENTS,), Bounds(tags=("a",)))[1].reveal()
+    assert api.get("/v1/events?type=dbaudit.api", key=bound).json["data"] == []
+    (created, read) = own_events(api)
+    assert api.get(f"/v1/events/{created['id']}", key=bound).status_code == 404
+    assert (read["operation"], read["user"], read["rows_affected"]) == ("list_events", "bound", 0)
+
+
+def test_a_key_from_outside_its_networks_is_recorded_and_an_expired_one_too(api_on_both: Api) -> None:
+    api = api_on_both
+    for bounds in (Bounds(networks=("10.0.0.0/8",)), Bounds(expires_at_us=1)):
+        key = api.state.api_keys.create("bound", (Scope.ADMIN,), bounds)[1].reveal()
+        assert api.get("/v1/databases", key=key).status_code in (401, 403)
+    refused = own_events(api)
+    assert [one["error_code"] for one in refused] == ["forbidden", "unauthorized"]
+    assert {one["user"] for one in refused} == {"bound"}
 
 
 def test_a_test_of_a_connection_is_recorded_though_it_fails(api_on_both: Api) -> None:
