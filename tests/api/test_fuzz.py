@@ -93,7 +93,7 @@ def test_any_json_to_a_change(api: Api, body: Any, query: str) -> None:
     database_id = api.get("/v1/databases?name=first").json["data"] or [api.declared(name="first")]
     path = f"/v1/databases/{database_id[0]['id']}"
     answer = api.patch(f"{path}{query}", data=json.dumps(body), content_type="application/json")
-    assert answer.status_code in ALLOWED
+    assert answer.status_code in ALLOWED | {429}  # comparisons with a stored secret are rationed
     if answer.status_code == 200 and not query:
         # What was taken is what is shown.
         assert api.get(path).json["updated_at"] == answer.json["updated_at"]
