@@ -95,7 +95,7 @@ def test_no_planted_secret_is_left_by_failures_and_crashes(
             assert send("POST", f"/v1/databases/{declared[engine]}/test").status_code == 422
         for each in declared.values():
             wait_for(
-                lambda path=f"/v1/databases/{each}": send("GET", path).json()["status"] != "pending",  # type: ignore[misc]  # mypy does not infer lambdas with defaults
+                lambda path=f"/v1/databases/{each}": send("GET", path).json()["status"] != "pending",  # type: ignore[misc]  # bound now
                 "the failure",
             )
         places |= _processes(up)
@@ -103,7 +103,7 @@ def test_no_planted_secret_is_left_by_failures_and_crashes(
         for command, number in (("agent", signal.SIGABRT), ("api", signal.SIGQUIT)):
             child = up.child(command)
             os.kill(child, number)
-            wait_for(lambda gone=child: gone not in up.children(), f"the end of {command}")  # type: ignore[misc]  # as above
+            wait_for(lambda gone=child: gone not in up.children(), f"the end of {command}")  # type: ignore[misc]  # bound now
             assert up.child(command) != child
         up.end(signal.SIGABRT)
         client.close()

@@ -81,7 +81,8 @@ def _texts(schema: Any, seen: set[str]) -> Iterator[dict[str, Any]]:
             return
         seen.add(reference)
         schema = DOCUMENT.resolved(schema)
-    if "string" in (kind if isinstance(kind := schema.get("type"), list) else [kind]):
+    kinds = schema.get("type")
+    if "string" in (kinds if isinstance(kinds, list) else [kinds]):
         yield schema
     below = [*schema.get("properties", {}).values(), *schema.get("anyOf", ()), *schema.get("oneOf", ())]
     below += [schema[key] for key in ("items", "additionalProperties") if isinstance(schema.get(key), dict)]

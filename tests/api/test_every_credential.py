@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import base64
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 
 import httpx
 import pytest
@@ -23,7 +24,7 @@ from dbaudit.state.api_keys import Bounds, Scope
 from tests.api.conftest import ENGINES, Api, opened_state
 from tests.api.contract import DOCUMENT, check_answer
 
-NOTHING = {"database_id": "db_nothing", "event_id": "evt_999999", "key_id": "key_nothing"}
+NOTHING = MappingProxyType({"database_id": "db_nothing", "event_id": "evt_999999", "key_id": "key_nothing"})
 BEYOND = (Scope.ADMIN, Scope.VIEW_CLUSTER_INFO, Scope.UPDATE_CLUSTER)
 OF_DATABASES = tuple(scope for scope in Scope if scope not in BEYOND)
 DAY_US = 24 * 3600 * 1_000_000
@@ -113,7 +114,7 @@ class Service:
         self,
         operation_id: str,
         credential: Credential,
-        ids: dict[str, str] = NOTHING,
+        ids: Mapping[str, str] = NOTHING,
         method: str | None = None,
     ) -> httpx.Response:
         """The checked answer to a request for an operation."""
