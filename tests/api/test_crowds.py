@@ -204,8 +204,8 @@ def answer(file: BinaryIO, status: int) -> tuple[dict[bytes, bytes], bytes]:
     return fields, file.read(int(fields[b"Content-Length"]))
 
 
-def follow(api: Api, query: str = "", key: str = "") -> bytes:
-    path = f"/v1/events?order=stored&cursor=end&wait_seconds=30&type=database.query{query}"
+def follow(api: Api, query: str = "", key: str = "", cursor: str = "end") -> bytes:
+    path = f"/v1/events?order=stored&cursor={cursor}&wait_seconds=30&type=database.query{query}"
     return b"GET %b HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %b\r\n\r\n" % (
         path.encode(),
         (key or api.key).encode(),
@@ -224,7 +224,9 @@ def until_waiting(api: Api, number: int, topic: Topic = Topic.EVENTS) -> None:
 def test_a_thousand_followers_hold_no_worker_and_each_gets_its_event(place: Place) -> None:
     api = place.api
     number = CROWD if place.context is None else FEWER
-    with crowd(place, follow(api), number=number) as followers, place.client() as http:
+    # From a cursor: that they begin is an event each otherwise, and all have to wait at once.
+    end = api.get("/v1/events?order=stored&cursor=end").json["pagination"]["next_cursor"]
+    with crowd(place, follow(api, cursor=end), number=number) as followers, place.client() as http:
         until_waiting(api, number)
         assert http.get("/health/live").status_code == 200
         with api.agent():
@@ -268,6 +270,30 @@ def test_a_key_that_is_revoked_ends_the_waiting_with_it(make_api: Callable[..., 
         for follower in followers:
             with follower.makefile("rb") as file:
                 assert json.loads(answer(file, 401)[1])["error"]["code"] == "unauthorized"
+
+
+def test_a_failure_while_looking_for_those_who_wait_leaves_nobody_waiting_without_end(
+    place: Place, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    api = place.api
+    number = api.state.events.last_number
+    failures = iter([True])
+
+    def fail_once() -> int:
+        if threading.current_thread().name == "waiting room" and next(failures, False):
+            raise RuntimeError("a fault of ours")
+        return number()
+
+    end = api.get("/v1/events?order=stored&cursor=end").json["pagination"]["next_cursor"]
+    with crowd(place, follow(api, cursor=end), number=3) as followers:
+        until_waiting(api, 3)
+        monkeypatch.setattr(api.state.events, "last_number", fail_once)
+        collected = Collected(api)
+        collected.store(query_event(1, now_us()))
+        for follower in followers:
+            with follower.makefile("rb") as file:
+                assert json.loads(answer(file, 200)[1])["data"][0]["query"] == "SELECT 1"
+    assert "a fault of ours" in caplog.text
 
 
 def test_a_client_that_leaves_does_not_wait_any_more(place: Place) -> None:

@@ -137,11 +137,12 @@ class Gate:
             raise
 
     def _identify(self, authorization: str | None, address: str, scopes: Sequence[str]) -> ApiKey:
-        """The key of a request that waits, if it may still wait with it."""
+        """The key of a request that waits, if it may still wait with it. A refusal is recorded when the
+        request is run again for its answer: outside of a request there is nobody to name.
+        """
         key = self._authenticator.identify(authorization, address)
-        with self._recorded_refusal():
-            self._authenticator.require_usable(key, address)
-            require_scope(key, scopes)
+        self._authenticator.require_usable(key, address)
+        require_scope(key, scopes)
         return key
 
     def _read(self, operation: Operation) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import defaultdict
@@ -10,8 +11,10 @@ from typing import TypeAlias
 
 from dbaudit.api.visit import Parked, Visit
 from dbaudit.core.errors import DbauditError, ErrorCode, TransientError
+from dbaudit.core.tracebacks import safe_traceback
 from dbaudit.state.wakeup import Topic, Wakeup
 
+_log = logging.getLogger(__name__)
 _LOOK_SECONDS = 0.25
 _LOOK_AGAIN_SECONDS = 2.0
 """A notice may be lost: what waits is looked at without one too."""
@@ -32,6 +35,7 @@ class WaitingRoom:
         self._numbers = dict.fromkeys(places, 0)
         self._thread: threading.Thread | None = None
         self._closed = threading.Event()
+        self._readmitted_at = time.monotonic()
 
     def seen(self, topic: Topic) -> int:
         """How many notices came; take it before looking."""
@@ -111,7 +115,6 @@ class WaitingRoom:
             parked.resume()
 
     def _watch(self) -> None:
-        readmitted_at = time.monotonic()
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._parked or self._closed.is_set())
@@ -120,20 +123,29 @@ class WaitingRoom:
                 waiting = list(self._parked)
             counts = {topic: self._wakeup.count(topic) for topic in self._places}
             began = time.monotonic()
-            if began - readmitted_at >= _READMIT_SECONDS:
-                readmitted_at = began
-                self._readmit(waiting)
-            groups: defaultdict[tuple[Topic, Hashable], list[Parked]] = defaultdict(list)
-            for parked in waiting:
-                if parked.deadline <= began:
+            try:
+                self._look_after(waiting, counts, began)
+            except Exception as error:  # noqa: BLE001  # outermost handler: the others wait on
+                _log.error("waiting requests are run again: %s", safe_traceback(error, ()))
+                for parked in waiting:
                     self._resume(parked)
-                elif parked.seen != counts[parked.topic] or began - parked.looked_at >= _LOOK_AGAIN_SECONDS:
-                    groups[parked.topic, parked.group].append(parked)
-            for (topic, _group), members in groups.items():
-                self._look(members, counts[topic])
             # Where notices come all the time, looking takes at most half of this thread.
             self._closed.wait(time.monotonic() - began)
             self._wakeup.wait_any(counts, _LOOK_SECONDS)
+
+    def _look_after(self, waiting: list[Parked], counts: Mapping[Topic, int], now: float) -> None:
+        """Have those of ``waiting`` run again whose time is over or for whom there may be something."""
+        if now - self._readmitted_at >= _READMIT_SECONDS:
+            self._readmitted_at = now
+            self._readmit(waiting)
+        groups: defaultdict[tuple[Topic, Hashable], list[Parked]] = defaultdict(list)
+        for parked in waiting:
+            if parked.deadline <= now:
+                self._resume(parked)
+            elif parked.seen != counts[parked.topic] or now - parked.looked_at >= _LOOK_AGAIN_SECONDS:
+                groups[parked.topic, parked.group].append(parked)
+        for (topic, _group), members in groups.items():
+            self._look(members, counts[topic])
 
     def _look(self, members: list[Parked], seen: int) -> None:
         try:
