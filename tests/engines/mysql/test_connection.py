@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pymysql
 import pytest
 from dbaudit.core.database import SslMode, Target
 from dbaudit.core.errors import DbauditError, ErrorCode, TransientError
@@ -159,6 +160,11 @@ def test_statement_that_takes_too_long_is_given_up(mysql_of_each_release: MySQLS
         )
     assert raised.value.code is ErrorCode.STATEMENT_TIMEOUT
     connection.close()
+    # A server without max_execution_time would compute on for the rest of the tests.
+    mine = "select id from information_schema.processlist where user = %s"
+    for (number,) in mysql_of_each_release.execute_admin(mine, [COLLECTOR]):
+        with contextlib.suppress(pymysql.err.OperationalError):  # it has ended by itself
+            mysql_of_each_release.execute_admin("kill %s", [number])
 
 
 def test_agent_with_thousands_of_open_sockets_still_connects(mysql_of_each_release: MySQLServer) -> None:
