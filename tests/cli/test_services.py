@@ -77,7 +77,7 @@ def test_two_apis_and_two_agents_share_a_state_and_each_ends_cleanly(
         agents = [running.enter_context(service(log, "agent", **state)) for log in logs[2:]]
         urls = [address(log) for log in logs[:2]]
         for url in urls:
-            wait_for(lambda url=url: get(f"{url}/health/ready").status_code == 200, "ready")  # type: ignore[misc]
+            wait_for(lambda url=url: get(f"{url}/health/ready").status_code == 200, "ready")  # type: ignore[misc]  # bound now
         made = dbaudit("keys", "create", "--name", "t", "--scope", "admin", **state)
         key = made.stdout.strip()
         first, second = (running.enter_context(package.Client(api_url=url, api_key=key)) for url in urls)

@@ -74,7 +74,7 @@ class ConnectionTests:
         visit = this_visit()
         seen = self._room.seen(Topic.TASK_DONE)
         before, task_id = visit.found.get(_TEST, (None, ""))
-        # Not the report on what another request has changed since: that is asked for anew.
+        # Not the report on what another request has changed since: that is tested again.
         if before != tested:
             self._room.enter(visit, Topic.TASK_DONE)
             if not self._state.nodes.all(alive_only=True):
