@@ -9,7 +9,6 @@ import socket
 import struct
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -22,6 +21,7 @@ from tests.cli.running import Up, new_key
 from tests.patience import PATIENCE_SECONDS
 from tests.planted import Planted, core
 from tests.servers.certificates import CertificateAuthority
+from tests.servers.listening import listening
 from tests.servers.processes import PROC, wait_for
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="core dumps and /proc are those of Linux")
@@ -165,14 +165,5 @@ def _thief() -> Iterator[tuple[int, list[bytes]]]:
             while said := connection.recv(4096):
                 received.append(said)
 
-    def accept(listener: socket.socket) -> None:
-        with suppress(OSError):
-            while True:
-                threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
-
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        threading.Thread(target=accept, args=(listener,), daemon=True).start()
-        try:
-            yield listener.getsockname()[1], received
-        finally:
-            listener.shutdown(socket.SHUT_RDWR)
+    with listening(serve) as port:
+        yield port, received

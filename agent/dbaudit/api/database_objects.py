@@ -6,28 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from dbaudit.core.clock import format_us
-from dbaudit.core.database import SECRET_FIELDS, Database
+from dbaudit.core.database import SECRET_FIELDS, SHOWN_FIELDS, Database
 from dbaudit.core.report import Health
 from dbaudit.core.secret import HIDDEN
 from dbaudit.state.collectors import Collector, CollectorState
 from dbaudit.state.events import EventCounts
 from dbaudit.state.nodes import Node
-
-_DECLARED = (
-    "name",
-    "type",
-    "host",
-    "port",
-    "database",
-    "username",
-    "ssl_mode",
-    "ssl_ca",
-    "ssl_cert",
-    "tags",
-    "audit_options",
-    "audit_status",
-    "db_conns_auditing",
-)
 
 
 def database_object(database: Database) -> dict[str, Any]:
@@ -130,10 +114,10 @@ def plan_object(
 
     ``changed_secrets`` has each secret that changes, with whether there is one before and after.
     """
-    old = {} if before is None else {field: getattr(before, field) for field in _DECLARED}
+    old = {} if before is None else {field: getattr(before, field) for field in SHOWN_FIELDS}
     new = dict(after or {})
     if before is not None and after is not None:
-        differing = [field for field in _DECLARED if old[field] != new[field]]
+        differing = [field for field in SHOWN_FIELDS if old[field] != new[field]]
         old, new = {f: old[f] for f in differing}, {f: new[f] for f in differing}
     diff: dict[str, Any] = {"before": old, "after": new}
     for field in SECRET_FIELDS:

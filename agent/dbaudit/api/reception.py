@@ -154,7 +154,7 @@ class Reception:
         return not busy or time.monotonic() >= self._stops_at
 
     def _pause(self) -> float | None:
-        """The seconds until the time of the first connection is over; None if there is none."""
+        """The seconds until the next connection times out; None if none has a time-out."""
         ends = [
             next(iter(connections)).since + seconds
             for stage, connections in self._in.items()

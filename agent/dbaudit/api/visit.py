@@ -101,7 +101,7 @@ def this_visit() -> Visit:
 
 
 def visit_in(environ: MutableMapping[str, Any]) -> Visit:
-    """The visit in an environment of WSGI; a new one if there is none yet."""
+    """The Visit that a WSGI environ holds. If it holds none, a new one is put into it."""
     found = environ.get(VISIT)
     if found is None:
         found = environ[VISIT] = Visit()

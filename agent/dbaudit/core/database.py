@@ -14,6 +14,23 @@ from dbaudit.core.secret import Secret
 SECRET_FIELDS = ("password", "ssl_key")
 """Fields of a declaration that are stored encrypted and never shown."""
 
+SHOWN_FIELDS = (
+    "name",
+    "type",
+    "host",
+    "port",
+    "database",
+    "username",
+    "ssl_mode",
+    "ssl_ca",
+    "ssl_cert",
+    "tags",
+    "audit_options",
+    "audit_status",
+    "db_conns_auditing",
+)
+"""Fields of a declaration that may be shown, in a comparison or an event."""
+
 CONNECTION_FIELDS = (
     "host",
     "port",

@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Any
 
 import msgspec
-from sqlalchemy import Row, func, insert, or_, select, update
+from sqlalchemy import Connection, Row, func, insert, or_, select, update
 
 from dbaudit.core import typed
 from dbaudit.core.clock import format_us, now_us
@@ -143,11 +143,7 @@ class ApiKeyStore:
         Raises RequestError: `not_found`, `conflict` for one that is revoked, and what ``changed`` raises.
         """
         with changing(self._backend) as connection:
-            row = connection.execute(
-                select(api_keys).where(api_keys.c.id == key_id).with_for_update()
-            ).one_or_none()
-            if row is None:
-                raise not_found("API key", key_id)
+            row = _locked(connection, key_id)
             if row.revoked_at_us is not None:
                 raise RequestError(ErrorCode.CONFLICT, f"The API key {key_id} is revoked; make a new one.")
             before = _key(row)
@@ -160,15 +156,18 @@ class ApiKeyStore:
     def revoke(self, key_id: str, *, act: Act | None = None) -> None:
         """Revoke a key permanently. Raises RequestError (`not_found`) for an unknown id."""
         with changing(self._backend) as connection:
-            row = connection.execute(
-                select(api_keys).where(api_keys.c.id == key_id).with_for_update()
-            ).one_or_none()
-            if row is None:
-                raise not_found("API key", key_id)
+            row = _locked(connection, key_id)
             if row.revoked_at_us is not None:
                 return
             connection.execute(update(api_keys).where(api_keys.c.id == key_id).values(revoked_at_us=now_us()))
             record(connection, act, _deed(Action.REMOVED, _key(row), _shown(_key(row)), {}))
+
+
+def _locked(connection: Connection, key_id: str) -> Row[Any]:
+    row = connection.execute(select(api_keys).where(api_keys.c.id == key_id).with_for_update()).one_or_none()
+    if row is None:
+        raise not_found("API key", key_id)
+    return row
 
 
 def _shown(key: ApiKey) -> dict[str, Any]:

@@ -7,27 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import asdict
 
-from dbaudit.core.database import Database
+from dbaudit.core.database import SHOWN_FIELDS, Database
 from dbaudit.state.own_events import Action, Deed, differing
 
 if TYPE_CHECKING:
     from dbaudit.state.databases import Declaration
-
-_DECLARED = (
-    "name",
-    "type",
-    "host",
-    "port",
-    "database",
-    "username",
-    "ssl_mode",
-    "ssl_ca",
-    "ssl_cert",
-    "tags",
-    "audit_options",
-    "audit_status",
-    "db_conns_auditing",
-)
 
 
 def creation_of_database(created: Database, secrets: Iterable[str]) -> Deed:
@@ -70,4 +54,4 @@ def _of_database(
 
 def _declared(database: Database) -> dict[str, Any]:
     fields = asdict(database)
-    return {name: fields[name] for name in _DECLARED}
+    return {name: fields[name] for name in SHOWN_FIELDS}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import socket
 import struct
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -15,6 +14,8 @@ from dbaudit.core.database import SslMode, Target
 from dbaudit.core.errors import DbauditError
 from dbaudit.core.secret import Secret
 from dbaudit.engines.mongodb.connection import connect
+
+from tests.servers.listening import listening
 
 PASSWORD = "planted-password"
 _OP_REPLY, _OP_QUERY, _OP_MSG = 1, 2004, 2013
@@ -62,17 +63,8 @@ def _rogue(mechanisms: Sequence[str] | None) -> Iterator[tuple[int, list[bytes]]
                 received.append(body)
                 connection.sendall(_answer(operation, request, _reply(body, mechanisms)))
 
-    def accept(listener: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
-
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        threading.Thread(target=accept, args=(listener,), daemon=True).start()
-        try:
-            yield listener.getsockname()[1], received
-        finally:
-            listener.shutdown(socket.SHUT_RDWR)
+    with listening(serve) as port:
+        yield port, received
 
 
 def _reply(body: bytes, mechanisms: Sequence[str] | None) -> Mapping[str, Any]:

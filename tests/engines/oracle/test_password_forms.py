@@ -7,7 +7,6 @@ import importlib
 import re
 import socket
 import struct
-import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,6 +19,7 @@ from dbaudit.core.errors import ConfigurationError, DbauditError, ErrorCode
 from dbaudit.engines.oracle import OracleEngine
 
 from tests.engines.oracle.recorded import PASSWORD, target_of
+from tests.servers.listening import listening
 
 _VERIFIER_12C, _VERIFIER_11G = 0x4815, 0xB152
 _SALT = bytes(16)
@@ -72,20 +72,8 @@ def _rogue(key_bytes: int, verifier: int) -> Iterator[tuple[int, list[bytes]]]:
     """A server that speaks TNS up to the log-in, with a session key of so many bytes."""
     asked: list[bytes] = []
 
-    def accept(listener: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                connection = listener.accept()[0]
-                threading.Thread(
-                    target=_serve, args=(connection, key_bytes, verifier, asked), daemon=True
-                ).start()
-
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        threading.Thread(target=accept, args=(listener,), daemon=True).start()
-        try:
-            yield listener.getsockname()[1], asked
-        finally:
-            listener.shutdown(socket.SHUT_RDWR)
+    with listening(lambda connection: _serve(connection, key_bytes, verifier, asked)) as port:
+        yield port, asked
 
 
 def _serve(connection: socket.socket, key_bytes: int, verifier: int, asked: list[bytes]) -> None:

@@ -18,10 +18,10 @@ from dbaudit.engines.postgresql import PostgreSQLEngine
 from dbaudit.engines.postgresql.connection import ServerConnection, connect
 
 from tests.engines.postgresql import listeners
-from tests.engines.postgresql.listeners import Behaviour, listening
 from tests.engines.postgresql.targets import COLLECTOR, PASSWORD, nobody, target
 from tests.patience import PATIENCE_SECONDS
 from tests.servers.installations import Installation
+from tests.servers.listening import Behaviour, listening
 from tests.servers.postgresql import PostgresServer
 from tests.servers.processes import wait_for
 

@@ -15,8 +15,8 @@ from dbaudit.engines.postgresql.rights import read_rights
 from dbaudit.engines.postgresql.settings import read_settings
 
 from tests.engines.postgresql import listeners
-from tests.engines.postgresql.listeners import listening
 from tests.engines.postgresql.targets import COLLECTOR, PASSWORD, target
+from tests.servers.listening import listening
 from tests.servers.postgresql import PostgresServer
 
 StartServer = Callable[..., PostgresServer]

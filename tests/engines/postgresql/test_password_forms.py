@@ -12,8 +12,8 @@ from dbaudit.core.errors import ConfigurationError, ErrorCode
 from dbaudit.core.secret import Secret
 from dbaudit.engines.postgresql.connection import connect
 
-from tests.engines.postgresql.listeners import listening
 from tests.engines.postgresql.targets import PASSWORD, nobody, target
+from tests.servers.listening import listening
 from tests.servers.postgresql import PostgresServer, Tls
 
 METHODS = ("password", "md5", "scram-sha-256")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import socket
 import struct
-import threading
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -17,6 +16,7 @@ from dbaudit.engines.sqlserver.options import OPTIONS_SCHEMA
 
 from tests.engines.sqlserver.double import PASSWORD, SqlServerDouble, encrypting, server_2022
 from tests.servers.certificates import CertificateAuthority
+from tests.servers.listening import listening
 
 ENGINE = SQLServerEngine()
 Start = Callable[..., SqlServerDouble]
@@ -96,14 +96,5 @@ def _thief() -> Iterator[tuple[int, list[bytes]]]:
                 if b"\x10\x01" in said[:2]:
                     return
 
-    def accept(listener: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
-
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        threading.Thread(target=accept, args=(listener,), daemon=True).start()
-        try:
-            yield listener.getsockname()[1], received
-        finally:
-            listener.shutdown(socket.SHUT_RDWR)
+    with listening(serve) as port:
+        yield port, received
